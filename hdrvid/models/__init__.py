@@ -1,1 +1,7 @@
-"""placeholder"""
+"""Networks and the classical pipeline. Nothing here reads or writes files.
+
+`config` holds what a network is built from, `flow` and `merge` the memo's two networks, `alignment` and `prior` the
+classical part (dense inverse search flow, confidence, hat weights), `blend` the default network that corrects it,
+`runner` the wrapper that pads, tiles and moves data. torch and numpy suffice to import everything; OpenCV is
+imported when dense inverse search runs.
+"""

@@ -1,0 +1,102 @@
+"""The `default` network: learnt corrections to the classical merge.
+
+Basics:
+    The classical merge (alignment by dense inverse search, prior weights of hdrvid.models.prior) is the starting
+    point. A U-Net sees the aligned candidates and the prior, and adds to its logarithm; a second output is a residual
+    in the mu-law domain, which can do what no blend can: denoise where only the reference is usable and repair
+    pixels that every candidate has wrong. The last layer starts at zero, so step 0 IS the classical merge.
+
+        H = T^-1( T( sum_i softmax(log prior + a)_i H_i ) + r ),   T the mu-law.
+
+Architecture:
+    pixel-unshuffle by 2, then a U-Net with skips at 1/2, 1/4, 1/8, 1/16 of the size and width 1, 4/3, 2, 8/3 times
+    `width`; residual blocks of two 3x3 convolutions; pixel-shuffle back to full size. No normalisation layers: tiles
+    and whole frames see the same function.
+Color ranges:
+    Codes in [0, 1]; radiance in units of the shortest exposure's clipping, so that T is in about [0, 1].
+Sizes:
+    H and W multiples of 16; the runner pads.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from hdrvid.models.prior import blend
+from hdrvid.radiance import inverse_mu_law, mu_law
+
+SIZE_MULTIPLE = 16
+CHANNELS_PER_CANDIDATE = 7
+"""Code (3), mu-law radiance (3), log prior (1)."""
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(relu(conv(relu(x))))."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.conv2(F.relu(self.conv1(F.relu(x))))
+
+
+class BlendNet(nn.Module):
+    """Corrections to the prior weights, and a residual. `num_candidates` = 3 (2 exposures) or 5 (3 exposures)."""
+
+    def __init__(self, num_candidates: int, width: int = 48) -> None:
+        super().__init__()
+        self.num_candidates = num_candidates
+        w = [width, width * 4 // 3, width * 2, width * 8 // 3]
+        self.stem = nn.Conv2d(4 * CHANNELS_PER_CANDIDATE * num_candidates, w[0], 3, padding=1)
+        self.enc0 = ResidualBlock(w[0])
+        self.down1 = nn.Conv2d(w[0], w[1], 3, stride=2, padding=1)
+        self.enc1 = ResidualBlock(w[1])
+        self.down2 = nn.Conv2d(w[1], w[2], 3, stride=2, padding=1)
+        self.enc2 = nn.Sequential(ResidualBlock(w[2]), ResidualBlock(w[2]))
+        self.down3 = nn.Conv2d(w[2], w[3], 3, stride=2, padding=1)
+        self.enc3 = nn.Sequential(ResidualBlock(w[3]), ResidualBlock(w[3]))
+        self.up2 = nn.Conv2d(w[3], w[2], 1)
+        self.fuse2 = nn.Conv2d(2 * w[2], w[2], 3, padding=1)
+        self.dec2 = ResidualBlock(w[2])
+        self.up1 = nn.Conv2d(w[2], w[1], 1)
+        self.fuse1 = nn.Conv2d(2 * w[1], w[1], 3, padding=1)
+        self.dec1 = ResidualBlock(w[1])
+        self.up0 = nn.Conv2d(w[1], w[0], 1)
+        self.fuse0 = nn.Conv2d(2 * w[0], w[0], 3, padding=1)
+        self.dec0 = ResidualBlock(w[0])
+        self.head = nn.Conv2d(w[0], 4 * (3 * num_candidates + 3), 3, padding=1)
+        nn.init.zeros_(self.head.weight)
+        assert self.head.bias is not None
+        nn.init.zeros_(self.head.bias)
+
+    def forward(
+        self, codes: torch.Tensor, radiance: torch.Tensor, prior: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """codes, radiance (B, C, 3, H, W); prior (B, C, 1, H, W) > 0.
+
+        Returns (H (B, 3, H, W), blend weights (B, C, 3, H, W) summing to 1 over C, the blend alone (B, 3, H, W)).
+        """
+        b, c, _, height, width = codes.shape
+        log_prior = torch.log(prior / prior.sum(1, keepdim=True))
+        tone = mu_law(radiance)
+        x = torch.cat([codes - 0.5, tone - 0.5, log_prior * 0.2], 2).reshape(b, -1, height, width)
+        x0 = self.enc0(self.stem(F.pixel_unshuffle(x, 2)))
+        x1 = self.enc1(self.down1(F.relu(x0)))
+        x2 = self.enc2(self.down2(F.relu(x1)))
+        x3 = self.enc3(self.down3(F.relu(x2)))
+        x2 = self.dec2(self.fuse2(F.relu(torch.cat([_double(self.up2(F.relu(x3))), x2], 1))))
+        x1 = self.dec1(self.fuse1(F.relu(torch.cat([_double(self.up1(F.relu(x2))), x1], 1))))
+        x0 = self.dec0(self.fuse0(F.relu(torch.cat([_double(self.up0(F.relu(x1))), x0], 1))))
+        out = F.pixel_shuffle(self.head(F.relu(x0)), 2).float()
+        correction = out[:, :-3].reshape(b, c, 3, height, width)
+        weights = torch.softmax(log_prior.float() + correction, 1)
+        blended = blend(radiance.float(), weights)
+        return inverse_mu_law(mu_law(blended) + out[:, -3:]), weights, blended
+
+
+def _double(x: torch.Tensor) -> torch.Tensor:
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")

@@ -1,0 +1,99 @@
+"""The classical merge as prior weights: well-exposedness x exposure x confidence of the alignment.
+
+Convention:
+    Windows are (B, W, 3, H, W') network-coded LDR with exposures (B, W); flows (B, K, 2, H, W') in pixels, backward.
+    Candidates of this module are the reference and the K warped neighbours, in that order: (B, K + 1, ...).
+    Weights are not normalised; their logarithm is what the `default` network corrects.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+from hdrvid.radiance import match_exposure, radiance_from_ldr
+from hdrvid.warp import warp
+
+PHOTOMETRIC_TOLERANCE = 0.06
+"""Difference of matched codes at which the confidence has fallen to 1/e."""
+WEIGHT_FLOOR = 1e-4
+"""Weight of a candidate that nothing speaks for: it decides only where every candidate is like that."""
+HAT_HIGH = (0.85, 0.97)
+"""Codes between which a frame that clips loses its weight."""
+
+
+def well_exposedness(ldr: torch.Tensor, exposure: torch.Tensor) -> torch.Tensor:
+    """Hat weight in [0, 1] of (B, 3, H, W) frames, one for the three channels: (B, 1, H, W).
+
+    It falls from 1 to 0 as the brightest channel approaches clipping. The shortest exposure (1) keeps its weight, as
+    nothing knows more about what it clips. There is no ramp at the dark end: the factor `exposure` of the merge
+    already prefers the longer, cleaner frame.
+    """
+    low, high = HAT_HIGH
+    brightest = ldr.amax(1, keepdim=True)
+    ramp = ((high - brightest) / (high - low)).clamp(0.0, 1.0)
+    return torch.where(exposure[:, None, None, None] <= 1.0 + 1e-6, torch.ones_like(ramp), ramp)
+
+
+def alignment_confidence(
+    reference: torch.Tensor,
+    warped: torch.Tensor,
+    exposure_ref: torch.Tensor,
+    exposure_src: torch.Tensor,
+    flow: torch.Tensor,
+    flow_back: torch.Tensor,
+) -> torch.Tensor:
+    """How far a warped neighbour can be trusted, (B, 1, H, W) in [0, 1].
+
+    Product of: inside the picture; forward-backward consistency, exp(-(err / (0.5 + 0.05 |flow|))^2); photometric
+    agreement of both frames at the longer exposure, averaged over 5x5 so that noise does not count.
+    `reference`, `warped` (B, 3, H, W) codes; exposures (B,); flows (B, 2, H, W) pixels.
+    """
+    _, _, h, w = reference.shape
+    xs = torch.arange(w, device=flow.device, dtype=flow.dtype) + flow[:, 0]
+    ys = torch.arange(h, device=flow.device, dtype=flow.dtype)[:, None] + flow[:, 1]
+    inside = ((xs >= -0.5) & (xs <= w - 0.5) & (ys >= -0.5) & (ys <= h - 0.5))[:, None].to(flow.dtype)
+    error = (flow + warp(flow_back, flow)).square().sum(1, keepdim=True)
+    tolerance = 0.5 + 0.05 * flow.square().sum(1, keepdim=True).sqrt()
+    consistent = torch.exp(-error / tolerance.square())
+    e_ref, e_src = exposure_ref[:, None, None, None], exposure_src[:, None, None, None]
+    target = torch.maximum(e_ref, e_src)
+    difference = match_exposure(reference, e_ref, target) - match_exposure(warped, e_src, target)
+    difference = (
+        F.avg_pool2d(F.pad(difference, (2, 2, 2, 2), mode="replicate"), 5, stride=1).abs().amax(1, keepdim=True)
+    )
+    agree = torch.exp(-(difference / PHOTOMETRIC_TOLERANCE).square())
+    return inside * consistent * agree
+
+
+def candidates_and_prior(
+    ldr: torch.Tensor, exposures: torch.Tensor, flows: torch.Tensor, flows_back: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Aligned candidates of a window and their prior weights.
+
+    Returns (codes (B, K + 1, 3, H, W), radiance (B, K + 1, 3, H, W), weights (B, K + 1, 1, H, W)).
+    """
+    n = ldr.shape[1]
+    middle = n // 2
+    exposures = exposures.to(ldr.dtype)
+    neighbours = [i for i in range(n) if i != middle]
+    reference = ldr[:, middle]
+    codes = [reference]
+    weights = [well_exposedness(reference, exposures[:, middle]) * exposures[:, middle, None, None, None]]
+    for k, i in enumerate(neighbours):
+        warped = warp(ldr[:, i], flows[:, k])
+        confidence = alignment_confidence(
+            reference, warped, exposures[:, middle], exposures[:, i], flows[:, k], flows_back[:, k]
+        )
+        hat = well_exposedness(warped, exposures[:, i])
+        weights.append(hat * exposures[:, i, None, None, None] * confidence)
+        codes.append(warped)
+    order = [middle, *neighbours]
+    stacked = torch.stack(codes, 1)
+    radiance = radiance_from_ldr(stacked, exposures[:, order, None, None, None])
+    return stacked, radiance, torch.stack(weights, 1) + WEIGHT_FLOOR
+
+
+def blend(radiance: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """H = sum(w_i H_i) / sum(w_i) over dimension 1: (B, C, 3, H, W) and (B, C, 1 or 3, H, W) -> (B, 3, H, W)."""
+    return (radiance * weights).sum(1) / weights.sum(1)

@@ -1,0 +1,284 @@
+"""From a window of frames to a radiance frame: device, precision, padding and tiles live here, not in the networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from hdrvid.errors import ModelError, UsageError
+from hdrvid.models.alignment import DenseInverseSearch
+from hdrvid.models.blend import BlendNet
+from hdrvid.models.config import ModelConfig
+from hdrvid.models.flow import FlowNet
+from hdrvid.models.merge import MemoMerge
+from hdrvid.models.prior import blend, candidates_and_prior
+from hdrvid.radiance import radiance_from_ldr
+from hdrvid.types import Reconstruction, Window
+from hdrvid.warp import warp
+
+SIZE_MULTIPLE = 16
+"""Both networks halve the picture four times."""
+TILE_HALO_PX = 96
+"""Overlap of tiles on every side. The difference between tiled and untiled frames is measured in the tests."""
+AUTO_TILE_PX = 1024
+AUTO_TILE_ABOVE_PIXELS = 2_400_000
+"""`tile='auto'` cuts frames larger than this (1080p is not cut) into tiles of AUTO_TILE_PX."""
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def build(config: ModelConfig) -> nn.ModuleDict:
+    """The networks of a config, untrained: 'merge', and 'flow' for the memo preset."""
+    if config.preset == "memo":
+        return nn.ModuleDict(
+            {
+                "flow": FlowNet(config.num_exposures, config.flow_finest),
+                "merge": MemoMerge(config.num_exposures, config.base_width),
+            }
+        )
+    return nn.ModuleDict({"merge": BlendNet(config.num_neighbours + 1, config.width)})
+
+
+def resolve_device(device: str) -> torch.device:
+    """'auto' is CUDA, then MPS, then CPU. Raises UsageError for a device that is not there."""
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+        torch.empty(1, device=resolved)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UsageError(f"device '{device}' is not available here: use --device auto, cpu, cuda or mps") from error
+    if resolved.type not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"device '{device}' is not supported: use --device auto, cpu, cuda or mps")
+    return resolved
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """'auto' is fp16 on CUDA and fp32 elsewhere: without bf16 instructions a CPU is slower in half precision."""
+    if precision not in PRECISIONS:
+        raise UsageError(f"unknown precision '{precision}': use one of {', '.join(PRECISIONS)}")
+    if precision != "auto":
+        return precision
+    return "fp16" if device.type == "cuda" else "fp32"
+
+
+def resolve_tile(tile: str | int) -> str | int:
+    """'auto', 'off' or a number of pixels (at least 64)."""
+    if tile in ("auto", "off"):
+        return tile
+    try:
+        pixels = int(tile)
+    except ValueError as error:
+        raise UsageError(f"--tile is auto, off or a number of pixels, not '{tile}'") from error
+    if pixels < 64:
+        raise UsageError(f"--tile must be at least 64 pixels, not {pixels}")
+    return pixels
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A piece of a padded frame: what is read, and which part of the result is kept."""
+
+    read: tuple[slice, slice]
+    """Rows and columns given to the network, halo included."""
+    keep: tuple[slice, slice]
+    """Rows and columns of the frame that this tile decides."""
+    inner: tuple[slice, slice]
+    """`keep`, counted from the corner of `read`."""
+
+
+def tiles(height: int, width: int, size: int, halo: int) -> Iterator[Tile]:
+    """Cover a frame (height and width multiples of 16) with tiles of at most size x size kept pixels."""
+    size = max(size // SIZE_MULTIPLE, 1) * SIZE_MULTIPLE
+    halo = -(-halo // SIZE_MULTIPLE) * SIZE_MULTIPLE
+
+    def axis(length: int) -> list[tuple[slice, slice, slice]]:
+        count = -(-length // size)
+        step = -(-length // count // SIZE_MULTIPLE) * SIZE_MULTIPLE
+        spans = []
+        for start in range(0, length, step):
+            stop = min(start + step, length)
+            lo, hi = max(start - halo, 0), min(stop + halo, length)
+            spans.append((slice(lo, hi), slice(start, stop), slice(start - lo, stop - lo)))
+        return spans
+
+    for read_y, keep_y, inner_y in axis(height):
+        for read_x, keep_x, inner_x in axis(width):
+            yield Tile((read_y, read_x), (keep_y, keep_x), (inner_y, inner_x))
+
+
+def pad_to_multiple(x: torch.Tensor, multiple: int = SIZE_MULTIPLE) -> torch.Tensor:
+    """Edge-replicate (B, C, c, H, W) at the right and the bottom up to a multiple."""
+    b, c, k, h, w = x.shape
+    if h % multiple == 0 and w % multiple == 0:
+        return x
+    flat = F.pad(x.reshape(b, c * k, h, w), (0, -w % multiple, 0, -h % multiple), mode="replicate")
+    return flat.reshape(b, c, k, *flat.shape[-2:])
+
+
+class ReferenceOnly:
+    """The reference frame's own radiance: the trivial baseline."""
+
+    def __init__(self, num_exposures: int) -> None:
+        self.name = "reference"
+        self.num_exposures = num_exposures
+        self.provenance: dict[str, str] = {}
+
+    def reconstruct(self, window: Window, diagnostics: bool = False) -> Reconstruction:
+        """Linearised reference frame divided by its exposure."""
+        exposure = window.exposures[len(window.exposures) // 2]
+        return Reconstruction(radiance_from_ldr(window.reference, exposure).astype(np.float32))
+
+
+class ModelRunner:
+    """Runs the classical merge, the default network or the memo's networks on windows of any size.
+
+    `networks` None is the classical pipeline.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        num_exposures: int,
+        config: ModelConfig | None = None,
+        networks: nn.ModuleDict | None = None,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        tile: str | int = "auto",
+        provenance: dict[str, str] | None = None,
+    ) -> None:
+        self.name = name
+        self.num_exposures = num_exposures
+        self.provenance = provenance or {}
+        self.device = resolve_device(device)
+        self.precision = resolve_precision(precision, self.device)
+        self.tile = resolve_tile(tile)
+        self.config = config
+        self.networks = networks
+        self._dis = DenseInverseSearch(workers=4) if config is None or config.preset == "default" else None
+        if networks is not None:
+            networks.to(self.device, memory_format=torch.channels_last).eval().requires_grad_(False)
+
+    def reconstruct(self, window: Window, diagnostics: bool = False) -> Reconstruction:
+        """See `hdrvid.types.Reconstructor`. Raises ModelError when the window does not fit the model."""
+        expected = 2 * self.num_exposures - 1
+        if len(window.frames) != expected:
+            raise ModelError(
+                f"model '{self.name}' is for {self.num_exposures} exposures; it needs {expected} frames a window"
+            )
+        with torch.inference_mode():
+            if self.config is not None and self.config.preset == "memo":
+                return self._memo(window, diagnostics)
+            return self._prior_based(window, diagnostics)
+
+    def _tensors(self, window: Window) -> tuple[torch.Tensor, torch.Tensor]:
+        ldr = torch.from_numpy(np.stack(window.frames)).to(self.device).permute(0, 3, 1, 2)[None].contiguous()
+        return ldr, torch.tensor([window.exposures], dtype=torch.float32, device=self.device)
+
+    def _autocast(self) -> Any:
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=_DTYPES[self.precision])
+
+    def _tile_size(self, height: int, width: int) -> int | None:
+        if self.tile == "off":
+            return None
+        if self.tile == "auto":
+            return AUTO_TILE_PX if height * width > AUTO_TILE_ABOVE_PIXELS else None
+        return int(self.tile)
+
+    def _tiled(
+        self, inputs: list[torch.Tensor], outputs: list[int], network: Callable[..., tuple[torch.Tensor, ...]]
+    ) -> list[torch.Tensor]:
+        """Run `network` over tiles of `inputs` (1, C, c, H, W); `outputs` are the channels of each result."""
+        h, w = inputs[0].shape[-2:]
+        padded = [pad_to_multiple(x) for x in inputs]
+        height, width = padded[0].shape[-2:]
+        size = self._tile_size(h, w) or max(height, width)
+        results = [torch.empty((1, c, height, width), device=self.device) for c in outputs]
+        for tile in tiles(height, width, size, TILE_HALO_PX):
+            pieces = network(*(x[(..., *tile.read)] for x in padded))
+            for result, piece in zip(results, pieces, strict=True):
+                result[(..., *tile.keep)] = piece.reshape(1, -1, *piece.shape[-2:])[(..., *tile.inner)]
+        return [r[..., :h, :w] for r in results]
+
+    def _prior_based(self, window: Window, diagnostics: bool) -> Reconstruction:
+        assert self._dis is not None
+        forward, backward = self._dis.window(window.frames, window.exposures)
+        ldr, exposures = self._tensors(window)
+        flows, flows_back = (
+            torch.from_numpy(f).to(self.device).permute(0, 3, 1, 2)[None].contiguous() for f in (forward, backward)
+        )
+        codes, radiance, prior = candidates_and_prior(ldr, exposures, flows, flows_back)
+        c = codes.shape[1]
+        if self.networks is None:
+            weights = (prior / prior.sum(1, keepdim=True)).expand_as(codes)
+            return _result(blend(radiance, prior), weights if diagnostics else None, forward if diagnostics else None)
+        del flows, flows_back, ldr
+        merge = self.networks["merge"]
+
+        def network(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            with self._autocast():
+                h, w, _ = merge(*inputs)
+            return (h, w) if diagnostics else (h,)
+
+        out = self._tiled([codes, radiance, prior], [3, 3 * c][: 1 + diagnostics], network)
+        weights_out = out[1].reshape(1, c, 3, *out[1].shape[-2:]) if diagnostics else None
+        return _result(out[0], weights_out, forward if diagnostics else None)
+
+    def _memo(self, window: Window, diagnostics: bool) -> Reconstruction:
+        assert self.networks is not None
+        ldr, exposures = self._tensors(window)
+        flow_net, merge = self.networks["flow"], self.networks["merge"]
+        size = self._tile_size(*ldr.shape[-2:])
+        flow_net.strip_pixels = size * size if size else None  # type: ignore[assignment]
+        with self._autocast():
+            flows = flow_net(ldr, exposures).float()
+        codes, order = memo_candidates(ldr, flows)
+        scale = exposures[:, order]
+        c = codes.shape[1]
+
+        def network(tile_codes: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            radiance = radiance_from_ldr(tile_codes, scale[:, :, None, None, None])
+            with self._autocast():
+                weights = merge(tile_codes, radiance).float()
+            h = blend(radiance, weights)
+            return (h, weights) if diagnostics else (h,)
+
+        out = self._tiled([codes], [3, 3 * c][: 1 + diagnostics], network)
+        weights_out = out[1].reshape(1, c, 3, *out[1].shape[-2:]) if diagnostics else None
+        return _result(out[0], weights_out, flows[0].permute(0, 2, 3, 1).cpu().numpy() if diagnostics else None)
+
+
+def memo_candidates(ldr: torch.Tensor, flows: torch.Tensor) -> tuple[torch.Tensor, list[int]]:
+    """The memo's candidates: ref, warped neighbours, original neighbours.
+
+    `ldr` (B, W, 3, H, W'), `flows` (B, K, 2, H, W'). Returns codes (B, 2K + 1, 3, H, W') and each candidate's position
+    in the window.
+    """
+    n = ldr.shape[1]
+    middle = n // 2
+    neighbours = [i for i in range(n) if i != middle]
+    warped = [warp(ldr[:, i], flows[:, k]) for k, i in enumerate(neighbours)]
+    codes = torch.stack([ldr[:, middle], *warped, *(ldr[:, i] for i in neighbours)], 1)
+    return codes, [middle, *neighbours, *neighbours]
+
+
+def _result(h: torch.Tensor, weights: torch.Tensor | None, flow: np.ndarray | None) -> Reconstruction:
+    radiance = torch.nan_to_num(h[0], nan=0.0, posinf=1.0, neginf=0.0).clamp(min=0.0)
+    return Reconstruction(
+        np.ascontiguousarray(radiance.permute(1, 2, 0).cpu().numpy()),
+        flow_px=flow,
+        weights=None if weights is None else weights[0].permute(0, 2, 3, 1).cpu().numpy(),
+    )

@@ -39,7 +39,9 @@ class ExposureCycle:
     def __post_init__(self) -> None:
         values = tuple(float(s) for s in self.stops)
         if len(values) not in CYCLE_LENGTHS:
-            raise ExposureError(f"an exposure cycle has 2 or 3 frames, not {len(values)}: give --exposures 0,3 or 0,2,4")
+            raise ExposureError(
+                f"an exposure cycle has 2 or 3 frames, not {len(values)}: give --exposures 0,3 or 0,2,4"
+            )
         if not all(np.isfinite(values)):
             raise ExposureError("every exposure must be a finite number of stops: give --exposures 0,3 or 0,2,4")
         lowest = min(values)
@@ -204,7 +206,9 @@ class Window:
         return self.frames[len(self.frames) // 2]
 
     def __repr__(self) -> str:
-        return f"Window(index={self.index}, frames={len(self.frames)}x{self.reference.shape}, exposures={self.exposures})"
+        return (
+            f"Window(index={self.index}, frames={len(self.frames)}x{self.reference.shape}, exposures={self.exposures})"
+        )
 
 
 @dataclass(frozen=True)

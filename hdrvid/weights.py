@@ -50,7 +50,8 @@ def find_weights(model: str, num_exposures: int) -> Path:
         return shipped
     if model in available_models():
         raise ModelError(
-            f"model '{model}' has no weights for {num_exposures} exposures: use --model classical or a .safetensors file"
+            f"model '{model}' has no weights for {num_exposures} exposures: "
+            "use --model classical or a .safetensors file"
         )
     raise ModelError(f"unknown model '{model}': use one of {', '.join(available_models())} or a .safetensors file")
 

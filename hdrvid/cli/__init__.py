@@ -1,6 +1,17 @@
-"""The command line. typer and rich live only in this package."""
+"""The command line. typer and rich live only in this package.
+
+Exit codes: 0 done, 1 bad input or failure, 2 usage, 130 interrupted, 143 terminated.
+Results go to stdout; progress, warnings and errors to stderr.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NoReturn
 
 
-def main() -> None:
-    """Entry point of the `hdrvid` console script."""
-    raise SystemExit("not built yet")
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Entry point of the `hdrvid` console script; `arguments` default to those of the process. Always exits."""
+    from hdrvid.cli.app import run
+
+    raise SystemExit(run(arguments))

@@ -1,0 +1,59 @@
+"""The `hdrvid` command: its sub-commands and the one place where errors become messages and exit codes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from hdrvid import __version__
+from hdrvid.cli import evaluate, info, reconstruct, synth, train
+from hdrvid.cli.console import exit_code_of, signals_as_exceptions
+
+app = typer.Typer(
+    name="hdrvid",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    pretty_exceptions_show_locals=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"hdrvid {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _hdrvid(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """HDR video from a camera that alternates exposures: one scene-linear HDR frame for every input frame."""
+
+
+app.command("reconstruct")(reconstruct.command)
+app.command("info")(info.command)
+app.command("synth")(synth.command)
+app.command("train")(train.command)
+app.command("eval")(evaluate.command)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; no exception of the program leaves it.
+
+    With the environment variable HDRVID_DEBUG=1 errors are raised instead, for developers.
+    """
+    with signals_as_exceptions():
+        try:
+            app(args=None if arguments is None else list(arguments), prog_name="hdrvid")
+        except SystemExit as leaving:
+            return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+        except BaseException as error:
+            return exit_code_of(error)
+    return 0

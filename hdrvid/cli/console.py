@@ -1,0 +1,174 @@
+"""What the user sees while a command runs: progress, warnings, errors. All of it on stderr.
+
+On a terminal progress is a live bar (frames, frames per second, time left); anywhere else it is a plain line every
+few seconds, so that logs of render farms stay readable.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from hdrvid.errors import HdrvidError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+SECONDS_BETWEEN_LINES = 5.0
+"""Pause between two plain progress lines."""
+
+EXIT_INTERRUPTED = 130
+"""128 + SIGINT."""
+
+EXIT_TERMINATED = 143
+"""128 + SIGTERM."""
+
+
+class Terminated(BaseException):
+    """SIGTERM, made an exception so that temporary files are removed on the way out."""
+
+
+@contextmanager
+def signals_as_exceptions() -> Iterator[None]:
+    """Turn SIGTERM into `Terminated` while the block runs (only possible in the main thread)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        # a second signal must not interrupt the clean-up that the first one started
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def exit_code_of(error: BaseException) -> int:
+    """Print the one sentence that `error` deserves and return the exit code of the process.
+
+    Re-raises where HDRVID_DEBUG=1.
+    """
+    if os.environ.get("HDRVID_DEBUG") == "1":
+        raise error
+    if isinstance(error, HdrvidError):
+        say(f"hdrvid: error: {error}")
+        return error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        say("hdrvid: interrupted")
+        return EXIT_INTERRUPTED
+    if isinstance(error, Terminated):
+        say("hdrvid: terminated")
+        return EXIT_TERMINATED
+    if isinstance(error, MemoryError):
+        say("hdrvid: error: out of memory: give smaller tiles (--tile 512) or a smaller picture")
+        return 1
+    first_line = (str(error).splitlines() or [""])[0][:200]
+    say(
+        f"hdrvid: error: unexpected {type(error).__name__}: {first_line} "
+        "(this is a fault of hdrvid: please run the command again with HDRVID_DEBUG=1 and report what it prints)"
+    )
+    return 1
+
+
+def say(text: str) -> None:
+    """One line on stderr; a closed stderr is nobody's problem."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        return
+
+
+def print_json(value: Any) -> None:
+    """`value` as JSON on stdout; numbers that JSON lacks (NaN, infinity) are refused."""
+    print(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False), flush=True)
+
+
+def clock(seconds: float) -> str:
+    """Whole seconds as m:ss or h:mm:ss.
+
+    >>> clock(75), clock(3600)
+    ('1:15', '1:00:00')
+    """
+    whole = max(0, round(seconds))
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def progress_line(label: str, done: int, total: int | None, seconds: float, unit: str = "frames") -> str:
+    """A plain progress line.
+
+    >>> progress_line("clip", 30, 120, 10.0)
+    'clip: 30/120 frames, 3.00 fps, 0:30 left'
+    >>> progress_line("clip", 30, None, 10.0)
+    'clip: 30 frames, 3.00 fps'
+    """
+    rate = done / seconds if seconds > 0 else 0.0
+    text = f"{label}: {done}/{total} {unit}" if total else f"{label}: {done} {unit}"
+    if rate > 0:
+        text += f", {rate:.2f} fps"
+        if total:
+            text += f", {clock((total - done) / rate)} left"
+    return text
+
+
+class FrameProgress:
+    """Progress over the frames of one clip: call `update(done, total)` after each. A context manager."""
+
+    def __init__(self, label: str, unit: str = "frames") -> None:
+        self._label, self._unit = label, unit
+        self._started = self._spoken = time.monotonic()
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.completed:.0f}/{task.fields[known]} {task.fields[unit]}"),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(self._label, total=None, known="?", unit=self._unit, rate="")
+        return self
+
+    def update(self, done: int, total: int | None) -> None:
+        """`done` of `total` (None: unknown) frames are finished."""
+        now = time.monotonic()
+        seconds = now - self._started
+        if self._bar is not None and self._task is not None:
+            rate = f"{done / seconds:.2f} fps" if seconds > 0 and done else ""
+            self._bar.update(self._task, completed=done, total=total, known=str(total or "?"), rate=rate)
+        elif now - self._spoken >= SECONDS_BETWEEN_LINES:
+            self._spoken = now
+            say(progress_line(self._label, done, total, seconds, self._unit))
+
+    def say(self, text: str) -> None:
+        """A line that does not disturb the bar."""
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            say(text)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()

@@ -1,0 +1,138 @@
+"""`hdrvid info`: this machine, the models, and what a clip is."""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hdrvid.cli.console import print_json
+
+if TYPE_CHECKING:
+    from hdrvid.reconstruct import Detection
+
+HELP = """What hdrvid finds on this machine, and in a clip.
+
+Without CLIP: the version, the device the networks would run on, and the models with their checksums. With CLIP: what
+the file is, and the exposure cycle and response that `hdrvid reconstruct` would use. Look here before a long run.
+
+[bold]Examples[/bold]
+
+    hdrvid info
+
+    hdrvid info shot.mov
+
+    hdrvid info frames/ --response rec709 --json
+"""
+
+
+def command(
+    clip: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="CLIP", help="A video file, a folder of frames, or a pattern.", show_default=False),
+    ] = None,
+    response: Annotated[
+        str, typer.Option(metavar="auto|NAME|FILE", help="Camera curve of the clip, as for `hdrvid reconstruct`.")
+    ] = "auto",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+) -> None:
+    if clip:
+        from hdrvid.errors import UsageError
+        from hdrvid.io import split_inputs
+        from hdrvid.reconstruct import inspect_clip
+
+        groups = split_inputs(clip)
+        if len(groups) != 1:
+            raise UsageError(f"hdrvid info looks at one clip at a time, but {len(groups)} were given")
+        detection = inspect_clip(groups[0], response=response)
+        if json:
+            print_json(detection.as_dict())
+        else:
+            _print_clip(detection)
+        return
+    facts = machine()
+    if json:
+        print_json(facts)
+    else:
+        _print_machine(facts)
+
+
+command.__doc__ = HELP
+
+
+def machine() -> dict[str, Any]:
+    """Version, device, threads and models, ready for JSON."""
+    import torch
+
+    from hdrvid import __version__
+    from hdrvid.models.runner import resolve_device, resolve_precision
+    from hdrvid.weights import BUILT_IN, sha256_of, weights_folder
+
+    device = resolve_device("auto")
+    models: list[dict[str, Any]] = [{"name": name, "num_exposures": [2, 3], "sha256": None} for name in BUILT_IN]
+    for path in sorted(weights_folder().glob("*-[23]exp.safetensors")):
+        name, exposures = path.stem.rsplit("-", 1)
+        models.append({"name": name, "num_exposures": [int(exposures[0])], "sha256": sha256_of(path)})
+    return {
+        "version": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "torch": torch.__version__,
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+        "precision": resolve_precision("auto", device),
+        "threads": torch.get_num_threads(),
+        "cpu_cores": os.cpu_count(),
+        "bf16": _has_bf16(device),
+        "models": sorted(models, key=lambda m: (m["name"] != "default", m["name"], m["num_exposures"])),
+    }
+
+
+def _has_bf16(device: Any) -> bool:
+    """Whether the device computes bf16 in hardware."""
+    import torch
+
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
+        return False
+    known: Any = getattr(torch.cpu, "get_capabilities", dict)()  # newer torch only
+    return any("bf16" in name and value is True for name, value in known.items())
+
+
+def _print_machine(facts: dict[str, Any]) -> None:
+    typer.echo(f"hdrvid {facts['version']}, Python {facts['python']}, torch {facts['torch']}, {facts['platform']}")
+    bf16 = "in hardware" if facts["bf16"] else "not in hardware"
+    typer.echo(
+        f"device: {facts['device']} ({facts['device_name']}), precision {facts['precision']}, bf16 {bf16}, "
+        f"{facts['threads']} threads on {facts['cpu_cores']} cores"
+    )
+    typer.echo("models:")
+    for model in facts["models"]:
+        exposures = " and ".join(str(n) for n in model["num_exposures"])
+        checksum = f"sha256 {model['sha256']}" if model["sha256"] else "needs no weights"
+        typer.echo(f"  {model['name']}: {exposures} exposures, {checksum}")
+
+
+def _print_clip(detection: Detection) -> None:
+    info = detection.info
+    frames = "unknown number of" if info.num_frames is None else info.num_frames
+    rate = float(info.frames_per_second)
+    kind = "video" if info.kind == "video" else "image sequence"
+    depth = f"{info.bit_depth} bits{', scene-linear' if info.linear else ''}"
+    typer.echo(f"{info.source}: {kind}, {info.width}x{info.height}, {frames} frames, {rate:g} fps, {depth}")
+    for name, value in info.details.items():
+        typer.echo(f"  {name}: {value}")
+    if detection.cycle is None:
+        typer.echo(f"exposures: not found ({detection.reason})")
+    else:
+        cycle = f"{detection.cycle} stops, a cycle of {len(detection.cycle)}"
+        typer.echo(f"exposures: {cycle}, confidence {detection.confidence:.2f}")
+    steps = " ".join(f"{s:+.2f}" if s == s else "?" for s in detection.pair_stops)
+    if steps:
+        typer.echo(f"from frame to frame: {steps} stops")
+    typer.echo(f"response: {detection.response.name} ({detection.response_from})")
+    for text in detection.warnings:
+        typer.echo(f"warning: {text}")

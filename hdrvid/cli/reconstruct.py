@@ -1,0 +1,214 @@
+"""`hdrvid reconstruct`: clips in, HDR frames out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hdrvid.cli.console import FrameProgress, print_json, say
+from hdrvid.errors import HdrvidError, InputError
+
+if TYPE_CHECKING:
+    from hdrvid.reconstruct import ClipReport, ReconstructOptions
+
+HELP = """Reconstruct the full radiance of every frame of an alternating-exposure clip.
+
+INPUT is a video file, a folder of frames, or a pattern (shot.%06d.tif, 'shot.*.tif'). Several clips are done in turn.
+For each the folder given with -o gets STEM.NNNNNN.exr (NNNNNN = input frame), STEM.preview.mp4 and STEM.json, which
+says what was detected and used. A run that was stopped goes on where it was when the same command is given again.
+
+[bold]Examples[/bold]
+
+    hdrvid reconstruct shot.mov -o out/
+
+    hdrvid reconstruct frames/ -o out/ --exposures 0,3 --response rec709
+
+    hdrvid reconstruct A001.mxf A002.mxf -o out/ --exposures 0,2,4 --white shortest
+
+    hdrvid reconstruct shot.mov -o out/ --frames 240-479     (one job of a render farm)
+"""
+
+
+def command(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="INPUT", help="Video files, folders of frames, or patterns.", show_default=False),
+    ],
+    out: Annotated[
+        str, typer.Option("-o", "--out", metavar="FOLDER", help="Where the results go.", show_default=False)
+    ],
+    exposures: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|0,3|0,2,4|FILE",
+            help="Stops of one cycle, beginning with the first frame of the clip; a file has one number a line, "
+            "one cycle or one for every frame. auto measures them.",
+        ),
+    ] = "auto",
+    response: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|NAME|FILE",
+            help="Camera curve of the input: gamma2.2, srgb, rec709, linear, or a measured one (.mat, .csv). auto is "
+            "linear for EXR and .hdr frames, gamma2.2 otherwise.",
+        ),
+    ] = "auto",
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|FILE", help="A model that `hdrvid info` lists, or a .safetensors file from `hdrvid train`."
+        ),
+    ] = "default",
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:i]|mps", help="Where the networks run.")] = "auto",
+    precision: Annotated[
+        str,
+        typer.Option(metavar="auto|fp32|bf16|fp16", help="Arithmetic of the networks; auto takes the fastest safe."),
+    ] = "auto",
+    tile: Annotated[
+        str, typer.Option(metavar="auto|off|PIXELS", help="Work in tiles of this size, for little memory.")
+    ] = "auto",
+    frames: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A-B",
+            help="Only these input frames, counted from 0, both included. They come out exactly as in a full run.",
+            show_default=False,
+        ),
+    ] = None,
+    format: Annotated[
+        str, typer.Option("--format", metavar="exr|hdr", help="OpenEXR (half float) or Radiance .hdr.")
+    ] = "exr",
+    compression: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="EXR compression: zip, zips, piz, zstd, rle and none are exact; dwaa, dwab, b44 and b44a are lossy.",
+        ),
+    ] = "zip",
+    white: Annotated[
+        str,
+        typer.Option(
+            metavar="longest|shortest|NUMBER",
+            help="The exposure whose clipping is 1.0 in the file; a NUMBER is the file value at which the longest "
+            "exposure clips.",
+        ),
+    ] = "longest",
+    tonemap: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Tone curve of the preview.", show_default="the standard one"),
+    ] = None,
+    preview: Annotated[bool, typer.Option("--preview/--no-preview", help="Write STEM.preview.mp4.")] = True,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Make every frame again; without it finished frames are kept."),
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the reports as JSON on stdout.")] = False,
+) -> None:
+    from hdrvid.reconstruct import ReconstructOptions, parse_frame_range
+
+    options = ReconstructOptions(
+        exposures=exposures,
+        response=response,
+        model=model,
+        device=device,
+        precision=precision,
+        tile=tile,
+        frame_range=None if frames is None else parse_frame_range(frames),
+        format=format,
+        compression=compression,
+        white=white,
+        preview=preview,
+        overwrite=overwrite,
+        **({} if tonemap is None else {"tonemap": tonemap}),
+    )
+    reports, failures = _reconstruct_all(inputs, out, options, quiet=json)
+    if json:
+        values = [r.as_dict() for r in reports]
+        values += [{"source": name, "problem": text} for name, text in failures if name not in _sources(reports)]
+        print_json(values[0] if len(values) == 1 else values)
+    if failures:
+        # with one clip its error is the whole story; with several the failures are gathered at the end
+        for name, text in failures:
+            say(f"hdrvid: error: {text}" if len(failures) == 1 and not reports else f"hdrvid: error: {name}: {text}")
+        raise typer.Exit(1)
+
+
+command.__doc__ = HELP
+
+
+def _sources(reports: list[ClipReport]) -> set[str]:
+    return {r.source for r in reports}
+
+
+def _reconstruct_all(
+    inputs: list[str], out: str, options: ReconstructOptions, quiet: bool
+) -> tuple[list[ClipReport], list[tuple[str, str]]]:
+    """Every clip in turn: the reports, and (clip, sentence) of those that failed."""
+    from hdrvid.io import open_clip, split_inputs
+    from hdrvid.reconstruct import validate_options
+
+    validate_options(options, out)
+    clips: list[tuple[list[str], str]] = []
+    failures: list[tuple[str, str]] = []
+    stems: dict[str, str] = {}
+    for group in split_inputs(inputs):
+        try:
+            with open_clip(group) as reader:
+                source, stem = reader.info.source, reader.info.stem
+            if stem in stems:
+                raise InputError(
+                    f"{stems[stem]} and {source} would both be written to {stem}.*: "
+                    "reconstruct them into different folders"
+                )
+        except HdrvidError as error:
+            failures.append((group[0], str(error)))
+            continue
+        stems[stem] = source
+        clips.append((group, stem))
+    reports: list[ClipReport] = []
+    for group, stem in clips:
+        try:
+            report = _reconstruct_one(group, stem, out, options)
+        except HdrvidError as error:
+            if len(clips) == 1 and not failures:
+                raise
+            failures.append((stems[stem], str(error)))
+            continue
+        reports.append(report)
+        if report.problem:
+            failures.append((report.source, report.problem))
+        if not quiet:
+            _print_report(report)
+    return reports, failures
+
+
+def _reconstruct_one(group: list[str], stem: str, out: str, options: ReconstructOptions) -> ClipReport:
+    from hdrvid.reconstruct import reconstruct_clip
+
+    with FrameProgress(stem) as progress:
+        return reconstruct_clip(
+            group,
+            out,
+            options,
+            progress=progress.update,
+            message=lambda text: progress.say(f"hdrvid: {text}"),
+        )
+
+
+def _print_report(report: ClipReport) -> None:
+    facts: dict[str, Any] = report.as_dict()
+    stops = ",".join(f"{s:.4g}" for s in facts["stops"])
+    sure = "declared" if facts["confidence"] is None else f"measured, confidence {facts['confidence']:.2f}"
+    width, height = facts["size"]
+    typer.echo(
+        f"{report.source}: {width}x{height}, exposures {stops} stops ({sure}), response {facts['response']} "
+        f"({facts['response_from']}), model {facts['model']['name']}"
+    )
+    outputs = facts["outputs"]
+    count = facts["frames"]["count"]
+    kept = f", {facts['frames']['kept']} of them from an earlier run" if facts["frames"]["kept"] else ""
+    typer.echo(f"{outputs['first_frame']} ... {count} frame(s){kept}")
+    if outputs["preview"]:
+        typer.echo(outputs["preview"])
+    typer.echo(outputs["report"])

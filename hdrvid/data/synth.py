@@ -1,0 +1,363 @@
+"""Alternating exposures from HDR frames: a camera that clips, adds noise, codes and quantises, and the clips it films.
+
+Convention:
+    radiance    (H, W, 3) float32 linear; 1.0 = the radiance at which the SHORTEST exposure clips.
+    ldr         (H, W, 3) float32 code in [0, 1], gamma 2.2: the code inside the networks.
+    noise       sensor noise: variance = read_noise^2 + linear / full_well at linear exposure `linear` (1.0 = full
+                scale), a Gaussian for the readout and for the photons (Foi et al., Practical Poissonian-Gaussian noise
+                modeling, IEEE TIP 2008). It does not depend on the exposure: a short frame is noisier because
+                it is multiplied more afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from hdrvid.data.scenes import Scene, panorama_scene, procedural_scene, still_scene
+from hdrvid.errors import InputError, UsageError
+from hdrvid.radiance import NETWORK_GAMMA
+from hdrvid.types import ExposureCycle, PathLike
+
+Range = float | tuple[float, float]
+"""A number, or the (lowest, highest) value of what is drawn once a clip."""
+
+FRAMES_PER_SECOND = 24
+"""Frame rate of the videos written."""
+
+_HDR_SUFFIXES = (".exr", ".hdr")
+_HALF_MAX = 65504.0
+
+
+@dataclass(frozen=True)
+class SynthesisOptions:
+    """The camera that films a scene. Ranges are drawn once a clip: one camera films it all.
+
+    Raises UsageError for values that no camera has.
+    """
+
+    clip_percentile: Range = (98.5, 99.95)
+    """Percentile of the reference frame's largest channel that just clips in the shortest exposure."""
+    read_noise: Range = (1e-3, 3e-3)
+    """Standard deviation of the read noise, as a share of full scale, linear."""
+    full_well: Range | None = (2000.0, 20000.0)
+    """Electrons at full scale, which set the shot noise; None = no shot noise."""
+    bits: int | None = 8
+    """Bits of the code: 8, 10, 12 or 16; None = not quantised."""
+    jpeg_quality: Range | None = None
+    """Quality (1 to 100) of a JPEG pass at 8 bits, a stand-in for a video codec; None = no damage."""
+    gamma_jitter: Range = 0.0
+    """Relative error of the camera's gamma: code = linear ^ (1 / (2.2 (1 + jitter))), a response known inexactly."""
+
+    def __post_init__(self) -> None:
+        _check_range("clip_percentile", self.clip_percentile, 0.0, 100.0)
+        _check_range("read_noise", self.read_noise, 0.0, 1.0)
+        _check_range("gamma_jitter", self.gamma_jitter, -0.5, 1.0)
+        if self.full_well is not None:
+            _check_range("full_well", self.full_well, 1.0, 1e9)
+        if self.jpeg_quality is not None:
+            _check_range("jpeg_quality", self.jpeg_quality, 1, 100)
+        if self.bits not in (None, 8, 10, 12, 16):
+            raise UsageError(f"frames have 8, 10, 12 or 16 bits, not {self.bits}: choose one of these, or none")
+
+    def drawn(self, rng: np.random.Generator) -> SynthesisOptions:
+        """One camera: every range replaced by a number from it."""
+        return replace(
+            self,
+            clip_percentile=_draw(rng, self.clip_percentile),
+            read_noise=_draw(rng, self.read_noise),
+            full_well=None if self.full_well is None else _draw(rng, self.full_well),
+            jpeg_quality=None if self.jpeg_quality is None else round(_draw(rng, self.jpeg_quality)),
+            gamma_jitter=_draw(rng, self.gamma_jitter),
+        )
+
+
+def _draw(rng: np.random.Generator, value: Range) -> float:
+    return float(rng.uniform(*value)) if isinstance(value, tuple) else float(value)
+
+
+def _number(value: Range) -> float:
+    """The value of a range that was drawn."""
+    if isinstance(value, tuple):
+        raise ValueError(f"the range {value} was not drawn yet: use SynthesisOptions.drawn")
+    return float(value)
+
+
+def _check_range(name: str, value: Range, lowest: float, highest: float) -> None:
+    low, high = value if isinstance(value, tuple) else (value, value)
+    if not lowest <= low <= high <= highest:
+        raise UsageError(
+            f"{name} is {value}, but it has to be a number or a rising range from {lowest:g} to {highest:g}"
+        )
+
+
+def normalise(radiance_frames: Sequence[np.ndarray], percentile: float) -> tuple[list[np.ndarray], float]:
+    """Frames divided by the `percentile` of the middle frame's largest channel, and that divisor.
+
+    Takes and returns (H, W, 3) float32 frames; 1.0 then is where the shortest exposure clips.
+    Raises InputError when there is no frame or the middle one is black.
+    """
+    if not len(radiance_frames):
+        raise InputError("there are no frames to normalise: give at least one")
+    scale = _clipping_level(radiance_frames[len(radiance_frames) // 2], percentile)
+    return [(np.asarray(frame, np.float32) / np.float32(scale)) for frame in radiance_frames], scale
+
+
+def _clipping_level(frame: np.ndarray, percentile: float) -> float:
+    """The percentile of the largest channel, or the maximum where that percentile is black."""
+    brightest = np.max(frame, axis=-1)
+    level = float(np.percentile(brightest, percentile)) or float(brightest.max())
+    if not (np.isfinite(level) and level > 0):
+        raise InputError("the reference frame is black or not finite: give HDR frames with some light in them")
+    return level
+
+
+def expose(
+    radiance: np.ndarray, exposure: float, rng: np.random.Generator, options: SynthesisOptions | None = None
+) -> np.ndarray:
+    """What the camera stores of `radiance` at linear `exposure`: noise, clipping, gamma, quantisation, codec damage.
+
+    radiance: (H, W, 3), 1.0 = clipping at exposure 1. Returns (H, W, 3) float32 code in [0, 1].
+    Ranges in `options` are drawn from `rng` anew in every call: pass `options.drawn(rng)` to keep one camera.
+    """
+    camera = (options or SynthesisOptions()).drawn(rng)
+    # beyond full scale the noise does not matter, and a sun would only cost precision
+    linear = np.clip(np.asarray(radiance, np.float32) * np.float32(exposure), 0.0, 4.0)
+    variance = np.full_like(linear, _number(camera.read_noise) ** 2)
+    if camera.full_well is not None:
+        variance += linear / np.float32(_number(camera.full_well))
+    linear = linear + rng.standard_normal(linear.shape, dtype=np.float32) * np.sqrt(variance)
+    gamma = NETWORK_GAMMA * (1 + _number(camera.gamma_jitter))
+    code = np.clip(linear, 0.0, 1.0) ** np.float32(1 / gamma)
+    if camera.bits is not None:
+        steps = np.float32(2**camera.bits - 1)
+        code = np.round(code * steps) / steps
+    if camera.jpeg_quality is not None:
+        code = _jpeg(code, round(_number(camera.jpeg_quality)))
+    return code.astype(np.float32, copy=False)
+
+
+def _jpeg(code: np.ndarray, quality: int) -> np.ndarray:
+    stored = np.round(code[..., ::-1] * 255).astype(np.uint8)
+    _, data = cv2.imencode(".jpg", stored, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
+    return decoded[..., ::-1].astype(np.float32) / np.float32(255)
+
+
+@dataclass(frozen=True)
+class SyntheticClip:
+    """An alternating-exposure clip and its ground truth, in memory."""
+
+    ldr: list[np.ndarray]
+    """Frames (H, W, 3) float32, gamma 2.2 code in [0, 1]."""
+    truth: list[np.ndarray]
+    """Radiance (H, W, 3) float32 of every frame, 1.0 = clipping of the shortest exposure, not clipped."""
+    cycle: ExposureCycle
+    """Exposures, beginning with frame 0."""
+    scale: float
+    """Scene units of radiance 1.0."""
+    options: SynthesisOptions = field(default_factory=SynthesisOptions)
+    """The camera: every range drawn."""
+
+    def __repr__(self) -> str:
+        return f"SyntheticClip(frames={len(self.ldr)}x{self.ldr[0].shape}, cycle={self.cycle}, scale={self.scale:.4g})"
+
+
+def synthesise(
+    scene: Scene, cycle: ExposureCycle, num_frames: int, seed: int, options: SynthesisOptions | None = None
+) -> SyntheticClip:
+    """Film frames 0 .. num_frames - 1 of a scene with alternating exposures; the same seed gives the same clip.
+
+    Raises UsageError when `num_frames` is below 1, InputError when the scene is black.
+    """
+    _check_count(num_frames)
+    rng = np.random.default_rng([seed, 10])
+    camera = (options or SynthesisOptions()).drawn(rng)
+    truth, scale = normalise([scene.render(t) for t in range(num_frames)], _number(camera.clip_percentile))
+    ldr = [expose(frame, cycle.exposure_at(t), _frame_rng(seed, t), camera) for t, frame in enumerate(truth)]
+    return SyntheticClip(ldr, truth, cycle, scale, camera)
+
+
+def _frame_rng(seed: int, index: int) -> np.random.Generator:
+    """Noise of one frame: the same whether or not the frames before it were made."""
+    return np.random.default_rng([seed, 11, index])
+
+
+def _check_count(num_frames: int) -> None:
+    if num_frames < 1:
+        raise UsageError(f"a clip has at least one frame, not {num_frames}: give a larger number of frames")
+
+
+# ---- clips on disk ---------------------------------------------------------------------------------------------------
+
+
+def synth_to_folder(
+    out: PathLike,
+    cycle: ExposureCycle,
+    num_frames: int,
+    width: int,
+    height: int,
+    seed: int,
+    source: PathLike | None = None,
+    video: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    options: SynthesisOptions | None = None,
+) -> dict[str, Any]:
+    """Write an alternating-exposure clip with its ground truth into the folder `out`; returns what synth.json holds.
+
+    source: None = hdrvid's own scene of that seed; a panorama (.exr or .hdr, twice as wide as high); another HDR
+        image; or a folder of HDR frames, used in order as they are, cut to the shape asked for and scaled.
+    video: write clip.mp4 (H.264, 8 bit 4:2:0, even sizes only), else frames/NNNNNN.png (16 bit). Codes are gamma 2.2.
+    progress: called with (frames done, frames in all).
+    options: the camera. Default: read noise 1e-3 to 2e-3, 8000 to 20000 electrons, shortest exposure clipping at the
+        99.5th to 99.9th percentile, no codec damage other than that of the video.
+
+    Also writes Exposures.txt (stops of one cycle, one a line), truth/truth.NNNNNN.exr (half float, 1.0 = clipping of
+    the shortest exposure) and synth.json. Only one frame is in memory at a time; the scale comes from the first cycle.
+    Raises UsageError for sizes and counts that have no meaning, InputError for a source that cannot be used,
+    OutputError where `out` cannot be written.
+    """
+    from hdrvid.io.exr import write_exr
+
+    out = Path(out)
+    _check_count(num_frames)
+    if video and (width % 2 or height % 2):
+        raise UsageError(f"a 4:2:0 video has an even size, not {width}x{height}: give --size an even width and height")
+    kind, frame_at = _frame_source(source, seed, width, height, num_frames)
+    rng = np.random.default_rng([seed, 10])
+    wanted = options or SynthesisOptions((99.5, 99.9), (1e-3, 2e-3), (8000.0, 20000.0), bits=None if video else 16)
+    camera = wanted.drawn(rng)
+    percentile = _number(camera.clip_percentile)
+    first = range(min(len(cycle), num_frames))
+    scale = float(np.mean([_clipping_level(frame_at(t), percentile) for t in first]))
+    facts: dict[str, Any] = {
+        "seed": seed,
+        "stops": list(cycle.stops),
+        "frames": num_frames,
+        "size": [width, height],
+        "scene": kind,
+        "source": None if source is None else Path(source).name,
+        "clip": "clip.mp4" if video else "frames",
+        "response": "gamma2.2",
+        "frames_per_second": FRAMES_PER_SECOND,
+        "truth_white": "shortest",
+        "scene_units_of_white": scale,
+        "options": asdict(camera),
+    }
+    _make_folders(out, ("truth",) if video else ("truth", "frames"))
+    attributes = {"hdrvid:white": "shortest", "framesPerSecond": Fraction(FRAMES_PER_SECOND), "hdrvid:seed": str(seed)}
+    with ExitStack() as stack:
+        write = _video_writer(stack, out / "clip.mp4", width, height) if video else _frames_writer(out / "frames")
+        for t in range(num_frames):
+            truth = np.minimum(frame_at(t) / np.float32(scale), np.float32(_HALF_MAX))
+            write(t, expose(truth, cycle.exposure_at(t), _frame_rng(seed, t), camera))
+            write_exr(out / "truth" / f"truth.{t:06d}.exr", truth, compression="zip", attributes=attributes)
+            if progress:
+                progress(t + 1, num_frames)
+    _write_text(out / "Exposures.txt", "".join(f"{stops:g}\n" for stops in cycle.stops))
+    _write_text(out / "synth.json", json.dumps(facts, indent=2) + "\n")
+    return facts
+
+
+def _frame_source(
+    source: PathLike | None, seed: int, width: int, height: int, num_frames: int
+) -> tuple[str, Callable[[int], np.ndarray]]:
+    """What the frames come from, and a function that gives frame t, (height, width, 3) float32."""
+    if source is None:
+        scene = procedural_scene(seed, width, height, num_frames)
+        return scene.kind, scene.render
+    path = Path(source)
+    if not path.exists():
+        raise InputError(f"{path} does not exist: give an HDR image, a panorama or a folder of HDR frames")
+    if path.is_dir():
+        files = _hdr_files(path)
+        if len(files) < num_frames:
+            raise InputError(
+                f"{path} holds {len(files)} HDR frames, not {num_frames}: give --frames {len(files)} or less"
+            )
+        return "frames", lambda t: _fitted(_read_hdr_image(files[t]), width, height)
+    if path.suffix.lower() not in _HDR_SUFFIXES:
+        raise InputError(f"{path} is not an HDR image: give an .exr or .hdr file, or a folder of them")
+    image = _read_hdr_image(path)
+    panoramic = abs(image.shape[1] / image.shape[0] - 2) < 0.02
+    make = panorama_scene if panoramic else still_scene
+    scene = make(image, seed, width, height, num_frames)
+    return scene.kind, scene.render
+
+
+def _hdr_files(folder: Path) -> list[Path]:
+    from hdrvid.io.frames import folder_frames
+
+    files = folder_frames(folder)
+    if files[0].suffix.lower() not in _HDR_SUFFIXES:
+        raise InputError(
+            f"{folder} holds {files[0].suffix} frames, which are not HDR: give a folder of .exr or .hdr files"
+        )
+    return files
+
+
+def _read_hdr_image(path: Path) -> np.ndarray:
+    """(h, w, 3) float32 radiance of an .exr or .hdr file, negative values 0."""
+    from hdrvid.io.frames import read_picture
+
+    return np.maximum(read_picture(path).pixels, 0.0)
+
+
+def _fitted(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """The middle of the image with the aspect of the picture, scaled to it."""
+    h, w = image.shape[:2]
+    if (w, h) == (width, height):
+        return image
+    step = min(w / width, h / height)
+    part_w, part_h = min(round(width * step), w), min(round(height * step), h)
+    x, y = (w - part_w) // 2, (h - part_h) // 2
+    part = np.ascontiguousarray(image[y : y + part_h, x : x + part_w])
+    return cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA if step > 1 else cv2.INTER_LINEAR)
+
+
+def _make_folders(out: Path, names: Sequence[str]) -> None:
+    from hdrvid.io.atomic import output_error
+
+    for folder in (out, *(out / name for name in names)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise output_error(folder, error) from error
+
+
+def _write_text(path: Path, text: str) -> None:
+    from hdrvid.io.atomic import atomic_path
+
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def _frames_writer(folder: Path) -> Callable[[int, np.ndarray], None]:
+    from hdrvid.io.atomic import atomic_path
+
+    def write(index: int, code: np.ndarray) -> None:
+        stored = np.round(code[..., ::-1] * 65535).astype(np.uint16)
+        _, data = cv2.imencode(".png", stored)
+        with atomic_path(folder / f"{index:06d}.png") as partial:
+            partial.write_bytes(data.tobytes())
+
+    return write
+
+
+def _video_writer(stack: ExitStack, path: Path, width: int, height: int) -> Callable[[int, np.ndarray], None]:
+    from hdrvid.io.preview import PreviewWriter
+
+    video = stack.enter_context(PreviewWriter(path, width, height, Fraction(FRAMES_PER_SECOND), crf=10))
+
+    def write(index: int, code: np.ndarray) -> None:
+        video.write(np.round(code * 255).astype(np.uint8), index / FRAMES_PER_SECOND)
+
+    return write

@@ -1,0 +1,426 @@
+"""Finds the exposure cycle of a clip from its pixels, and checks a declared one against them.
+
+Every frame is cut into blocks, so that a frame is about 200 blocks wide and motion of a few tens of pixels hardly
+moves the content of a block. The exposure of one frame relative to another is then measured twice:
+    in place    the median log ratio of the blocks that are well exposed in both frames: insensitive to objects that
+                come and go, biased by camera motion over strong texture;
+    by rank     the log ratio of equal quantiles of both frames, where these are well exposed: histogram matching,
+                which does not care where the content is (Grossberg & Nayar 2003), biased by new content.
+Both are averaged by the inverse of their scatter. A cycle of n exposures is accepted when one set of n stops plus a
+slow drift of the scene explains the measurements between frames up to four apart.
+
+Convention:
+    linear frames       (H, W, 3) float, 1.0 = clipping of that frame, already through the inverse camera response.
+    stops               log2 of a linear ratio of exposures, positive where the later frame is the brighter one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from hdrvid.errors import ExposureError, InputError
+from hdrvid.types import CYCLE_LENGTHS, ExposureCycle
+
+MIN_CONFIDENCE = 0.6
+"""An estimate below this is a guess: stop and ask for `--exposures`."""
+
+BLOCKS_ACROSS = 200
+"""Blocks over the width of a frame."""
+
+BLACK_LINEAR = (0.006, 0.016)
+"""Least and largest level below which a block may be noise: codes 25 and 39 of 255 at gamma 2.2."""
+
+CLIPPING_SHARE = 0.88
+"""Samples above this share of the brightest level of the clip may be clipped or bent by the codec."""
+
+MAX_LAG = 4
+"""Frames are compared over distances of 1 to 4: a cycle of 4 is recognised, to say that it is not supported."""
+
+MIN_STOPS_APART = 0.3
+"""Exposures closer than this cannot be told from flicker."""
+
+MAX_DRIFT_STOPS = 0.12
+"""A scene brightens or darkens no faster than this, in stops per frame."""
+
+SNAP_STOPS = 0.06
+"""A measurement this close to a third of a stop is taken to be that third: cameras step in thirds."""
+
+# denser at the top: in dark clips only the highlights of the short frame rise above the noise
+_QUANTILES = np.concatenate([np.linspace(0.002, 0.898, 225), np.linspace(0.9, 0.9995, 150)])
+_MAX_SCATTER_STOPS = 1.0
+_FIT_TOLERANCE_STOPS = 0.15
+
+
+@dataclass(frozen=True)
+class CycleEstimate:
+    """What the pixels say about the exposure cycle."""
+
+    cycle: ExposureCycle | None
+    """The cycle, beginning with the first frame that was given; None where none was found."""
+    confidence: float
+    """0..1: how sure `cycle` is, 0 where it is None. Safe from 0.8 on, a guess below `MIN_CONFIDENCE`."""
+    pair_stops: tuple[float, ...]
+    """Measured stops of frame i+1 relative to frame i; nan where the two share no well-exposed content."""
+    reason: str
+    """One sentence: what was found, or why nothing was."""
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """One frame, reduced."""
+
+    level: np.ndarray
+    """(h, w) largest channel of the block mean: it clips at one level, whatever the colour."""
+    peak: np.ndarray
+    """(h, w) largest sample of the block: tells whether anything in the block is clipped."""
+    quantiles: np.ndarray
+    """Quantiles of `level`, at `_QUANTILES`."""
+    black: float
+    """Level below which clipped noise lifts the block mean."""
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """The measured exposure of frame `later` relative to frame `earlier`."""
+
+    earlier: int
+    later: int
+    stops: float
+    sigma: float
+    """Scatter of the measurement, in stops."""
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """A cycle of `len(stops)` exposures, fitted to all pairs."""
+
+    stops: tuple[float, ...]
+    """Stops of each class relative to the first one."""
+    explained: float
+    """0..1: weight of the pairs that the fit explains."""
+    standard_error: float
+    """Largest standard error of the stops, in stops."""
+
+    @property
+    def min_apart(self) -> float:
+        """Smallest distance between two of the exposures, in stops."""
+        ordered = sorted(self.stops)
+        return min((b - a for a, b in pairwise(ordered)), default=0.0)
+
+
+def estimate_cycle(linear_frames: Iterable[np.ndarray]) -> CycleEstimate:
+    """The exposure cycle of consecutive frames of a clip, beginning with the first one.
+
+    `linear_frames` are (H, W, 3), linear, 0..1, all of one size; 12 to 24 of them are a good number, 3 (for 2
+    exposures) or 4 (for 3) the least. They are read one by one and not kept. Stops within 0.06 of a third of a stop
+    are snapped to it. Raises InputError for frames of different or wrong shapes.
+    """
+    blocks = _reduce_all(linear_frames)
+    pairs = _measure(blocks)
+    return _decide(len(blocks), pairs)
+
+
+def contradictions(linear_frames: Iterable[np.ndarray], declared: ExposureCycle, first_index: int = 0) -> list[str]:
+    """Warnings, one sentence each, where the pixels contradict the declared exposures; empty where they agree.
+
+    A contradiction is another number of exposures, another order, or stops that are off by more than half a stop.
+    Empty as well where the pixels cannot tell. `first_index` is the clip index of the first frame given. Frames and
+    errors as in `estimate_cycle`.
+    """
+    blocks = _reduce_all(linear_frames)
+    pairs = _measure(blocks)
+    estimate = _decide(len(blocks), pairs)
+    n = len(declared)
+    start = first_index % n
+    expected = declared.stops[start:] + declared.stops[:start]
+    if estimate.cycle is not None and estimate.confidence >= MIN_CONFIDENCE and len(estimate.cycle) != n:
+        found = estimate.cycle
+        return [
+            f"{n} exposures ({declared}) are declared, but the frames repeat after {len(found)} "
+            f"({_list_stops(found.stops, first_index)} stops): check --exposures"
+        ]
+    fit = _fit(pairs, n, len(blocks))
+    if fit is None or fit.explained < 0.7 or _typical_sigma(pairs) > 0.3:
+        return []
+    lowest = min(fit.stops)
+    measured = tuple(s - lowest for s in fit.stops)
+    if _furthest(measured, expected) <= 0.5:
+        return []
+    apart = max(measured)
+    if apart < MIN_STOPS_APART:
+        return [
+            f"exposures {max(declared.stops):.3g} stops apart are declared, but the frames are {apart:.2f} stops "
+            "apart: check --exposures and whether the clip alternates at all"
+        ]
+    for shift in range(1, n):
+        if _furthest(measured, expected[shift:] + expected[:shift]) <= 0.5:
+            order = declared.stops[shift:] + declared.stops[:shift]
+            return [
+                f"--exposures {declared} is declared, but the frames follow the order {_plain(order)} "
+                f"(measured {_list_stops(measured, first_index)} stops): begin with the exposure of frame 0"
+            ]
+    return [
+        f"stops {declared} are declared, but {_list_stops(measured, first_index)} were measured: "
+        "check --exposures and --response"
+    ]
+
+
+def _reduce_all(linear_frames: Iterable[np.ndarray]) -> list[_Blocks]:
+    blocks: list[_Blocks] = []
+    shape: tuple[int, ...] | None = None
+    for index, frame in enumerate(linear_frames):
+        if frame.ndim != 3 or frame.shape[2] != 3 or frame.size == 0:
+            raise InputError(f"frame {index} has shape {frame.shape}, not (height, width, 3): give RGB frames")
+        if shape is not None and frame.shape != shape:
+            raise InputError(
+                f"frame {index} is {frame.shape[1]}x{frame.shape[0]} pixels but frame 0 is {shape[1]}x{shape[0]}: "
+                "all frames of a clip must have one size"
+            )
+        shape = frame.shape
+        blocks.append(_reduce(frame))
+    return blocks
+
+
+def _reduce(frame: np.ndarray) -> _Blocks:
+    height, width = frame.shape[:2]
+    side = min(max(1, round(width / BLOCKS_ACROSS)), height)
+    h, w = height // side, width // side
+    pixels = np.nan_to_num(np.asarray(frame[: h * side, : w * side], np.float32), nan=0.0, posinf=1.0, neginf=0.0)
+    rows = pixels.reshape(h, side, w * side * 3)
+    peak = rows.max(axis=1).reshape(h, w, side * 3).max(axis=2)
+    mean = rows.mean(axis=1).reshape(h, w, side, 3).mean(axis=2)
+    level = mean.max(axis=2)
+    return _Blocks(level, peak, np.quantile(level, _QUANTILES), _black_level(pixels[..., 1]))
+
+
+def _black_level(green: np.ndarray) -> float:
+    """Two and a half standard deviations of the noise in the shadows."""
+    lines = green[:: max(1, green.shape[0] // 128)]
+    left, right = lines[:, :-1], lines[:, 1:]
+    dark = left + right < 0.06
+    if not dark.any():
+        return BLACK_LINEAR[0]
+    # the median difference of two Gaussian samples is 0.954 standard deviations
+    return float(np.clip(2.6 * np.median(np.abs(left - right)[dark]), *BLACK_LINEAR))
+
+
+def _measure(blocks: Sequence[_Blocks]) -> list[_Pair]:
+    """All pairs up to MAX_LAG apart that share well-exposed content."""
+    if not blocks:
+        return []
+    # a clip may saturate below code 1 (a camera's own knee, limited range read as full); a scene that never clips
+    # only loses its brightest eighth
+    white = CLIPPING_SHARE * max(float(np.quantile(b.peak, 0.995)) for b in blocks)
+    pairs = []
+    for i, a in enumerate(blocks):
+        for j in range(i + 1, min(i + MAX_LAG + 1, len(blocks))):
+            measured = _measure_pair(a, blocks[j], min(white, CLIPPING_SHARE))
+            if measured is not None and measured[1] < _MAX_SCATTER_STOPS:
+                pairs.append(_Pair(i, j, *measured))
+    return pairs
+
+
+def _measure_pair(a: _Blocks, b: _Blocks, white: float) -> tuple[float, float] | None:
+    """(stops of b relative to a, scatter in stops), or None where no well-exposed content is shared."""
+    if white <= 2 * BLACK_LINEAR[1]:
+        return None
+    # where nothing is left above the noise, look closer to black and trust it less
+    for black, penalty in ((max(a.black, b.black), 0.0), (BLACK_LINEAR[0] / 3, 0.2)):
+        by_rank = _measure_by_rank(a.quantiles, b.quantiles, black, white)
+        in_place = _measure_in_place(a, b, black, white, by_rank[0] if by_rank else None)
+        # at the ends of the range that both frames can show, hardly anything is left to compare
+        limit = np.log2(white / black) - 1
+        estimates = [(e[0], e[1] + penalty) for e in (by_rank, in_place) if e is not None and abs(e[0]) < limit]
+        if estimates:
+            break
+    else:
+        return None
+    weights = [1 / (sigma * sigma + 0.03**2) for _, sigma in estimates]
+    stops = sum(w * s for w, (s, _) in zip(weights, estimates, strict=True)) / sum(weights)
+    disagreement = abs(estimates[0][0] - estimates[-1][0]) / 2
+    return float(stops), float(np.hypot(sum(weights) ** -0.5, disagreement))
+
+
+def _measure_by_rank(qa: np.ndarray, qb: np.ndarray, black: float, white: float) -> tuple[float, float] | None:
+    # blocks that are partly clipped are ranked a little too low: stay away from the clipping level
+    top = 0.8 * white
+    good = (qa > black) & (qa < top) & (qb > black) & (qb < top)
+    if np.count_nonzero(good) < 8:
+        return None
+    return _median_and_scatter(np.log2(qb[good] / qa[good]), 0.5)
+
+
+def _measure_in_place(
+    a: _Blocks, b: _Blocks, black: float, white: float, start: float | None
+) -> tuple[float, float] | None:
+    good = (a.peak < white) & (b.peak < white) & (a.level > black) & (b.level > black)
+    least = max(8, good.size // 400)
+    if np.count_nonzero(good) < least:
+        return None
+    log_ratio = np.log2(b.level[good] / a.level[good])
+    peak_a, peak_b = np.log2(a.peak[good] / white), np.log2(b.peak[good] / white)
+    level_a, level_b = np.log2(a.level[good] / black), np.log2(b.level[good] / black)
+    stops = float(np.median(log_ratio)) if start is None else start
+    estimate = None
+    for _ in range(4):
+        # both frames limited to the radiances that both can show: otherwise motion at the limits biases the median
+        shared = (peak_a < -stops) & (peak_b < stops) & (level_a > -stops) & (level_b > stops)
+        if np.count_nonzero(shared) < least:
+            break
+        estimate = _median_and_scatter(log_ratio[shared], 2.0)
+        if abs(estimate[0] - stops) < 0.005:
+            break
+        stops = estimate[0]
+    return estimate
+
+
+def _median_and_scatter(values: np.ndarray, spread: float) -> tuple[float, float]:
+    """Median and robust standard deviation; few values may all lie on one object, so they count as `spread` apart."""
+    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
+    return float(middle), float(np.hypot(0.741 * (high - low), spread / len(values) ** 0.5))
+
+
+def _fit(pairs: Sequence[_Pair], n: int, num_frames: int) -> _Fit | None:
+    """Stops of n classes plus a drift per frame, least squares with Cauchy weights; None where underdetermined."""
+    if not pairs or num_frames < n:
+        return None
+    design = np.zeros((len(pairs) + 1, n + 1))
+    stops = np.zeros(len(pairs) + 1)
+    base = np.zeros(len(pairs) + 1)
+    for row, pair in enumerate(pairs):
+        lag = pair.later - pair.earlier
+        design[row, pair.later % n] += 1
+        design[row, pair.earlier % n] -= 1
+        design[row, n] = lag
+        stops[row] = pair.stops
+        base[row] = 1 / (pair.sigma**2 + 0.05**2 + (0.03 * lag) ** 2)
+    design[-1, n] = 1
+    base[-1] = 1 / 0.05**2
+    free = design[:, 1:]  # class 0 is the origin
+    tolerance = _FIT_TOLERANCE_STOPS + 0.05 * np.abs(stops)
+    if np.linalg.matrix_rank(free) < free.shape[1]:
+        return None
+    solution, robust = _solve_robustly(free, stops, base, tolerance)
+    if abs(solution[-1]) > MAX_DRIFT_STOPS:
+        free[:, -1] = 0  # a trend that steep is an alternation in disguise
+        solution, robust = _solve_robustly(free, stops, base, tolerance)
+    residual = stops - free @ solution
+    # nearly flat weights: frames of equal exposure compare best, but say nothing about the steps between exposures
+    weight = np.array([1 / (pair.sigma**2 + 0.3**2) for pair in pairs])
+    closeness = np.exp(-((residual[:-1] / tolerance[:-1]) ** 2))
+    if n == 1 and np.mean([c for c, p in zip(closeness, pairs, strict=True) if p.later - p.earlier == 1] or [0]) < 0.5:
+        return None  # only frames further apart are alike: that is an alternation
+    explained = float(np.sum(weight * closeness) / weight.sum())
+    covariance = np.linalg.pinv(free.T @ (free * (base * robust)[:, None]))
+    error = float(np.sqrt(np.diag(covariance)[: n - 1].max(initial=0.0)))
+    return _Fit((0.0, *(float(s) for s in solution[: n - 1])), explained, error)
+
+
+def _solve_robustly(
+    design: np.ndarray, target: np.ndarray, weight: np.ndarray, tolerance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Least squares with Cauchy weights: the solution and the weight, 0..1, that each row ended with."""
+    robust = np.ones_like(weight)
+    for _ in range(6):
+        root = np.sqrt(weight * robust)
+        solution = np.linalg.lstsq(design * root[:, None], target * root, rcond=None)[0]
+        robust = 1 / (1 + ((target - design @ solution) / tolerance) ** 2)
+    return solution, robust
+
+
+def _typical_sigma(pairs: Sequence[_Pair]) -> float:
+    """Median scatter between neighbouring frames, in stops."""
+    return float(np.median([p.sigma for p in pairs if p.later - p.earlier == 1] or [np.inf]))
+
+
+def _decide(num_frames: int, pairs: Sequence[_Pair]) -> CycleEstimate:
+    neighbours = {p.earlier: p.stops for p in pairs if p.later - p.earlier == 1}
+    pair_stops = tuple(neighbours.get(i, float("nan")) for i in range(max(num_frames - 1, 0)))
+
+    def nothing(reason: str) -> CycleEstimate:
+        return CycleEstimate(None, 0.0, pair_stops, reason)
+
+    if num_frames < 3:
+        return nothing(
+            f"{num_frames} frame(s) are too few to find an exposure cycle: give --exposures, for example 0,3"
+        )
+    if not pairs:
+        return nothing(
+            "no two frames share well-exposed content, so their exposures cannot be compared: "
+            "give --exposures, for example 0,3"
+        )
+    fits = {n: fit for n in range(1, 5) if num_frames > n and (fit := _fit(pairs, n, num_frames)) is not None}
+    # 4 exposures explain whatever 2 do, and a little more by chance
+    if 4 in fits and fits[4].explained < 0.25 + max((fit.explained for n, fit in fits.items() if n < 4), default=0.0):
+        del fits[4]
+    best = max((fit.explained for fit in fits.values()), default=0.0)
+    if best < 0.5:
+        return nothing(
+            "the brightness changes from frame to frame without a repeating pattern of 2 or 3 exposures: "
+            "give --exposures if the clip has one"
+        )
+    n = next(n for n, fit in fits.items() if fit.explained >= best - 0.08)
+    fit = fits[n]
+    if n == 1:
+        change = float(np.median(np.abs(list(neighbours.values()))))
+        return nothing(
+            f"the clip does not alternate: neighbouring frames differ by {change:.2f} stops; "
+            "hdrvid needs alternating exposures"
+        )
+    lowest = min(fit.stops)
+    stops = tuple(_snap(s - lowest) for s in fit.stops)
+    if n not in CYCLE_LENGTHS:
+        return nothing(
+            f"the exposures repeat after {n} frames (stops {_plain(stops)}): only cycles of 2 or 3 are reconstructed"
+        )
+    if fit.min_apart < MIN_STOPS_APART:
+        return nothing(
+            f"the brightness repeats after {n} frames, but exposures only {fit.min_apart:.2f} stops apart "
+            f"(stops {_plain(stops)}) cannot be told from flicker: give --exposures if the clip alternates"
+        )
+    try:
+        cycle = ExposureCycle(stops)
+    except ExposureError as error:
+        return nothing(str(error))
+    confidence = _confidence(fit, pairs, num_frames, len(neighbours))
+    sureness = "" if confidence >= MIN_CONFIDENCE else ", but this is uncertain: give --exposures"
+    return CycleEstimate(cycle, confidence, pair_stops, f"{n} exposures repeat, at {cycle} stops{sureness}")
+
+
+def _confidence(fit: _Fit, pairs: Sequence[_Pair], num_frames: int, num_neighbours: int) -> float:
+    """Product of six factors, each 1 where there is nothing to worry about."""
+    n = len(fit.stops)
+    factors = (
+        (fit.explained - 0.4) / 0.45,  # the pattern holds for all pairs
+        (fit.min_apart - 0.2) / 0.5,  # the exposures are further apart than flicker
+        1.25 - 0.7 * _typical_sigma(pairs) / max(fit.min_apart, 0.5),  # the measurements are sharp
+        1.2 - 2 * fit.standard_error,  # and every exposure has enough of them
+        0.75 + 0.25 * (num_frames - n - 1) / (n + 1),  # the pattern was seen more than once
+        2 * num_neighbours / (num_frames - 1),  # most frames could be measured
+    )
+    return round(float(np.prod(np.clip(factors, 0.0, 1.0))), 3)
+
+
+def _snap(stops: float) -> float:
+    third = round(stops * 3) / 3
+    return third if abs(stops - third) <= SNAP_STOPS else round(stops, 2)
+
+
+def _furthest(a: Sequence[float], b: Sequence[float]) -> float:
+    """Largest difference of two lists of stops, after removing the common offset."""
+    lowest_a, lowest_b = min(a), min(b)
+    return max(abs((x - lowest_a) - (y - lowest_b)) for x, y in zip(a, b, strict=True))
+
+
+def _list_stops(measured: Sequence[float], first_index: int) -> str:
+    """Measured stops in the order that `--exposures` takes: beginning with frame 0 of the clip."""
+    start = -first_index % len(measured)
+    return _plain([round(s, 1) for s in (*measured[start:], *measured[:start])])
+
+
+def _plain(stops: Sequence[float]) -> str:
+    return ",".join(f"{s:.3g}" for s in stops)

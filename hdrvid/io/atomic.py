@@ -1,0 +1,64 @@
+"""Files that appear complete or not at all, and one sentence for every way a disk can refuse."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from hdrvid.errors import OutputError
+from hdrvid.types import PathLike
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full: free some space or choose another folder",
+    errno.EDQUOT: "the disk quota is used up: free some space or choose another folder",
+    errno.EACCES: "permission denied: choose a folder you may write to",
+    errno.EPERM: "permission denied: choose a folder you may write to",
+    errno.EROFS: "the disk is read-only: choose another folder",
+    errno.ENOENT: "the folder does not exist: create it first",
+    errno.ENOTDIR: "a part of the path is a file, not a folder: choose another path",
+    errno.EISDIR: "a folder of that name is in the way: remove it or choose another name",
+    errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
+    errno.EFBIG: "the file is too large for this disk: choose another one",
+}
+
+
+def output_error(path: PathLike, error: BaseException) -> OutputError:
+    """The OutputError for `error`, met while writing `path`: what happened and what to do, in one sentence."""
+    number = error.errno if isinstance(error, OSError) else _errno_from_text(str(error))
+    reason = _REASONS.get(number) if number else None
+    if reason is None:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+        reason = " ".join(reason.split()).rstrip(".")
+    return OutputError(f"cannot write {path}: {reason}")
+
+
+def _errno_from_text(text: str) -> int | None:
+    """The errno whose message a library without error codes (OpenEXR) put into its exception."""
+    return next((number for number in _REASONS if os.strerror(number) in text), None)
+
+
+@contextmanager
+def atomic_path(path: PathLike, *, durable: bool = False) -> Iterator[Path]:
+    """Yield a hidden temporary path beside `path`, with its suffix, and rename it to `path` on success.
+
+    On any exception, KeyboardInterrupt included, the temporary file is removed and `path` is untouched. `durable`
+    flushes the file to the disk before the rename, so that it survives a power cut.
+    Raises OutputError where the body or the rename meets an OSError, or a RuntimeError that names a disk problem.
+    """
+    target = Path(path)
+    partial = target.with_name(f".{target.stem}.partial-{os.getpid()}{target.suffix}")
+    try:
+        yield partial
+        if durable:
+            with open(partial, "rb+") as file:
+                os.fsync(file.fileno())
+        os.replace(partial, target)
+    except BaseException as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) or (isinstance(error, RuntimeError) and _errno_from_text(str(error))):
+            raise output_error(target, error) from error
+        raise

@@ -1,0 +1,82 @@
+"""What `--exposures` takes: auto, the stops of one cycle, or a file of them."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+from hdrvid.errors import ExposureError, InputError
+from hdrvid.types import ExposureCycle
+
+_EXAMPLE = "0,3 or 0,2,4"
+_LARGEST_FILE_BYTES = 4 << 20
+"""A stop a line for hours of video; anything larger is some other file."""
+
+
+def parse_exposures(text: str) -> ExposureCycle | None:
+    """The exposure cycle that `text` names, or None for "auto".
+
+    `text` is "auto"; the stops of one cycle beginning with frame 0, separated by commas or spaces ("0,3"); or the
+    path of a file as `read_exposure_file` takes it. Stops may count from any base: -3,0 is the cycle 0,3.
+    Raises ExposureError when the stops are no cycle, InputError when `text` is neither stops nor a readable file.
+    """
+    text = text.strip()
+    if text.lower() == "auto":
+        return None
+    if not text:
+        raise ExposureError(f"no exposures were given: use --exposures auto, {_EXAMPLE}, or a file of stops")
+    words = _split(text)
+    values = [_number(word) for word in words]
+    if words and None not in values:
+        return ExposureCycle.from_stops([v for v in values if v is not None])
+    path = Path(text).expanduser()
+    if not path.exists():
+        raise InputError(
+            f"'{text}' is neither a list of stops nor a file: use --exposures auto, {_EXAMPLE}, or a file of stops"
+        )
+    return read_exposure_file(path)
+
+
+def read_exposure_file(path: Path) -> ExposureCycle:
+    """The cycle in a text file of stops, one cycle or one for every frame (`Exposures.txt` of Kalantari's set).
+
+    One stop a line, or several separated by spaces, commas or semicolons; blank lines and what follows a # are
+    ignored. Raises InputError where the file cannot be read or a line is no number, ExposureError where the stops
+    are no cycle of 2 or 3 exposures.
+    """
+    try:
+        if path.stat().st_size > _LARGEST_FILE_BYTES:
+            raise InputError(f"{path} is too large for a list of stops: give a text file with one stop a line")
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not a text file: give a list of stops, one a line") from None
+    except OSError as error:
+        raise InputError(f"the exposures in {path} cannot be read ({error.strerror}): check the path") from None
+    stops: list[float] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        for word in _split(line.split("#", 1)[0]):
+            value = _number(word)
+            if value is None:
+                raise InputError(
+                    f"line {number} of {path} has '{word[:40]}' where a stop is expected: write one a line"
+                )
+            stops.append(value)
+    if not stops:
+        raise InputError(f"{path} holds no stops: write one a line, for example 0 and 3")
+    try:
+        return ExposureCycle.from_stops(stops)
+    except ExposureError as error:
+        raise ExposureError(f"{path}: {error}") from None
+
+
+def _split(text: str) -> list[str]:
+    return [word for word in re.split(r"[\s,;]+", text) if word]
+
+
+def _number(word: str) -> float | None:
+    try:
+        value = float(word)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

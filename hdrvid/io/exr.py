@@ -1,0 +1,277 @@
+"""OpenEXR frames: half RGB out, any RGB or luminance image in.
+
+Convention: pixels are scene-linear with Rec. 709 primaries; the header says so with `chromaticities` and
+`colorInteropID` (OpenEXR technical introduction; ASWF Color Interop Forum recommendation for texture assets).
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import OpenEXR
+
+from hdrvid.errors import InputError
+from hdrvid.io.atomic import atomic_path
+from hdrvid.types import PathLike
+
+HALF_MAX = 65504.0
+"""Largest finite half float."""
+
+DWA_MAX = 60000.0
+"""Largest value handed to DWAA/DWAB, whose quantisation may overshoot by some per cent."""
+
+REC709_CHROMATICITIES = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06, 0.3127, 0.3290)
+"""x and y of red, green, blue and white (ITU-R BT.709-6, item 1.3 and 1.4)."""
+
+COLOR_INTEROP_ID = "lin_rec709_scene"
+"""Name of the colour space in the Color Interop Forum's list: linear, Rec. 709 primaries, scene-referred."""
+
+COMPRESSIONS = {
+    "none": OpenEXR.NO_COMPRESSION,
+    "rle": OpenEXR.RLE_COMPRESSION,
+    "zips": OpenEXR.ZIPS_COMPRESSION,
+    "zip": OpenEXR.ZIP_COMPRESSION,
+    "piz": OpenEXR.PIZ_COMPRESSION,
+    "b44": OpenEXR.B44_COMPRESSION,
+    "b44a": OpenEXR.B44A_COMPRESSION,
+    "dwaa": OpenEXR.DWAA_COMPRESSION,
+    "dwab": OpenEXR.DWAB_COMPRESSION,
+    "zstd": OpenEXR.ZSTD_COMPRESSION,
+}
+"""Compressions by the name `write_exr` takes. b44, b44a, dwaa and dwab lose precision; older readers lack zstd."""
+
+_LINES_PER_CHUNK = {0: 1, 1: 1, 2: 1, 3: 16, 4: 32, 5: 16, 6: 32, 7: 32, 8: 32, 9: 256}
+_LAYOUT_ATTRIBUTES = {"channels", "dataWindow", "displayWindow", "lineOrder", "type", "tiles", "chunkCount", "version"}
+
+
+def write_exr(
+    path: PathLike,
+    pixels: np.ndarray,
+    *,
+    compression: str = "zip",
+    attributes: Mapping[str, object] | None = None,
+) -> None:
+    """Write `pixels` as a half-float RGB scanline image; the file appears complete or not at all.
+
+    pixels: (H, W, 3) scene-linear, any float type and memory layout, finite; clamped to +-65504 (60000 for dwaa, dwab).
+    compression: a key of COMPRESSIONS.
+    attributes: header entries of str, int, float, Fraction, or lists of numbers or str; they override the default
+        `chromaticities` and `colorInteropID`. Read back, floats have single precision.
+    Raises ValueError for a wrong shape, non-finite pixels, an unknown compression or an attribute that EXR cannot
+    hold; OutputError where the disk refuses.
+    """
+    if compression not in COMPRESSIONS:
+        raise ValueError(f"unknown EXR compression {compression!r}: use one of {', '.join(COMPRESSIONS)}")
+    check_pixels(pixels)
+    limit = DWA_MAX if compression.startswith("dwa") else HALF_MAX
+    # OpenEXR ignores strides: a view that is not contiguous would be written scrambled, without a word
+    half = np.ascontiguousarray(np.clip(pixels, -limit, limit), dtype=np.float16)
+    header: dict[str, Any] = {"chromaticities": REC709_CHROMATICITIES, "colorInteropID": COLOR_INTEROP_ID}
+    for name, value in (attributes or {}).items():
+        header[name] = _attribute(name, value)
+    header["compression"] = COMPRESSIONS[compression]
+    header["type"] = OpenEXR.scanlineimage
+    with atomic_path(path) as partial:
+        OpenEXR.File(header, {"RGB": half}).write(str(partial))
+
+
+def check_pixels(pixels: np.ndarray) -> None:
+    """Raise ValueError unless `pixels` is a non-empty, finite (H, W, 3) float array."""
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape or not np.issubdtype(pixels.dtype, np.floating):
+        raise ValueError(f"an HDR frame is a float array of shape (H, W, 3), not {pixels.dtype} {pixels.shape}")
+    if not np.isfinite(pixels).all():
+        count = int((~np.isfinite(pixels)).any(axis=-1).sum())
+        raise ValueError(f"an HDR frame must be finite, {count} pixel(s) are NaN or infinite")
+
+
+def _attribute(name: str, value: object) -> object:
+    """`value` in a type that OpenEXR stores faithfully; it drops or zeroes some others silently."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if name == "chromaticities":
+        numbers = tuple(float(v) for v in np.ravel(np.asarray(value, np.float64)))
+        if len(numbers) != 8:
+            raise ValueError(f"chromaticities are 8 numbers, not {len(numbers)}")
+        return numbers
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, int):
+        if not -(2**31) <= value < 2**31:
+            raise ValueError(f"EXR attribute {name!r}: {value} does not fit 32 bits, give it as str or float")
+        return value
+    if isinstance(value, (str, float, Fraction)):
+        return value
+    if isinstance(value, (list, tuple, np.ndarray)):
+        items = np.ravel(value).tolist() if isinstance(value, np.ndarray) else list(value)
+        if items and all(isinstance(item, str) for item in items):
+            return items
+        if items and all(isinstance(item, (int, float, np.number)) for item in items):
+            return [float(item) for item in items]
+    raise ValueError(f"EXR attribute {name!r} cannot hold a {type(value).__name__}: {value!r}")
+
+
+def read_exr(path: PathLike) -> tuple[np.ndarray, dict[str, object]]:
+    """Pixels (H, W, 3) float32 RGB as stored (NaN and infinity included), and the header attributes.
+
+    The first part that holds R, G, B (or only Y: repeated three times) is read; alpha is dropped. `compression` comes
+    back as its lower-case name, vectors as tuples of numbers.
+    Raises InputError when the file is missing, damaged or holds no such channels.
+    """
+    source = Path(path)
+    if not source.is_file():
+        raise InputError(f"{source} does not exist: check the path")
+    if exr_is_truncated(source):
+        raise InputError(f"{source} is incomplete: the file ends early, copy or render it again")
+    try:
+        with _thread_stdout_muted():
+            image = OpenEXR.File(str(source), separate_channels=True)
+    except Exception as error:
+        raise InputError(f"{source} cannot be read as OpenEXR: it is damaged or another kind of file") from error
+    if not image.parts:
+        raise InputError(f"{source} is damaged: its pixels cannot be decoded, copy or render it again")
+    for part in image.parts:
+        planes = _rgb_planes(part.channels)
+        if planes is not None:
+            return np.stack(planes, axis=-1).astype(np.float32), _plain_header(part.header)
+    found = ", ".join(sorted({name for part in image.parts for name in part.channels})) or "none"
+    raise InputError(f"{source} has no R, G and B channels of one size (it has: {found}): export it as plain RGB")
+
+
+def _rgb_planes(channels: Mapping[str, Any]) -> list[np.ndarray] | None:
+    names = ["R", "G", "B"] if {"R", "G", "B"} <= set(channels) else ["Y"] * 3
+    if names[0] not in channels or {"RY", "BY"} & set(channels):
+        return None
+    planes = [np.asarray(channels[name].pixels) for name in names]
+    if any(plane.ndim != 2 or plane.size == 0 or plane.shape != planes[0].shape for plane in planes):
+        return None
+    return planes
+
+
+def _plain_header(header: Mapping[str, Any]) -> dict[str, object]:
+    plain: dict[str, object] = {}
+    for name, value in header.items():
+        if name in _LAYOUT_ATTRIBUTES:
+            continue
+        if name == "compression":
+            value = value.name.removesuffix("_COMPRESSION").lower().replace("no", "none")
+        elif isinstance(value, np.ndarray):
+            value = tuple(value.tolist())
+        plain[name] = value
+    return plain
+
+
+def exr_is_truncated(path: PathLike) -> bool:
+    """True where a scanline EXR lacks part of its header, its offset table or its last chunk.
+
+    Reads only the header and the offset table (OpenEXR file layout), so it costs well under a millisecond. Tiled,
+    deep and multi-part files, which hdrvid does not write, are not judged. False for files that are no EXR at all.
+    Raises InputError when the file cannot be opened.
+    """
+    source = Path(path)
+    try:
+        with open(source, "rb") as file:
+            size = source.stat().st_size
+            magic = file.read(8)
+            if magic[:4] != b"\x76\x2f\x31\x01"[: len(magic[:4])]:
+                return False
+            if len(magic) < 8:
+                return True
+            if struct.unpack("<I", magic[4:])[0] & 0x1A00:  # tiled, deep, multi-part
+                return False
+            head = file.read(1 << 16)
+            while (parsed := _parse_header(head)) is None:
+                more = file.read(1 << 20)
+                if not more or len(head) > 1 << 26:
+                    return True
+                head += more
+            attributes, end = parsed
+            table = 8 + end
+            lines = _LINES_PER_CHUNK.get(attributes.get("compression", b"\xff")[0])
+            if lines is None:
+                file.seek(table)
+                first = file.read(8)
+                count = (struct.unpack("<Q", first)[0] - table) // 8 if len(first) == 8 else 0
+            else:
+                _, top, _, bottom = struct.unpack("<4i", attributes["dataWindow"])
+                count = -(-(bottom - top + 1) // lines)
+            if count < 1 or table + 8 * count > size:
+                return True
+            file.seek(table)
+            offsets = struct.unpack(f"<{count}Q", file.read(8 * count))
+            if min(offsets) < table + 8 * count or max(offsets) + 8 > size:
+                return True
+            file.seek(max(offsets) + 4)
+            return max(offsets) + 8 + struct.unpack("<i", file.read(4))[0] > size
+    except OSError as error:
+        raise InputError(f"{source} cannot be opened: {error.strerror or error}") from error
+    except (struct.error, KeyError, IndexError):
+        return True
+
+
+def _parse_header(head: bytes) -> tuple[dict[str, bytes], int] | None:
+    """Attribute values by name and the position behind the header, or None where `head` ends before it does."""
+    attributes: dict[str, bytes] = {}
+    position = 0
+    while position < len(head):
+        if head[position] == 0:
+            return attributes, position + 1
+        name_end = head.find(b"\0", position)
+        type_end = head.find(b"\0", name_end + 1)
+        if name_end < 0 or type_end < 0 or type_end + 5 > len(head):
+            return None
+        (length,) = struct.unpack_from("<i", head, type_end + 1)
+        value = type_end + 5
+        if length < 0:
+            raise struct.error("negative attribute size")
+        attributes[head[position:name_end].decode("latin-1")] = head[value : value + length]
+        position = value + length
+    return None
+
+
+class _ThreadFilteredStdout:
+    """Stands in for sys.stdout and drops what the muted threads print."""
+
+    def __init__(self, real: TextIO) -> None:
+        self.real = real
+        self.muted: dict[int, int] = {}
+
+    def write(self, text: str) -> int:
+        return len(text) if threading.get_ident() in self.muted else self.real.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+
+_stdout_lock = threading.Lock()
+
+
+@contextmanager
+def _thread_stdout_muted() -> Iterator[None]:
+    """Drop what this thread prints: OpenEXR reports damaged pixels on stdout, where results for machines go.
+
+    OpenEXR prints through Python's sys.stdout, so closing the file descriptor is not needed, and the output of other
+    threads passes.
+    """
+    ident = threading.get_ident()
+    with _stdout_lock:
+        current: Any = sys.stdout
+        proxy = current if isinstance(current, _ThreadFilteredStdout) else _ThreadFilteredStdout(current)
+        proxy.muted[ident] = proxy.muted.get(ident, 0) + 1
+        sys.stdout = proxy
+    try:
+        yield
+    finally:
+        with _stdout_lock:
+            proxy.muted[ident] -= 1
+            if not proxy.muted[ident]:
+                del proxy.muted[ident]
+            if not proxy.muted and sys.stdout is proxy:
+                sys.stdout = proxy.real

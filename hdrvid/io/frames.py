@@ -1,0 +1,329 @@
+"""Clips stored as one image file a frame: folders, printf and glob patterns, lists."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Self
+
+import cv2
+import numpy as np
+
+from hdrvid.errors import InputError
+from hdrvid.io.exr import read_exr
+from hdrvid.io.hdr import read_hdr
+from hdrvid.types import ClipInfo, Frame, PathLike
+
+IMAGE_KINDS = {
+    ".png": "PNG",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".bmp": "BMP",
+    ".exr": "OpenEXR",
+    ".hdr": "Radiance HDR",
+}
+"""Kind of image by lower-case suffix: the frames hdrvid reads."""
+
+SEQUENCE_RATE = Fraction(24)
+"""Frames per second of image sequences, which carry no rate."""
+
+MAX_NON_FINITE = 0.01
+"""A frame with a larger share of NaN or infinite pixels is refused: there is too little to repair it from."""
+
+_PRINTF = re.compile(r"%(0?)(\d*)d")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One decoded image file."""
+
+    pixels: np.ndarray
+    """(H, W, 3) float32 RGB, finite: codes in [0, 1], or scene-linear where `linear`."""
+    bit_depth: int
+    """Bits a channel of the stored samples; 32 for EXR and .hdr, which are read as float."""
+    linear: bool
+    """True for EXR and .hdr."""
+    num_repaired: int = 0
+    """Non-finite pixels that were replaced from their neighbours."""
+
+    def __repr__(self) -> str:
+        return f"Picture(pixels={self.pixels.shape}, bit_depth={self.bit_depth}, linear={self.linear})"
+
+
+def is_image(path: PathLike) -> bool:
+    """True where the suffix names an image kind that is read as a frame."""
+    return Path(path).suffix.lower() in IMAGE_KINDS
+
+
+def natural_key(name: str) -> list[tuple[int, str]]:
+    """Sort key that puts frame_2 before frame_10.
+
+    >>> sorted(["f10.png", "f2.png", "F1.png"], key=natural_key)
+    ['F1.png', 'f2.png', 'f10.png']
+    """
+    parts = re.split(r"(\d+)", name.lower())
+    return [(int(part), "") if i % 2 else (-1, part) for i, part in enumerate(parts)] + [(-1, name)]
+
+
+def read_picture(path: PathLike) -> Picture:
+    """One image file as float32 RGB. Grey is repeated to three channels, alpha is dropped, EXIF orientation of JPEG
+    is applied.
+
+    Non-finite EXR values are replaced by the mean of their finite neighbours (3x3, same channel), else 0.
+    Raises InputError when the file is missing, damaged, of an unknown kind, of a sample type other than 8 or 16 bit
+    integers (EXR and .hdr: float), or when more than 1 % of its pixels are not finite.
+    """
+    source = Path(path)
+    kind = IMAGE_KINDS.get(source.suffix.lower())
+    if kind is None:
+        raise InputError(f"{source} is not an image hdrvid reads: convert it to PNG, TIFF or EXR")
+    if not source.is_file():
+        raise InputError(f"{source} does not exist: check the path")
+    if kind == "OpenEXR":
+        pixels, count = _repaired(read_exr(source)[0], source)
+        return Picture(pixels, 32, True, count)
+    if kind == "Radiance HDR":
+        return Picture(read_hdr(source), 32, True)
+    stored = _decode(source, kind)
+    if stored.dtype not in (np.uint8, np.uint16):
+        raise InputError(
+            f"{source} holds {stored.dtype} samples: convert it to 8 or 16 bit {kind}, or to EXR if linear"
+        )
+    if stored.ndim == 2 or stored.shape[2] < 3:
+        grey = stored if stored.ndim == 2 else stored[..., 0]
+        rgb = np.repeat(grey[..., None], 3, axis=2)
+    else:
+        rgb = stored[..., 2::-1]
+    top = np.float32(np.iinfo(stored.dtype).max)
+    return Picture(np.ascontiguousarray(rgb, dtype=np.float32) / top, stored.dtype.itemsize * 8, False)
+
+
+def _decode(source: Path, kind: str) -> np.ndarray:
+    """Samples as OpenCV gives them: (H, W) or (H, W, C) in BGR order."""
+    try:
+        data = source.read_bytes()
+    except OSError as error:
+        raise InputError(f"{source} cannot be opened: {error.strerror or error}") from error
+    if kind == "JPEG" and (start := data.rfind(b"\xff\xda")) >= 0 and b"\xff\xd9" not in data[start:]:
+        # the decoder would fill the missing rows with grey and call it a success
+        raise InputError(f"{source} is incomplete: the file ends early, copy it again")
+    flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH if kind == "JPEG" else cv2.IMREAD_UNCHANGED
+    try:
+        stored = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except cv2.error:
+        stored = None
+    if stored is None or stored.size == 0:
+        raise InputError(f"{source} cannot be read as {kind}: it is damaged, incomplete or another kind of file")
+    return stored
+
+
+def _repaired(pixels: np.ndarray, source: Path) -> tuple[np.ndarray, int]:
+    """`pixels` with every non-finite value replaced from its 3x3 neighbourhood, and how many pixels had one."""
+    finite = np.isfinite(pixels)
+    if finite.all():
+        return pixels, 0
+    count = int((~finite).any(axis=-1).sum())
+    total = pixels.shape[0] * pixels.shape[1]
+    if count > MAX_NON_FINITE * total:
+        raise InputError(
+            f"{source}: {count} of {total} pixels are NaN or infinite, more than can be repaired: render it again"
+        )
+    known = np.pad(np.where(finite, pixels, 0.0), ((1, 1), (1, 1), (0, 0)))
+    valid = np.pad(finite, ((1, 1), (1, 1), (0, 0)))
+    ys, xs, cs = np.nonzero(~finite)
+    total_value = np.zeros(len(ys))
+    neighbours = np.zeros(len(ys))
+    for dy in range(3):
+        for dx in range(3):
+            total_value += known[ys + dy, xs + dx, cs]
+            neighbours += valid[ys + dy, xs + dx, cs]
+    repaired = pixels.copy()
+    repaired[ys, xs, cs] = total_value / np.maximum(neighbours, 1)
+    return repaired, count
+
+
+def folder_frames(folder: PathLike) -> list[Path]:
+    """The image files of a folder in natural order, hidden ones left out.
+
+    Raises InputError when there are none, or more than one kind of them.
+    """
+    root = Path(folder)
+    try:
+        paths = [p for p in root.iterdir() if not p.name.startswith(".") and is_image(p) and p.is_file()]
+    except OSError as error:
+        raise InputError(f"{root} cannot be listed: {error.strerror or error}") from error
+    if not paths:
+        raise InputError(f"{root} holds no frames: name a folder with PNG, TIFF, JPEG, EXR or .hdr files")
+    _require_one_kind(paths, str(root), root)
+    return sorted(paths, key=lambda p: natural_key(p.name))
+
+
+def glob_frames(pattern: str) -> list[Path]:
+    """The image files a glob matches, in natural order. Raises InputError when there are none, or several kinds."""
+    matches = [Path(p) for p in glob.glob(pattern) if os.path.isfile(p)]
+    paths = [p for p in matches if is_image(p)]
+    if not paths:
+        what = "matches no image files" if matches else "matches nothing"
+        raise InputError(f"the pattern {pattern} {what}: check it, or name the clip itself")
+    _require_one_kind(paths, f"the pattern {pattern}", Path(pattern).parent)
+    return sorted(paths, key=lambda p: natural_key(str(p)))
+
+
+def has_printf(text: str) -> bool:
+    """True where the last part of `text` has a frame number such as %d or %04d."""
+    return _PRINTF.search(Path(text).name) is not None
+
+
+def printf_frames(pattern: str) -> list[Path]:
+    """The files of a printf pattern such as shot.%04d.png, from the lowest number there is to the highest.
+
+    Raises InputError when none matches, when a number in between is missing, or when the pattern has two numbers.
+    """
+    folder, name = Path(pattern).parent, Path(pattern).name
+    matches = list(_PRINTF.finditer(name))
+    if len(matches) != 1:
+        raise InputError(f"the pattern {pattern} must hold exactly one frame number such as %04d")
+    if not is_image(name):
+        raise InputError(f"the pattern {pattern} does not name images hdrvid reads: use PNG, TIFF, JPEG, EXR or .hdr")
+    before, after = (part.replace("%%", "%") for part in (name[: matches[0].start()], name[matches[0].end() :]))
+    zero, width = matches[0].group(1), int(matches[0].group(2) or 0)
+    format_spec = f"0{width}d" if zero else f"{width}d" if width else "d"
+    expression = re.compile(re.escape(before) + r" *(\d+)" + re.escape(after))
+    numbers = set()
+    try:
+        for entry in folder.iterdir():
+            found = expression.fullmatch(entry.name)
+            if found and entry.name == f"{before}{int(found.group(1)):{format_spec}}{after}":
+                numbers.add(int(found.group(1)))
+    except OSError as error:
+        raise InputError(f"{folder} cannot be listed: {error.strerror or error}") from error
+    if not numbers:
+        raise InputError(f"the pattern {pattern} matches nothing: check the name and the number of digits")
+    first, last = min(numbers), max(numbers)
+    for number in range(first, last + 1):
+        if number not in numbers:
+            missing = folder / f"{before}{number:{format_spec}}{after}"
+            raise InputError(
+                f"{missing} is missing between frames {first} and {last}: "
+                "render it again or give two clips, a gap would shift the exposures"
+            )
+    return [folder / f"{before}{number:{format_spec}}{after}" for number in range(first, last + 1)]
+
+
+def _require_one_kind(paths: Iterable[Path], what: str, folder: Path) -> None:
+    kinds = Counter(IMAGE_KINDS[p.suffix.lower()] for p in paths)
+    if len(kinds) > 1:
+        found = " and ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+        raise InputError(f'{what} mixes {found} files: choose one kind with a pattern such as "{folder / "*.png"}"')
+
+
+def sequence_stem(source: str, paths: Sequence[Path]) -> str:
+    """A base name for the outputs of a sequence: the constant beginning of the file names, else the folder's name.
+
+    >>> sequence_stem("shot.%04d.png", [Path("shot.0001.png"), Path("shot.0002.png")])
+    'shot'
+    """
+    if Path(source).is_dir():
+        return Path(source).resolve().name or "clip"
+    first, last = min(p.stem for p in paths), max(p.stem for p in paths)
+    same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    common = first[:same]
+    stem = common if len(paths) == 1 else re.sub(r"\d+$", "", common)
+    return stem.strip(" ._-") or paths[0].resolve().parent.name or "clip"
+
+
+class FramesReader:
+    """Reads an image sequence. See `hdrvid.types.ClipReader`.
+
+    Convention: `pts_seconds` is index / 24, image files carry no time.
+    Raises InputError at once when the first frame cannot be read, and from `frames` when a later one cannot, or has
+    another size or sample type than the first.
+    """
+
+    def __init__(self, paths: Sequence[Path], source: str) -> None:
+        if not paths:
+            raise InputError(f"{source} holds no frames")
+        self.paths = tuple(paths)
+        self._warnings: dict[str, None] = {}
+        first = self._read(0)
+        height, width = first.pixels.shape[:2]
+        self.info = ClipInfo(
+            source=source,
+            stem=sequence_stem(source, self.paths),
+            kind="frames",
+            width=width,
+            height=height,
+            num_frames=len(self.paths),
+            frames_per_second=SEQUENCE_RATE,
+            bit_depth=first.bit_depth,
+            linear=first.linear,
+            details={
+                "format": IMAGE_KINDS[self.paths[0].suffix.lower()],
+                "first": self.paths[0].name,
+                "last": self.paths[-1].name,
+            },
+        )
+        self._note_gap()
+
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
+        """Frames `start` <= index < `stop`, in order; each file is read when its turn comes."""
+        if start < 0 or (stop is not None and stop < 0):
+            raise ValueError(f"frame indices begin at 0, not {min(start, stop or 0)}")
+        return self._frames(start, len(self.paths) if stop is None else min(stop, len(self.paths)))
+
+    def _frames(self, start: int, stop: int) -> Iterator[Frame]:
+        for index in range(start, stop):
+            picture = self._read(index)
+            height, width = picture.pixels.shape[:2]
+            if (width, height) != (self.info.width, self.info.height):
+                raise InputError(
+                    f"{self.paths[index]} is {width}x{height} but {self.paths[0].name} is "
+                    f"{self.info.width}x{self.info.height}: all frames of a clip must have one size"
+                )
+            if (picture.linear, picture.bit_depth) != (self.info.linear, self.info.bit_depth):
+                raise InputError(
+                    f"{self.paths[index]} has {picture.bit_depth} bit samples but {self.paths[0].name} has "
+                    f"{self.info.bit_depth}: all frames of a clip must be of one kind"
+                )
+            yield Frame(index, picture.pixels, float(index / SEQUENCE_RATE))
+
+    def _read(self, index: int) -> Picture:
+        picture = read_picture(self.paths[index])
+        if picture.num_repaired:
+            text = f"{self.paths[index]}: {picture.num_repaired} NaN or infinite pixels replaced by their neighbours"
+            self._warnings[text] = None
+        return picture
+
+    def _note_gap(self) -> None:
+        """Warn of a hole in otherwise consecutive numbers: it would shift the exposures that follow."""
+        names = [re.fullmatch(r"(.*?)(\d+)(\D*)", p.name) for p in self.paths]
+        if len(names) < 3 or any(m is None for m in names) or len({(m[1], m[3]) for m in names if m}) > 1:
+            return
+        numbers = [int(m[2]) for m in names if m]
+        steps = [b - a for a, b in pairwise(numbers)]
+        gap = next((i for i, step in enumerate(steps) if step > 1), None)
+        if gap is not None and 2 * steps.count(1) >= len(steps):
+            before, after = self.paths[gap].name, self.paths[gap + 1].name
+            self._warnings[f"no frame between {before} and {after}: a gap shifts the exposures that follow"] = None
+
+    def warnings(self) -> list[str]:
+        """Repaired frames and gaps in the numbering, noticed so far."""
+        return list(self._warnings)
+
+    def close(self) -> None:
+        """Nothing stays open between frames."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

@@ -1,0 +1,84 @@
+"""Radiance .hdr frames (RGBE): three 8-bit mantissas share one exponent (Ward, Graphics Gems II.5, 1991)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from hdrvid.errors import InputError
+from hdrvid.io.atomic import atomic_path
+from hdrvid.io.exr import REC709_CHROMATICITIES, check_pixels
+from hdrvid.types import PathLike
+
+RGBE_MAX = 2.0**126
+"""Values are clamped here: just below the largest exponent of the format."""
+
+
+def write_hdr(path: PathLike, pixels: np.ndarray, *, attributes: Mapping[str, object] | None = None) -> None:
+    """Write `pixels` as run-length coded RGBE; the file appears complete or not at all.
+
+    pixels: (H, W, 3) scene-linear, any float type and memory layout, finite; clamped to [0, 2^126].
+    attributes: written as `name=value` header lines, which every reader skips.
+    Every channel is within half a mantissa step, 1/256 to 1/512 of the pixel's largest channel.
+    Raises ValueError for a wrong shape or non-finite pixels; OutputError where the disk refuses.
+    """
+    check_pixels(pixels)
+    bgr = np.ascontiguousarray(_quantise_rgbe(pixels)[..., ::-1])
+    encoded, data = cv2.imencode(".hdr", bgr)
+    signature, _, rest = data.tobytes().partition(b"\n") if encoded else (b"", b"", b"")
+    if not rest:
+        raise ValueError(f"a frame of shape {pixels.shape} cannot be coded as Radiance .hdr")
+    header = {"PRIMARIES": " ".join(f"{v:g}" for v in REC709_CHROMATICITIES), **(attributes or {})}
+    lines = "".join(f"{' '.join(str(k).split())}={' '.join(str(v).split())}\n" for k, v in header.items())
+    with atomic_path(path) as partial:
+        partial.write_bytes(signature + b"\n" + lines.encode() + rest)
+
+
+def _quantise_rgbe(pixels: np.ndarray) -> np.ndarray:
+    """`pixels` moved onto the centres of the steps that OpenCV truncates to, so that truncation rounds to nearest."""
+    rgb = np.clip(pixels, 0.0, RGBE_MAX).astype(np.float32)
+    peak = rgb.max(axis=-1, keepdims=True)
+    exponent = np.frexp(peak)[1]
+    # a peak mantissa that rounds up to 256 belongs to the next exponent
+    exponent += np.rint(np.ldexp(peak, 8 - exponent)) >= 256
+    mantissa = np.rint(np.ldexp(rgb, 8 - exponent))
+    # a quarter step keeps the value away from the edge, whatever the last bits of OpenCV's division
+    return np.where(peak > 2.0**-100, np.ldexp(mantissa + np.float32(0.25), exponent - 8), 0.0).astype(np.float32)
+
+
+def read_hdr(path: PathLike) -> np.ndarray:
+    """Pixels (H, W, 3) float32 RGB, scene-linear, >= 0. Raises InputError when the file is missing or damaged."""
+    source = Path(path)
+    try:
+        data = source.read_bytes()
+    except OSError as error:
+        raise InputError(f"{source} cannot be opened: {error.strerror or error}") from error
+    bgr = None
+    if data[:2] == b"#?":
+        try:
+            bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        except cv2.error:
+            bgr = None
+    if bgr is None or bgr.ndim != 3 or bgr.dtype != np.float32:
+        raise InputError(f"{source} cannot be read as Radiance .hdr: it is damaged, incomplete or another kind of file")
+    return np.ascontiguousarray(bgr[..., ::-1])
+
+
+def read_hdr_attributes(path: PathLike) -> dict[str, str]:
+    """The `name=value` lines of the header. Raises InputError when the file cannot be opened."""
+    attributes: dict[str, str] = {}
+    try:
+        with open(path, "rb") as file:
+            for raw in file:
+                line = raw.decode("utf-8", "replace").strip()
+                if not line:
+                    break
+                name, equals, value = line.partition("=")
+                if equals:
+                    attributes[name] = value
+    except OSError as error:
+        raise InputError(f"{path} cannot be opened: {error.strerror or error}") from error
+    return attributes

@@ -1,0 +1,74 @@
+"""From what the user named to clips: one interface over videos, folders, patterns and lists."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from hdrvid.errors import InputError
+from hdrvid.io.frames import FramesReader, folder_frames, glob_frames, has_printf, is_image, printf_frames
+from hdrvid.io.video import VideoReader
+from hdrvid.types import ClipReader, PathLike
+
+InputKind = Literal["video", "image", "folder", "printf", "glob"]
+
+
+def input_kind(item: PathLike) -> InputKind:
+    """What `item` is. A file or folder that exists is never taken for a pattern, whatever its name."""
+    text = str(item)
+    path = Path(text)
+    if path.is_dir():
+        return "folder"
+    if not path.exists():
+        if has_printf(text):
+            return "printf"
+        if glob.has_magic(text):
+            return "glob"
+    return "image" if is_image(path) else "video"
+
+
+def split_inputs(inputs: Sequence[PathLike]) -> list[list[str]]:
+    """Group the INPUTs of a command line into clips, in order.
+
+    Image files that follow each other are the frames of one clip; every video, folder and pattern is a clip of its
+    own. Nothing is opened.
+    """
+    clips: list[list[str]] = []
+    joinable = False
+    for item in inputs:
+        image = input_kind(item) == "image"
+        if image and joinable:
+            clips[-1].append(str(item))
+        else:
+            clips.append([str(item)])
+        joinable = image
+    return clips
+
+
+def open_clip(inputs: Sequence[PathLike] | PathLike) -> ClipReader:
+    """A reader for one clip: a video file, a folder of frames, a printf or glob pattern, or image files in order.
+
+    The reader is a context manager; `frames` may be called any number of times, also at the same time.
+    Raises InputError where the clip is missing, holds no frames or cannot be read.
+    """
+    items = [str(inputs)] if isinstance(inputs, (str, Path)) else [str(item) for item in inputs]
+    if not items or not all(items):
+        raise InputError("no input was given: name a video file, a folder of frames or a pattern")
+    kinds = [input_kind(item) for item in items]
+    if len(items) > 1:
+        for item, kind in zip(items, kinds, strict=True):
+            if kind != "image":
+                raise InputError(f"{item} is not an image file: only image files can be joined to one clip")
+        return FramesReader([Path(item) for item in items], f"{items[0]} ... {items[-1]}")
+    item, kind = items[0], kinds[0]
+    if kind == "folder":
+        return FramesReader(folder_frames(item), item)
+    if kind == "printf":
+        return FramesReader(printf_frames(item), item)
+    if kind == "glob":
+        return FramesReader(glob_frames(item), item)
+    if kind == "image":
+        return FramesReader([Path(item)], item)
+    return VideoReader(item)

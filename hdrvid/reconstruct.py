@@ -1,0 +1,880 @@
+"""The engine: one alternating-exposure clip in, one HDR frame for every input frame out.
+
+    decode ahead      a thread reads, linearises and re-codes frames (3 ahead)
+    window            a sliding window of 3 or 5 frames; nothing else of the clip is held in memory
+    network           the calling thread
+    write             threads of the sequence writer; a frame appears complete or not at all
+    preview           a thread tonemaps and encodes what was written
+
+Guarantees, each with a test:
+    - Frames out = frames in. A window that leaves the clip is mirrored into it (`ExposureCycle.window_indices`).
+    - A range of frames is identical to the same frames of a full run: exposures are always measured at the start of
+      the clip, and a window reaches beyond the range.
+    - A run that was killed and started again ends with the files of an undisturbed run. Every EXR carries the settings
+      it was made with, the frames of its window and a checksum of its input, so only frames that would come out the
+      same are kept. The preview is made from file values, never from what was in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+import os
+import queue
+import re
+import threading
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from hdrvid import __version__
+from hdrvid.errors import ExposureError, InputError, ModelError, OutputError, UsageError
+from hdrvid.exposures import MIN_CONFIDENCE, contradictions, estimate_cycle
+from hdrvid.io import open_clip
+from hdrvid.io.atomic import atomic_path
+from hdrvid.io.exposure_files import parse_exposures
+from hdrvid.io.exr import COMPRESSIONS, HALF_MAX, read_exr
+from hdrvid.io.hdr import read_hdr, read_hdr_attributes
+from hdrvid.io.preview import PreviewWriter
+from hdrvid.io.response_files import load_response
+from hdrvid.io.writers import SequenceWriter
+from hdrvid.radiance import RESPONSES, Response, gamma_encode
+from hdrvid.tonemap import OPERATORS, Tonemapper
+from hdrvid.types import ClipInfo, ClipReader, ExposureCycle, Frame, PathLike, Reconstructor, Window
+from hdrvid.weights import available_models, load_reconstructor
+
+PROBE_FRAMES = 24
+"""Frames at the start of a clip from which the exposures are measured."""
+
+PROBE_SIDE = 960
+"""Pixels are skipped, not averaged, until the longer side of such a frame is below twice this: clipping survives."""
+
+DECODE_AHEAD = 3
+"""Decoded frames that may wait for the network."""
+
+PREVIEW_AHEAD = 3
+"""Finished frames that may wait for the preview."""
+
+WRITERS = 2
+"""Threads that compress and write frames; more than two gain nothing (measured)."""
+
+PREVIEW_CRF = 18
+"""x264 quality of the preview: visually lossless."""
+
+FORMATS = ("exr", "hdr")
+"""What `--format` takes."""
+
+LOSSY_COMPRESSIONS = ("b44", "b44a", "dwaa", "dwab")
+"""EXR compressions after which a file no longer holds exactly the half floats it was given."""
+
+
+@dataclass(frozen=True)
+class ReconstructOptions:
+    """Everything the user can choose. Checked by `validate_options`."""
+
+    exposures: str = "auto"
+    """'auto', stops of one cycle such as '0,3', or an exposure file."""
+    response: str = "auto"
+    """'auto', a name of `radiance.RESPONSES`, or a .mat or .csv file."""
+    model: str = "default"
+    """A name of `weights.available_models` or a .safetensors file."""
+    device: str = "auto"
+    """'auto', 'cpu', 'cuda', 'cuda:1', 'mps'."""
+    precision: str = "auto"
+    """'auto', 'fp32', 'bf16', 'fp16'."""
+    tile: str = "auto"
+    """'auto', 'off' or the side of a tile in pixels."""
+    frame_range: tuple[int, int] | None = None
+    """First and last input frame to make, both included; None: all."""
+    format: str = "exr"
+    """'exr' or 'hdr'."""
+    compression: str = "zip"
+    """Compression of the EXR files."""
+    white: str = "longest"
+    """'longest', 'shortest', or the file value (a number) at which the longest exposure clips."""
+    tonemap: str = "hable"
+    """Tone curve of the preview, a name of `tonemap.OPERATORS`."""
+    preview: bool = True
+    """Write `<stem>.preview.mp4`."""
+    overwrite: bool = False
+    """Make every frame again, instead of keeping those of an earlier run."""
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What is known of a clip once its first frames were looked at."""
+
+    info: ClipInfo
+    """The container's or folder's own account."""
+    cycle: ExposureCycle | None
+    """One cycle of exposures, beginning with frame 0; None where it could not be found."""
+    cycle_from: str
+    """'declared' or 'measured'."""
+    confidence: float | None
+    """0..1, how sure the measurement is; None where the exposures were declared."""
+    pair_stops: tuple[float, ...]
+    """Measured exposure ratio of each pair of neighbouring frames, in stops."""
+    reason: str
+    """What the measurement rests on, or why it failed, in words."""
+    response: Response
+    """The curve that turns the clip's codes into linear light."""
+    response_from: str
+    """'declared', 'linear frames' or 'assumed'."""
+    warnings: tuple[str, ...] = ()
+    """What the user should know."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The machine-readable form of `hdrvid info CLIP --json`."""
+        info = self.info
+        return {
+            "source": info.source,
+            "kind": info.kind,
+            "size": [info.width, info.height],
+            "num_frames": info.num_frames,
+            "frames_per_second": str(info.frames_per_second),
+            "bit_depth": info.bit_depth,
+            "linear": info.linear,
+            "details": dict(info.details),
+            "stops": None if self.cycle is None else list(self.cycle.stops),
+            "cycle": None if self.cycle is None else len(self.cycle),
+            "confidence": self.confidence,
+            "exposures_from": self.cycle_from,
+            "pair_stops": [round(s, 4) if math.isfinite(s) else None for s in self.pair_stops],
+            "reason": self.reason,
+            "response": self.response.name,
+            "response_from": self.response_from,
+            "warnings": list(self.warnings),
+        }
+
+
+@dataclass(frozen=True)
+class ClipReport:
+    """What was detected, used and written for one clip: the content of `<stem>.json`."""
+
+    source: str
+    """The clip, as the user named it."""
+    problem: str | None
+    """Why the clip could not be read to its end, else None. Frames before that point are finished."""
+    values: dict[str, Any] = field(repr=False)
+    """Everything else, ready for JSON."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The machine-readable form."""
+        return {"source": self.source, "problem": self.problem, **self.values}
+
+
+def parse_frame_range(text: str) -> tuple[int, int]:
+    """First and last frame of '240-479' or '240', both included. Raises UsageError.
+
+    >>> parse_frame_range("240-479"), parse_frame_range("7")
+    ((240, 479), (7, 7))
+    """
+    match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", text)
+    if match is None:
+        raise UsageError(f"--frames takes two frame numbers counted from 0, like 240-479, not '{text}'")
+    first = int(match[1])
+    last = first if match[2] is None else int(match[2])
+    if last < first:
+        raise UsageError(f"--frames {text} ends before it begins: give the smaller number first")
+    return first, last
+
+
+def parse_white(text: str, cycle: ExposureCycle | None = None) -> float:
+    """File value at which the longest exposure clips. Raises UsageError.
+
+    'longest' is 1; 'shortest' is 1 / the longest exposure of the cycle, so that the shortest clips at 1; a number is
+    itself. Without a cycle only the text is checked.
+    """
+    if text == "longest":
+        return 1.0
+    longest = cycle.max_exposure if cycle else 1.0
+    if text == "shortest":
+        return 1.0 / longest
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise UsageError(f"--white takes longest, shortest or a number above 0, not '{text}'")
+    if value * longest > HALF_MAX or value < 1e-3:
+        raise UsageError(
+            f"--white {text} leaves the range of half-float files: choose a number between 0.001 and "
+            f"{HALF_MAX / longest:.0f}"
+        )
+    return value
+
+
+def validate_options(options: ReconstructOptions, out: PathLike) -> None:
+    """Check everything that needs no clip, the cheapest first, and write nothing.
+
+    Raises UsageError, OutputError, ModelError, ExposureError or InputError.
+    """
+    if options.format not in FORMATS:
+        raise UsageError(f"--format takes exr or hdr, not '{options.format}'")
+    if options.format == "exr" and options.compression not in COMPRESSIONS:
+        raise UsageError(f"--compression takes one of {', '.join(COMPRESSIONS)}, not '{options.compression}'")
+    if options.preview and options.tonemap not in OPERATORS:
+        raise UsageError(f"--tonemap takes one of {', '.join(OPERATORS)}, not '{options.tonemap}'")
+    if options.precision not in ("auto", "fp32", "bf16", "fp16"):
+        raise UsageError(f"--precision takes auto, fp32, bf16 or fp16, not '{options.precision}'")
+    if options.tile not in ("auto", "off") and not (options.tile.isdecimal() and int(options.tile) > 0):
+        raise UsageError(f"--tile takes auto, off or a number of pixels, not '{options.tile}'")
+    parse_white(options.white)
+    check_folder(Path(out))
+    if options.model not in available_models() and not Path(options.model).is_file():
+        raise ModelError(
+            f"there is no model '{options.model}': choose one of {', '.join(available_models())}, "
+            "or give the path of a .safetensors file"
+        )
+    parse_exposures(options.exposures)
+    if options.response != "auto":
+        load_response(options.response)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise OutputError unless files can be written into `folder`, which need not exist yet. Creates nothing."""
+    nearest = folder.absolute()
+    while not os.path.lexists(nearest):
+        nearest = nearest.parent
+    if not os.path.isdir(nearest):
+        raise OutputError(f"{nearest} is not a folder, so results cannot be written to {folder}: choose another folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise OutputError(f"{nearest} cannot be written to: change its permissions or choose another folder")
+
+
+def inspect_clip(inputs: Sequence[str], exposures: str = "auto", response: str = "auto") -> Detection:
+    """Open a clip and find out all there is to know before a reconstruction.
+
+    An exposure cycle that cannot be found is an answer here (`cycle` None), not an error.
+    Raises InputError for a clip that cannot be read and ExposureError for exposures that make no sense.
+    """
+    declared = parse_exposures(exposures)
+    with open_clip(inputs) as reader:
+        return _detect(reader, declared, response)
+
+
+def reconstruct_clip(
+    inputs: Sequence[str],
+    out: PathLike,
+    options: ReconstructOptions | None = None,
+    *,
+    progress: Callable[[int, int | None], None] | None = None,
+    message: Callable[[str], None] | None = None,
+) -> ClipReport:
+    """Reconstruct one clip into the folder `out`.
+
+    `progress` is called with (frames done, frames of the clip or range; None where unknown) after every frame, and
+    `message` with every sentence the user should see while the work goes on.
+
+    A clip that is damaged half-way is reconstructed up to there and the report says so in `problem`.
+    Raises UsageError, InputError, ExposureError, ModelError or OutputError; finished frames stay.
+    """
+    options = options or ReconstructOptions()
+    say = message or (lambda text: None)
+    started = time.perf_counter()
+    out = Path(out)
+    validate_options(options, out)
+    declared = parse_exposures(options.exposures)
+    with open_clip(inputs) as reader:
+        _keep_apart(inputs, reader.info, out)
+        detection = _detect(reader, declared, options.response)
+        cycle = _required_cycle(detection)
+        first, last = _frame_range(options, reader.info)
+        for text in detection.warnings:
+            say(f"warning: {text}")
+        if detection.response_from == "assumed":
+            say(f"assuming the response {detection.response.name}; --response names another")
+        parse_white(options.white, cycle)
+        reconstructor = load_reconstructor(
+            options.model, len(cycle), device=options.device, precision=options.precision, tile=_tile(options.tile)
+        )
+        job = _Job(reader, detection, cycle, reconstructor, options, out, first, last)
+        return job.run(progress or (lambda done, total: None), say, started)
+
+
+def _tile(text: str) -> str | int:
+    return int(text) if text.isdecimal() else text
+
+
+def _keep_apart(inputs: Sequence[str], info: ClipInfo, out: Path) -> None:
+    """Raise OutputError where results would be written among the frames they are made from, or over them."""
+    if info.kind != "frames":
+        return
+    for item in map(Path, inputs):
+        folder = item if item.is_dir() else item.parent
+        if folder.resolve() == out.resolve():
+            raise OutputError(f"{out} holds the frames of {info.source}: choose another folder for the results")
+
+
+def _frame_range(options: ReconstructOptions, info: ClipInfo) -> tuple[int, int | None]:
+    if options.frame_range is None:
+        return 0, None
+    first, last = options.frame_range
+    # a container's count is a hint, a folder's is a fact
+    if info.kind == "frames" and info.num_frames is not None and first >= info.num_frames:
+        raise _beyond_the_end(info, first, last, info.num_frames)
+    return first, last
+
+
+def _beyond_the_end(info: ClipInfo, first: int, last: int | None, num_frames: int) -> InputError:
+    return InputError(
+        f"{info.source} has {num_frames} frames (0-{num_frames - 1}), so --frames {first}-{last} selects none of them"
+    )
+
+
+def _required_cycle(detection: Detection) -> ExposureCycle:
+    if detection.cycle is not None and (detection.confidence is None or detection.confidence >= MIN_CONFIDENCE):
+        return detection.cycle
+    steps = [f"{s:+.2f}" for s in detection.pair_stops if math.isfinite(s)][:6]
+    measured = f" (measured from frame to frame: {', '.join(steps)} stops)" if steps else ""
+    if detection.cycle is not None:
+        measured += f" (confidence {detection.confidence:.2f}, {MIN_CONFIDENCE:g} is needed)"
+    raise ExposureError(
+        f"the exposures of {detection.info.source} are not clear{measured}: {detection.reason}; "
+        "--exposures 0,3 declares the stops of one cycle, beginning with the first frame"
+    )
+
+
+# Detection ------------------------------------------------------------------------------------------------------
+
+
+def _choose_response(text: str, info: ClipInfo) -> tuple[Response, str]:
+    if info.linear:
+        if text not in ("auto", "linear"):
+            raise UsageError(f"{info.source} is scene-linear, so --response {text} has no meaning: leave it out")
+        return RESPONSES["linear"], "linear frames"
+    if text == "auto":
+        return RESPONSES["gamma2.2"], "assumed"
+    return load_response(text), "declared"
+
+
+def _detect(reader: ClipReader, declared: ExposureCycle | None, response_text: str) -> Detection:
+    info = reader.info
+    response, response_from = _choose_response(response_text, info)
+    step = max(1, max(info.width, info.height) // PROBE_SIDE)
+    count, brightest = 0, 0.0
+
+    def linear_frames() -> Iterator[np.ndarray]:
+        nonlocal count, brightest
+        try:
+            for frame in reader.frames(0, PROBE_FRAMES):
+                count += 1
+                pixels = frame.pixels[::step, ::step]
+                brightest = max(brightest, float(pixels.max()))
+                yield np.asarray(response.linearize(pixels), dtype=np.float32)
+        except InputError:
+            # a clip damaged near its start is still measured on what there is; the run reports the damage itself
+            if count < 2:
+                raise
+
+    warnings: list[str] = []
+    if declared is None:
+        estimate = estimate_cycle(linear_frames())
+        cycle, cycle_from, reason = estimate.cycle, "measured", estimate.reason
+        confidence: float | None = float(estimate.confidence)
+        pair_stops = tuple(float(s) for s in estimate.pair_stops)
+    else:
+        warnings += contradictions(linear_frames(), declared, 0)
+        cycle, cycle_from, confidence, reason, pair_stops = declared, "declared", None, "declared", ()
+    needed = len(declared) if declared else 2
+    if count < needed:
+        raise InputError(
+            f"{info.source} has only {count} frame(s), but alternating exposures need at least {needed}: "
+            "give the whole clip or the folder with all its frames"
+        )
+    if info.linear and brightest > 1.0:
+        warnings.append(
+            f"{info.source} holds linear values up to {brightest:.3g}, but 1.0 is taken as the clipping of each frame: "
+            "scale the frames so that the sensor clips at 1.0"
+        )
+    return Detection(info, cycle, cycle_from, confidence, pair_stops, reason, response, response_from, tuple(warnings))
+
+
+# Frames and windows -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Coded:
+    """A frame as the network wants it, with what identifies its source."""
+
+    index: int
+    ldr: np.ndarray
+    pts_seconds: float
+    checksum: int
+
+
+def _code(frame: Frame, response: Response) -> _Coded:
+    """The frame in network code: (H, W, 3) float32, gamma 2.2, in [0, 1]."""
+    pixels = frame.pixels
+    # every eighth pixel in 8 bits: enough to notice another picture, blind to the last bit of another decoder
+    sample = np.round(np.clip(pixels[::8, ::8], 0.0, 1.0) * 255.0).astype(np.uint8)
+    # gamma 2.2 is the network code itself: there and back would only add rounding
+    same_code = response.name == "gamma2.2"
+    ldr = np.clip(pixels, 0.0, 1.0) if same_code else gamma_encode(response.linearize(pixels))
+    ldr = np.ascontiguousarray(ldr, dtype=np.float32)
+    return _Coded(frame.index, ldr, frame.pts_seconds, zlib.crc32(sample.tobytes()))
+
+
+class _DecodeAhead:
+    """Coded frames start <= index < stop of a clip, read in a thread. An iterator and a context manager.
+
+    Raises what the reader raises, after the frames before it.
+    """
+
+    def __init__(self, reader: ClipReader, response: Response, start: int, stop: int | None) -> None:
+        self._reader, self._response = reader, response
+        self._start, self._stop = start, stop
+        self._queue: queue.Queue[_Coded | BaseException | None] = queue.Queue(DECODE_AHEAD)
+        self._leave = threading.Event()
+        self._thread = threading.Thread(target=self._read, name="hdrvid-decode", daemon=True)
+
+    def _read(self) -> None:
+        end: BaseException | None = None
+        try:
+            for frame in self._reader.frames(self._start, self._stop):
+                if not self._put(_code(frame, self._response)):
+                    return
+        except BaseException as error:
+            end = error
+        self._put(end)
+
+    def _put(self, item: _Coded | BaseException | None) -> bool:
+        while not self._leave.is_set():
+            try:
+                self._queue.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave.set()
+        self._thread.join()
+
+    def __iter__(self) -> Iterator[_Coded]:
+        while True:
+            item = self._queue.get()
+            if item is None:
+                return
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+
+class _Windows:
+    """Windows first <= index <= last in order, from frames that come one by one.
+
+    Whether a clip goes on is known only by reading on, so the frames after the reference are read before its window
+    is made: the last windows are mirrored correctly even where the container lied about the number of frames.
+    """
+
+    def __init__(self, frames: Iterator[_Coded], cycle: ExposureCycle, first: int, last: int | None) -> None:
+        self._frames, self._cycle = frames, cycle
+        self._first, self._last = first, last
+        self._held: dict[int, _Coded] = {}
+        self._next = max(0, first - cycle.window_radius)
+        self.num_frames: int | None = None
+        """Frames of the clip, once its end was seen."""
+        self.problem: str | None = None
+        """Why reading stopped before the end, where it did."""
+
+    def _read_to(self, index: int) -> None:
+        while self.num_frames is None and self._next <= index:
+            try:
+                frame = next(self._frames, None)
+            except InputError as error:
+                self.problem, frame = str(error), None
+            if frame is None:
+                self.num_frames = self._next
+            else:
+                self._held[frame.index] = frame
+                self._next = frame.index + 1
+
+    def __iter__(self) -> Iterator[tuple[int, tuple[_Coded, ...]]]:
+        radius = self._cycle.window_radius
+        numbers = itertools.count(self._first) if self._last is None else range(self._first, self._last + 1)
+        for index in numbers:
+            self._read_to(index + radius)
+            if self.num_frames is not None and index >= self.num_frames:
+                return
+            # while the end is out of sight any count beyond the window gives the same indices
+            count = index + radius + 1 if self.num_frames is None else self.num_frames
+            if self.problem and count < len(self._cycle):
+                raise InputError(self.problem)
+            indices = self._cycle.window_indices(index, count)
+            for old in [i for i in self._held if i < index - radius]:
+                del self._held[old]
+            yield index, tuple(self._held[i] for i in indices)
+
+
+# Preview ------------------------------------------------------------------------------------------------------------
+
+
+class _Preview:
+    """`<stem>.preview.mp4`, tonemapped and encoded in a thread. A context manager: complete or not there at all.
+
+    Frames are what the output files hold, so that a run in two parts gives the same pixels as one.
+    """
+
+    def __init__(self, path: Path, info: ClipInfo, operator: str, white: float) -> None:
+        self._path, self._info, self._operator, self._white = path, info, operator, white
+        self._queue: queue.Queue[tuple[np.ndarray | Path, float] | None] = queue.Queue(PREVIEW_AHEAD)
+        self._leave = threading.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._encode, name="hdrvid-preview", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def add(self, frame: np.ndarray | Path, pts_seconds: float) -> None:
+        """The next frame: file values (H, W, 3), or the finished file that holds them.
+
+        Raises OutputError where the video could not be written.
+        """
+        self._put((frame, pts_seconds))
+
+    def finish(self) -> None:
+        """Wait until the video is complete. Raises OutputError where it could not be written."""
+        self._put(None)
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _put(self, item: tuple[np.ndarray | Path, float] | None) -> None:
+        while self._error is None:
+            try:
+                self._queue.put(item, timeout=0.1)
+                return
+            except queue.Full:
+                continue
+        raise self._error
+
+    def _encode(self) -> None:
+        try:
+            rate = self._info.frames_per_second
+            tonemap = Tonemapper(self._operator, frames_per_second=float(rate))
+            with PreviewWriter(self._path, self._info.width, self._info.height, rate, PREVIEW_CRF) as video:
+                while (item := self._take()) is not None:
+                    frame, pts_seconds = item
+                    file_values = read_output(frame)[0] if isinstance(frame, Path) else frame
+                    # the tonemapper takes 1.0 as the clipping of the longest exposure
+                    video.write(tonemap(file_values.astype(np.float32) / np.float32(self._white)), pts_seconds)
+        except _Abandoned:
+            return
+        except BaseException as error:
+            self._error = error
+
+    def _take(self) -> tuple[np.ndarray | Path, float] | None:
+        while not self._leave.is_set():
+            try:
+                return self._queue.get(timeout=0.1)
+            except queue.Empty:
+                continue
+        raise _Abandoned
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave.set()
+        self._thread.join()
+
+
+class _Abandoned(Exception):
+    """The preview is not wanted any more; leaving through here removes its temporary file."""
+
+
+# The run ------------------------------------------------------------------------------------------------------------
+
+
+class _Job:
+    """Everything that one run over one clip needs, and the run itself."""
+
+    def __init__(
+        self,
+        reader: ClipReader,
+        detection: Detection,
+        cycle: ExposureCycle,
+        reconstructor: Reconstructor,
+        options: ReconstructOptions,
+        out: Path,
+        first: int,
+        last: int | None,
+    ) -> None:
+        self.reader, self.detection, self.cycle = reader, detection, cycle
+        self.reconstructor, self.options, self.out = reconstructor, options, out
+        self.first, self.last = first, last
+        self.info = reader.info
+        self.white = parse_white(options.white, cycle)
+        self.scale = self.white * cycle.max_exposure
+        self.settings = _settings(options, cycle, detection.response, reconstructor)
+        self.preview_path = out / f"{self.info.stem}.preview.mp4"
+        self.report_path = out / f"{self.info.stem}.json"
+
+    def run(
+        self, progress: Callable[[int, int | None], None], say: Callable[[str], None], started: float
+    ) -> ClipReport:
+        """Make every frame of the range, then the preview and the report."""
+        options, radius = self.options, self.cycle.window_radius
+        stop = None if self.last is None else self.last + radius + 1
+        made: list[int] = []
+        kept = 0
+        network_seconds = 0.0
+        _remove_leftovers(self.out, self.info.stem, self.first, self.last)
+        with ExitStack() as stack:
+            writer = stack.enter_context(
+                SequenceWriter(self.out, self.info.stem, self._format, options.compression, WRITERS)
+            )
+            preview = None
+            if options.preview:
+                preview = stack.enter_context(_Preview(self.preview_path, self.info, options.tonemap, self.white))
+            frames = stack.enter_context(
+                _DecodeAhead(self.reader, self.detection.response, max(0, self.first - radius), stop)
+            )
+            windows = _Windows(iter(frames), self.cycle, self.first, self.last)
+            total = self._expected_frames()
+            # frames whose file values are known only once their file is there
+            unread: deque[tuple[np.ndarray | Path, float]] = deque()
+            for index, coded in windows:
+                path = writer.path_for(index)
+                file_values = self._kept(writer, index, coded)
+                if file_values is not None:
+                    kept += 1
+                else:
+                    before = time.perf_counter()
+                    radiance = self.reconstructor.reconstruct(self._window(index, coded)).radiance
+                    network_seconds += time.perf_counter() - before
+                    file_values = self._file_values(radiance)
+                    if not self._exact:
+                        path.unlink(missing_ok=True)  # the preview must not read the frame that is replaced
+                    writer.submit(index, file_values, self._attributes(index, coded))
+                    if not self._exact:
+                        file_values = None
+                made.append(index)
+                if preview is not None:
+                    unread.append((path if file_values is None else file_values, coded[radius].pts_seconds))
+                    while unread and (isinstance(unread[0][0], np.ndarray) or unread[0][0].exists()):
+                        preview.add(*unread.popleft())
+                progress(len(made), total)
+            writer.close()
+            if not made:
+                raise self._nothing_made(windows)
+            if preview is not None:
+                for frame, pts_seconds in unread:
+                    preview.add(frame, pts_seconds)
+                preview.finish()
+        warnings = [*self.detection.warnings, *self.reader.warnings()]
+        if self.last is not None and made[-1] < self.last and not windows.problem:
+            warnings.append(f"{self.info.source} ends at frame {made[-1]}, before the end of --frames")
+        for text in warnings[len(self.detection.warnings) :]:
+            say(f"warning: {text}")
+        report = self._report(made, kept, warnings, windows.problem, network_seconds, time.perf_counter() - started)
+        with atomic_path(self.report_path) as partial:
+            partial.write_text(json.dumps(report.as_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        return report
+
+    @property
+    def _format(self) -> Literal["exr", "hdr"]:
+        return "hdr" if self.options.format == "hdr" else "exr"
+
+    @property
+    def _exact(self) -> bool:
+        """Whether a file holds the very half floats that it is given."""
+        return self._format == "exr" and self.options.compression not in LOSSY_COMPRESSIONS
+
+    def _expected_frames(self) -> int | None:
+        known = self.info.num_frames
+        if self.last is None:
+            return None if known is None else max(1, known - self.first)
+        last = self.last if known is None else min(self.last, known - 1)
+        return max(1, last - self.first + 1)
+
+    def _nothing_made(self, windows: _Windows) -> InputError:
+        if windows.problem:
+            return InputError(windows.problem)
+        return _beyond_the_end(self.info, self.first, self.last, windows.num_frames or 0)
+
+    def _window(self, index: int, coded: tuple[_Coded, ...]) -> Window:
+        return Window(index, tuple(c.ldr for c in coded), tuple(self.cycle.exposure_at(c.index) for c in coded))
+
+    def _file_values(self, radiance: np.ndarray) -> np.ndarray:
+        """(H, W, 3) float values as the file will hold them: scaled, and rounded to half for EXR."""
+        values = np.minimum(radiance * np.float32(self.scale), np.float32(HALF_MAX))
+        return values.astype(np.float16) if self._format == "exr" else values
+
+    def _attributes(self, index: int, coded: tuple[_Coded, ...]) -> dict[str, object]:
+        """Header entries of frame `index`."""
+        attributes: dict[str, object] = {
+            "framesPerSecond": self.info.frames_per_second,
+            "hdrvid:version": __version__,
+            "hdrvid:model": self.reconstructor.name,
+            "hdrvid:scale": self.scale,
+            "hdrvid:white": self.white,
+            "hdrvid:frame": index,
+            "hdrvid:exposure_stops": float(self.cycle.stops_at(index)),
+            "hdrvid:cycle_stops": [float(s) for s in self.cycle.stops],
+            "hdrvid:response": self.detection.response.name,
+            "hdrvid:settings": _settings_id(self.settings),
+            "hdrvid:options": _canonical(self.settings),
+            "hdrvid:window": _window_id(coded),
+            "hdrvid:source": _source_id(coded),
+        }
+        if "sha256" in self.reconstructor.provenance:
+            attributes["hdrvid:model_sha256"] = self.reconstructor.provenance["sha256"]
+        return attributes
+
+    def _kept(self, writer: SequenceWriter, index: int, coded: tuple[_Coded, ...]) -> np.ndarray | None:
+        """File values of frame `index` where an earlier run left this very frame, else None.
+
+        Raises OutputError where it left another one.
+        """
+        path = writer.path_for(index)
+        if self.options.overwrite or not writer.is_complete(index):
+            return None
+        try:
+            file_values, header = read_output(path)
+        except InputError:
+            return None  # damaged: made again
+        advice = "give --overwrite to replace it or choose another folder"
+        if header.get("hdrvid:settings") != _settings_id(self.settings):
+            raise OutputError(f"{path} was made with other settings ({_difference(header, self.settings)}): {advice}")
+        if header.get("hdrvid:window") != _window_id(coded):
+            return None  # the clip was shorter when the frame was made, or broke off there
+        if header.get("hdrvid:source") != _source_id(coded):
+            raise OutputError(f"{path} was made from another clip of the same name: {advice}")
+        return file_values
+
+    def _report(
+        self,
+        made: list[int],
+        kept: int,
+        warnings: list[str],
+        problem: str | None,
+        network_seconds: float,
+        total_seconds: float,
+    ) -> ClipReport:
+        detected = self.detection.as_dict()
+        new = len(made) - kept
+        pattern = f"{self.info.stem}.%06d.{self._format}"
+        values: dict[str, Any] = {
+            "version": __version__,
+            **{key: value for key, value in detected.items() if key not in ("source", "warnings")},
+            "frames": {"first": made[0], "last": made[-1], "count": len(made), "new": new, "kept": kept},
+            "white": self.options.white,
+            "scale": self.scale,
+            "model": {"name": self.reconstructor.name, "sha256": None, **self.reconstructor.provenance},
+            "settings": {"id": _settings_id(self.settings), **self.settings},
+            "warnings": warnings,
+            "timings": {
+                "total_seconds": round(total_seconds, 3),
+                "network_seconds": round(network_seconds, 3),
+                "frames_per_second": round(len(made) / total_seconds, 3),
+            },
+            "outputs": {
+                "folder": str(self.out),
+                "frames": str(self.out / pattern),
+                "first_frame": str(self.out / (pattern % made[0])),
+                "last_frame": str(self.out / (pattern % made[-1])),
+                "preview": str(self.preview_path) if self.options.preview else None,
+                "report": str(self.report_path),
+            },
+        }
+        return ClipReport(self.info.source, problem, values)
+
+
+def read_output(path: Path) -> tuple[np.ndarray, Mapping[str, object]]:
+    """File values (H, W, 3) float32 and header entries of a finished frame. Raises InputError for a damaged one."""
+    if path.suffix == ".hdr":
+        return read_hdr(path), read_hdr_attributes(path)
+    return read_exr(path)
+
+
+def _settings(
+    options: ReconstructOptions, cycle: ExposureCycle, response: Response, reconstructor: Reconstructor
+) -> dict[str, Any]:
+    """Everything but the clip that decides the pixels. The device is left out: its last bits are not promised."""
+    curve = None if response.curve is None else hashlib.sha256(np.float64(response.curve).tobytes()).hexdigest()[:12]
+    return {
+        "version": __version__,
+        "model": reconstructor.name,
+        "model_sha256": reconstructor.provenance.get("sha256"),
+        "precision": getattr(reconstructor, "precision", options.precision),
+        "tile": options.tile,
+        "stops": [round(s, 6) for s in cycle.stops],
+        "response": response.name if curve is None else f"measured curve {curve}",
+        "white": options.white if options.white in ("longest", "shortest") else f"{float(options.white):g}",
+        "compression": options.compression if options.compression in LOSSY_COMPRESSIONS else "exact",
+    }
+
+
+def _canonical(settings: Mapping[str, Any]) -> str:
+    return json.dumps(settings, sort_keys=True, separators=(",", ":"))
+
+
+def _settings_id(settings: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_canonical(settings).encode()).hexdigest()[:12]
+
+
+def _difference(header: Mapping[str, object], settings: Mapping[str, Any]) -> str:
+    """The settings in which an existing frame differs, in words."""
+    try:
+        before = json.loads(str(header["hdrvid:options"]))
+        changed = [f"{k} {before.get(k)}, now {v}" for k, v in settings.items() if before.get(k) != v]
+    except (KeyError, ValueError, AttributeError):
+        changed = []
+    return "; ".join(changed) or "it does not say which"
+
+
+def _window_id(coded: tuple[_Coded, ...]) -> str:
+    """Indices of the frames a frame was made from."""
+    return " ".join(str(c.index) for c in coded)
+
+
+def _source_id(coded: tuple[_Coded, ...]) -> str:
+    """Checksum of the frames a frame was made from."""
+    return f"{zlib.crc32(b''.join(c.checksum.to_bytes(4, 'big') for c in coded)):08x}"
+
+
+def _remove_leftovers(folder: Path, stem: str, first: int, last: int | None) -> None:
+    """Remove the temporary files of killed runs: of the frames of this run, and of all files for a whole clip.
+
+    Files of processes that still run stay, and so do other frames than those of a range: another machine may be
+    writing them.
+    """
+    whole = first == 0 and last is None
+    pattern = re.compile(rf"\.{re.escape(stem)}(?:\.(\d{{6,}}))?(?:\.preview)?\.partial-(\d+)\.(?:exr|hdr|mp4|json)")
+    for path in folder.iterdir() if folder.is_dir() else ():
+        match = pattern.fullmatch(path.name)
+        if match is None or _is_running(int(match[2])):
+            continue
+        if whole or (match[1] and first <= int(match[1]) <= (math.inf if last is None else last)):
+            with suppress(OSError):
+                path.unlink()
+
+
+def _is_running(process: int) -> bool:
+    if os.name != "posix":
+        return True  # cannot be asked without ending it
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return process != os.getpid()  # this process has not begun to write: the number is an old one

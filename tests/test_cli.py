@@ -1,0 +1,404 @@
+"""The command line as its users meet it: exit codes, streams, messages."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from test_reconstruct import exr_frames, scene_radiance, write_frames, write_video
+
+from hdrvid import __version__
+from hdrvid.cli import console, main
+from hdrvid.io.exr import write_exr
+
+CLASSICAL = ("--model", "classical", "--device", "cpu", "--exposures", "0,3")
+
+
+def hdrvid(capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Run the command line in this process: exit code, stdout, stderr."""
+    with pytest.raises(SystemExit) as leaving:
+        main([str(a) for a in arguments])
+    out, err = capfd.readouterr()
+    assert "Traceback" not in out + err
+    return int(leaving.value.code or 0), out, err
+
+
+def sentence(err: str) -> str:
+    """The one error sentence on stderr."""
+    lines = [line for line in err.splitlines() if line.startswith("hdrvid: error: ")]
+    assert len(lines) == 1, err
+    return lines[0].removeprefix("hdrvid: error: ")
+
+
+@pytest.fixture(autouse=True)
+def _users_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HDRVID_DEBUG", raising=False)
+    monkeypatch.setenv("COLUMNS", "120")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_frames(tmp_path_factory.mktemp("clips") / "clip", num_frames=4)
+
+
+# Results
+
+
+def test_results_on_stdout_and_the_rest_on_stderr(
+    clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    code, stdout, stderr = hdrvid(capfd, "reconstruct", clip, "-o", out, *CLASSICAL)
+    assert code == 0
+    lines = stdout.splitlines()
+    assert lines[0].startswith(f"{clip}: 64x48, exposures 0,3 stops (declared), response gamma2.2 (assumed)")
+    assert lines[1:] == [
+        f"{out}/clip.000000.exr ... 4 frame(s)",
+        f"{out}/clip.preview.mp4",
+        f"{out}/clip.json",
+    ]
+    assert "assuming the response gamma2.2" in stderr
+    assert len(exr_frames(out)) == 4
+
+
+def test_json_on_stdout_is_the_report(clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    code, stdout, _ = hdrvid(capfd, "reconstruct", clip, "-o", out, *CLASSICAL, "--json", "--no-preview")
+    assert code == 0
+    report = json.loads(stdout)
+    assert report == json.loads((out / "clip.json").read_text())
+    assert {"stops", "cycle", "confidence", "response"} <= set(report)
+    assert report["outputs"]["preview"] is None
+    assert not (out / "clip.preview.mp4").exists()
+
+
+def test_several_clips_go_on_after_a_failure(clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    other = write_frames(tmp_path / "other", num_frames=2)
+    junk = tmp_path / "junk.mov"
+    junk.write_bytes(b"no video at all" * 100)
+    code, stdout, stderr = hdrvid(capfd, "reconstruct", junk, clip, other, "-o", tmp_path / "out", *CLASSICAL, "--json")
+    assert code == 1
+    reports = json.loads(stdout)
+    assert [r["source"] for r in reports] == [str(clip), str(other), str(junk)]
+    assert [r["problem"] is None for r in reports] == [True, True, False]
+    assert "junk.mov" in sentence(stderr)
+    assert len(exr_frames(tmp_path / "out")) == 6
+
+
+def test_clips_of_one_name_do_not_overwrite_each_other(
+    clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    twin = write_frames(tmp_path / "clip", num_frames=2)
+    code, _, stderr = hdrvid(capfd, "reconstruct", clip, twin, "-o", tmp_path / "out", *CLASSICAL, "--no-preview")
+    assert code == 1
+    assert "different folders" in sentence(stderr)
+    assert len(exr_frames(tmp_path / "out")) == 4
+
+
+def test_options_arrive_in_the_files(clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = ("--frames", "1-2", "--format", "hdr", "--white", "shortest", "--response", "srgb", "--no-preview")
+    code, stdout, _ = hdrvid(capfd, "reconstruct", clip, "-o", tmp_path / "out", *CLASSICAL, *arguments, "--json")
+    assert code == 0
+    report = json.loads(stdout)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["clip.000001.hdr", "clip.000002.hdr", "clip.json"]
+    assert (report["scale"], report["white"], report["response"]) == (1.0, "shortest", "srgb")
+    assert report["response_from"] == "declared"
+
+
+# Failures: one sentence on stderr, exit code 1, nothing half-written
+
+
+def one_frame(folder: Path) -> Path:
+    return write_frames(folder / "one", num_frames=1)
+
+
+def mixed_sizes(folder: Path) -> Path:
+    clip = write_frames(folder / "mixed", num_frames=4)
+    cv2.imwrite(str(clip / "f001.png"), np.zeros((20, 30, 3), np.uint8))
+    return clip
+
+
+def no_frames(folder: Path) -> Path:
+    (folder / "empty").mkdir()
+    (folder / "empty" / "notes.txt").write_text("no frames here")
+    return folder / "empty"
+
+
+def not_a_video(folder: Path) -> Path:
+    (folder / "letter.mp4").write_text("Dear reader, this is no video." * 50)
+    return folder / "letter.mp4"
+
+
+def nan_frames(folder: Path) -> Path:
+    clip = folder / "nan"
+    clip.mkdir()
+    for i in range(4):
+        pixels = np.clip(scene_radiance(i, 32, 32) * (1, 8)[i % 2], 0, 1)
+        write_exr(clip / f"f{i}.exr", pixels)
+    # write_exr refuses NaN, so the second frame is made without it
+    import OpenEXR
+
+    header = {"compression": OpenEXR.NO_COMPRESSION, "type": OpenEXR.scanlineimage}
+    OpenEXR.File(header, {"RGB": np.full((32, 32, 3), np.nan, np.float32)}).write(str(clip / "f1.exr"))
+    return clip
+
+
+def truncated_mp4(folder: Path) -> Path:
+    import av
+
+    path = folder / "cut.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=24)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for i in range(6):
+            code = (scene_radiance(i, 64, 48).clip(0, 1) * 255).astype(np.uint8)
+            for packet in stream.encode(av.VideoFrame.from_ndarray(code, format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "names"),
+    [
+        (lambda folder: folder / "missing.mov", "missing.mov does not exist"),
+        (lambda folder: folder / "missing.%04d.png", "missing.%04d.png"),
+        (no_frames, "empty holds no frames"),
+        (one_frame, "only 1 frame"),
+        (mixed_sizes, "f001.png"),
+        (not_a_video, "letter.mp4"),
+        (nan_frames, "NaN"),
+        (truncated_mp4, "cut.mp4"),
+    ],
+    ids=["missing", "pattern", "no-frames", "one-frame", "sizes", "not-a-video", "nan", "truncated"],
+)
+def test_clips_that_cannot_be_used(make, names: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    source = make(tmp_path)
+    code, stdout, stderr = hdrvid(capfd, "reconstruct", source, "-o", tmp_path / "out", *CLASSICAL)
+    assert code == 1
+    assert stdout == ""
+    assert names in sentence(stderr)
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_a_video_that_ends_early_is_finished_with_a_warning(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    video = write_video(tmp_path / "cut.mkv", write_frames(tmp_path / "frames", num_frames=12))
+    video.write_bytes(video.read_bytes()[: video.stat().st_size * 6 // 10])
+    code, stdout, stderr = hdrvid(capfd, "reconstruct", video, "-o", tmp_path / "out", *CLASSICAL, "--json")
+    report = json.loads(stdout)
+    assert code == 0
+    assert 2 <= report["frames"]["count"] < 12
+    assert report["frames"]["count"] == len(exr_frames(tmp_path / "out"))
+    assert "ends early" in stderr
+    assert any("ends early" in text for text in report["warnings"])
+
+
+def test_a_clip_damaged_in_the_middle_ends_with_exit_code_1(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    source = write_frames(tmp_path / "shot", num_frames=6)
+    (source / "f004.png").write_bytes(b"")
+    code, stdout, stderr = hdrvid(capfd, "reconstruct", source, "-o", tmp_path / "out", *CLASSICAL)
+    assert code == 1
+    assert "f004.png" in sentence(stderr)
+    assert "4 frame(s)" in stdout
+    assert len(exr_frames(tmp_path / "out")) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (("--model", "nonsense"), "nonsense"),
+        (("--model", "missing.safetensors"), "missing.safetensors"),
+        (("--exposures", "0"), "--exposures"),
+        (("--exposures", "missing.txt"), "missing.txt"),
+        (("--response", "missing.csv"), "missing.csv"),
+    ],
+)
+def test_settings_that_cannot_work(
+    arguments: tuple[str, ...], names: str, clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code, _, stderr = hdrvid(capfd, "reconstruct", clip, "-o", tmp_path / "out", *CLASSICAL, *arguments)
+    assert code == 1
+    assert names in sentence(stderr)
+    assert not (tmp_path / "out").exists()
+
+
+def test_outputs_that_cannot_be_written(clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("in the way")
+    code, _, stderr = hdrvid(capfd, "reconstruct", clip, "-o", tmp_path / "file" / "out", *CLASSICAL)
+    assert code == 1
+    assert "is not a folder" in sentence(stderr)
+    # a folder where the first frame has to go
+    (tmp_path / "out" / "clip.000000.exr").mkdir(parents=True)
+    code, _, stderr = hdrvid(capfd, "reconstruct", clip, "-o", tmp_path / "out", *CLASSICAL)
+    assert code == 1
+    assert "clip.000000.exr" in sentence(stderr)
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_other_settings_are_refused_until_overwrite(
+    clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    base = ("reconstruct", clip, "-o", tmp_path / "out", *CLASSICAL, "--no-preview")
+    assert hdrvid(capfd, *base)[0] == 0
+    code, _, stderr = hdrvid(capfd, *base, "--white", "2")
+    assert code == 1
+    assert "--overwrite" in sentence(stderr)
+    assert hdrvid(capfd, *base, "--white", "2", "--overwrite")[0] == 0
+
+
+# Usage
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("reconstruct",),
+        ("reconstruct", "clip.mov"),
+        ("reconstruct", "clip.mov", "-o", "out", "--nonsense"),
+        ("reconstruct", "clip.mov", "-o", "out", "--frames", "9-3"),
+        ("reconstruct", "clip.mov", "-o", "out", "--format", "png"),
+        ("reconstruct", "clip.mov", "-o", "out", "--tonemap", "nonsense"),
+        ("reconstruct", "clip.mov", "-o", "out", "--white", "-1"),
+        ("synth", "-o", "out", "--size", "huge"),
+        ("synth",),
+        ("info", "a.mov", "b.mov"),
+        ("nonsense",),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_exit_code_2(
+    arguments: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, stdout, stderr = hdrvid(capfd, *arguments)
+    assert code == 2
+    assert stdout == ""
+    assert stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_and_version(capfd: pytest.CaptureFixture[str]) -> None:
+    assert hdrvid(capfd, "--version") == (0, f"hdrvid {__version__}\n", "")
+    for short in ("-h", "--help"):
+        code, stdout, _ = hdrvid(capfd, short)
+        assert code == 0
+        assert all(name in stdout for name in ("reconstruct", "info", "synth"))
+    code, stdout, _ = hdrvid(capfd, "reconstruct", "-h")
+    assert code == 0
+    for name in ("--exposures", "--response", "--frames", "--white", "--tile", "--precision", "--overwrite", "--json"):
+        assert name in stdout
+
+
+def test_help_does_not_load_the_heavy_packages() -> None:
+    code = (
+        "import sys\nfrom hdrvid.cli import main\n"
+        "try: main(['reconstruct', '--help'])\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('torch', 'cv2', 'av', 'OpenEXR') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_python_m_hdrvid_is_the_command(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "hdrvid", "info", str(tmp_path / "missing.mov")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "HDRVID_DEBUG": ""},
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("hdrvid: error: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+# The other commands
+
+
+def test_info_of_the_machine(capfd: pytest.CaptureFixture[str]) -> None:
+    code, stdout, _ = hdrvid(capfd, "info", "--json")
+    facts = json.loads(stdout)
+    assert code == 0
+    assert facts["version"] == __version__
+    assert "classical" in [model["name"] for model in facts["models"]]
+    code, stdout, _ = hdrvid(capfd, "info")
+    assert code == 0
+    assert "classical: 2 and 3 exposures" in stdout
+
+
+def test_info_of_a_clip(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    source = write_frames(tmp_path / "shot", stops=(0, 2, 4), num_frames=12)
+    code, stdout, _ = hdrvid(capfd, "info", source, "--json")
+    facts = json.loads(stdout)
+    assert code == 0
+    assert facts["cycle"] == 3
+    assert facts["stops"] == pytest.approx([0, 2, 4], abs=0.3)
+    assert len(facts["pair_stops"]) == 11
+    assert facts["response"] == "gamma2.2"
+    code, stdout, _ = hdrvid(capfd, "info", source)
+    assert code == 0
+    assert "a cycle of 3" in stdout
+
+
+def test_synth_makes_a_clip_that_can_be_reconstructed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = ("-o", tmp_path / "made", "--exposures", "0,3", "--frames", "4", "--size", "64x48", "--video")
+    code, stdout, _ = hdrvid(capfd, "synth", *arguments, "--json")
+    assert code == 0
+    video = tmp_path / "made" / json.loads(stdout)["clip"]
+    code, stdout, _ = hdrvid(capfd, "reconstruct", video, "-o", tmp_path / "out", *CLASSICAL, "--response", "gamma2.2")
+    assert code == 0
+    assert len(exr_frames(tmp_path / "out")) == 4
+    code, _, stderr = hdrvid(capfd, "synth", "-o", tmp_path / "auto", "--exposures", "auto")
+    assert code == 2
+    assert "--exposures auto" in sentence(stderr)
+
+
+# The console
+
+
+def test_unexpected_errors_become_one_sentence(capfd: pytest.CaptureFixture[str], monkeypatch) -> None:
+    assert console.exit_code_of(ZeroDivisionError("division by zero")) == 1
+    assert "HDRVID_DEBUG=1" in sentence(capfd.readouterr().err)
+    monkeypatch.setenv("HDRVID_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        console.exit_code_of(ZeroDivisionError("division by zero"))
+
+
+def test_progress_speaks_in_plain_lines_without_a_terminal(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    with console.FrameProgress("shot") as progress:
+        for done in range(1, 13):
+            now[0] += 1.0
+            progress.update(done, 20)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        "shot: 5/20 frames, 1.00 fps, 0:15 left",
+        "shot: 10/20 frames, 1.00 fps, 0:10 left",
+    ]
+
+
+def test_progress_on_a_terminal_is_a_bar(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console.sys.stderr, "isatty", lambda: True)
+    with console.FrameProgress("shot") as progress:
+        progress.update(3, 20)
+        progress.say("hdrvid: warning: [brackets] stay")
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "3/20 frames" in err
+    assert "hdrvid: warning: [brackets] stay" in err

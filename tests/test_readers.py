@@ -1,0 +1,516 @@
+"""One contract over every reader, then what is special to videos and to image sequences."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import clips
+import cv2
+import numpy as np
+import OpenEXR
+import pytest
+
+from hdrvid.errors import InputError
+from hdrvid.io import open_clip, split_inputs
+from hdrvid.io.exr import read_exr, write_exr
+from hdrvid.io.frames import natural_key, printf_frames, read_picture
+from hdrvid.io.video import frame_codes
+
+PICTURES = clips.smooth_pictures()
+HEIGHT, WIDTH = PICTURES[0].shape[:2]
+
+Maker = Callable[[Path], object]
+
+CONTAINERS: dict[str, Maker] = {
+    "h264-rgb8": lambda p: clips.write_rgb_mp4(p / "c.mp4", PICTURES, gop=2),
+    "ffv1-rgb16": lambda p: clips.write_ffv1(p / "c.mkv", PICTURES),
+    "h264-420-8": lambda p: clips.write_yuv(p / "c.mp4", PICTURES, "libx264", "yuv420p", gop=3),
+    "h264-444-10": lambda p: clips.write_yuv(p / "c.mkv", PICTURES, "libx264", "yuv444p10le", gop=3),
+    "h265-444-12": lambda p: clips.write_yuv(p / "c.mp4", PICTURES, "libx265", "yuv444p12le", gop=3),
+    "ffv1-422-10": lambda p: clips.write_yuv(p / "c.mkv", PICTURES, "ffv1", "yuv422p10le"),
+    "png-8": lambda p: clips.write_images(p / "c", PICTURES, ".png"),
+    "png-16": lambda p: clips.write_images(p / "c", PICTURES, ".png", 16),
+    "tiff-8": lambda p: clips.write_images(p / "c", PICTURES, ".tif"),
+    "tiff-16": lambda p: clips.write_images(p / "c", PICTURES, ".tiff", 16),
+    "jpeg": lambda p: clips.write_images(p / "c", PICTURES, ".jpg"),
+    "exr": lambda p: clips.write_images(p / "c", PICTURES, ".exr"),
+    "hdr": lambda p: clips.write_images(p / "c", PICTURES, ".hdr"),
+    "printf": lambda p: clips.write_images(p / "c", PICTURES, ".png", 16) / "shot.%04d.png",
+    "glob": lambda p: clips.write_images(p / "c", PICTURES, ".png", 16) / "shot.*.png",
+    "list": lambda p: sorted(clips.write_images(p / "c", PICTURES, ".png", 16).iterdir()),
+}
+
+# Largest error of a code. Integers: half a step. Y'CbCr: half a step of each plane through the inverse matrix, at most
+# (0.5 + 0.5 * 1.86) / 219 for 8 bit; subsampled chroma adds its interpolation (FFV1 does not say where its chroma
+# samples lie, swscale then centres them), JPEG its quantisation.
+TOLERANCES = {
+    "h264-rgb8": 0.5 / 255,
+    "ffv1-rgb16": 0.5 / 65535,
+    "h264-420-8": 0.03,
+    "h264-444-10": 1.5 / 876,
+    "h265-444-12": 1.5 / 3504,
+    "ffv1-422-10": 0.025,
+    "png-8": 0.5 / 255,
+    "png-16": 0.5 / 65535,
+    "tiff-8": 0.5 / 255,
+    "tiff-16": 0.5 / 65535,
+    "jpeg": 6 / 255,
+    "exr": 0.5 / 2048,
+    "hdr": 0.5 / 256,
+    "printf": 0.5 / 65535,
+    "glob": 0.5 / 65535,
+    "list": 0.5 / 65535,
+}
+BIT_DEPTHS = {"rgb8": 8, "420-8": 8, "png-8": 8, "tiff-8": 8, "jpeg": 8, "444-10": 10, "422-10": 10, "444-12": 12}
+
+
+@pytest.fixture(scope="module", params=CONTAINERS)
+def container(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[str]]:
+    made = CONTAINERS[request.param](tmp_path_factory.mktemp(request.param))
+    return request.param, [str(m) for m in made] if isinstance(made, list) else [str(made)]
+
+
+class TestEveryReader:
+    def test_pictures_in_order(self, container: tuple[str, list[str]]) -> None:
+        name, inputs = container
+        with open_clip(inputs) as clip:
+            frames = list(clip.frames())
+            assert [f.index for f in frames] == list(range(len(PICTURES)))
+            for frame, picture in zip(frames, PICTURES, strict=True):
+                assert frame.pixels.dtype == np.float32
+                assert frame.pixels.shape == (HEIGHT, WIDTH, 3)
+                assert frame.pixels.flags.c_contiguous
+                assert frame.pixels.min() >= 0
+                assert frame.pixels.max() <= 1
+                assert np.abs(frame.pixels - picture).max() <= TOLERANCES[name] * 1.001 + 1e-6
+            assert clip.warnings() == []
+
+    def test_info(self, container: tuple[str, list[str]]) -> None:
+        name, inputs = container
+        with open_clip(inputs) as clip:
+            info = clip.info
+        assert (info.width, info.height) == (WIDTH, HEIGHT)
+        assert info.linear == (name in ("exr", "hdr"))
+        assert info.frames_per_second == 24
+        assert info.num_frames in (len(PICTURES), None if info.kind == "video" else len(PICTURES))
+        assert info.stem in ("c", "shot")
+        expected = next((depth for part, depth in BIT_DEPTHS.items() if name.endswith(part)), None)
+        assert info.bit_depth == (expected or (32 if info.linear else 16))
+
+    @pytest.mark.parametrize(
+        ("start", "stop"), [(1, None), (2, 4), (3, None), (5, 6), (0, 1), (2, 2), (6, None), (4, 99)]
+    )
+    def test_restart_equals_slice(self, container: tuple[str, list[str]], start: int, stop: int | None) -> None:
+        with open_clip(container[1]) as clip:
+            whole = list(clip.frames())
+            part = list(clip.frames(start, stop))
+        expected = whole[start:stop]
+        assert [f.index for f in part] == [f.index for f in expected]
+        assert [f.pts_seconds for f in part] == [f.pts_seconds for f in expected]
+        for a, b in zip(part, expected, strict=True):
+            assert np.array_equal(a.pixels, b.pixels)
+
+    def test_interleaved_iterations(self, container: tuple[str, list[str]]) -> None:
+        with open_clip(container[1]) as clip:
+            pairs = list(zip(clip.frames(), clip.frames(1), strict=False))
+        assert [(a.index, b.index) for a, b in pairs] == [(i, i + 1) for i in range(len(PICTURES) - 1)]
+
+    def test_times(self, container: tuple[str, list[str]]) -> None:
+        with open_clip(container[1]) as clip:
+            times = [f.pts_seconds for f in clip.frames()]
+        # Matroska counts in milliseconds
+        assert times == pytest.approx([i / 24 for i in range(len(PICTURES))], abs=0.00051)
+
+    def test_negative_index(self, container: tuple[str, list[str]]) -> None:
+        with open_clip(container[1]) as clip, pytest.raises(ValueError, match="indices begin at 0"):
+            clip.frames(-1)
+
+
+class TestVideo:
+    @pytest.mark.parametrize(
+        "pixel_format", ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p12le"]
+    )
+    @pytest.mark.parametrize("full_range", [False, True])
+    def test_grey_codes_are_exact(self, pixel_format: str, full_range: bool) -> None:
+        """Every grey level, black and white included, within 1/50 of a ten-bit code of its definition."""
+        bits = 10 if "10" in pixel_format else 12 if "12" in pixel_format else 8
+        unit = 2 ** (bits - 8)
+        low, high = (0, 2**bits - 1) if full_range else (16 * unit, 235 * unit)
+        luma = np.linspace(low, high, 64).round()[None].repeat(4, 0)
+        kind = np.uint8 if bits == 8 else np.uint16
+        chroma = np.full(luma.shape, 128 * unit, kind)
+        frame = clips.frame_of_planes([luma.astype(kind), chroma, chroma], pixel_format)
+        frame.colorspace, frame.color_range = 1, 2 if full_range else 1
+        codes = frame_codes(frame)
+        assert np.abs(codes - ((luma - low) / (high - low))[..., None]).max() <= 0.02 / 1023
+        assert codes[0, -1].tolist() == [1, 1, 1]
+        assert codes[0, 0].tolist() == [0, 0, 0]
+
+    @pytest.mark.parametrize("color_range", [0, 1, 2])
+    def test_grey_formats(self, color_range: int) -> None:
+        frame = clips.frame_of_planes([np.tile(np.array([16, 126, 235], np.uint8), (2, 8))], "gray")
+        frame.color_range = color_range
+        expected = [0, 110 / 219, 1] if color_range == 1 else [16 / 255, 126 / 255, 235 / 255]
+        assert frame_codes(frame)[0, :3, 1] == pytest.approx(expected, abs=1e-4)
+
+    @pytest.mark.parametrize("weights", [clips.BT709, clips.BT601, clips.BT2020])
+    @pytest.mark.parametrize("full_range", [False, True])
+    def test_ten_bit_colours_honour_the_tags(
+        self, tmp_path: Path, weights: tuple[float, float], full_range: bool
+    ) -> None:
+        flat = np.broadcast_to([0.8, 0.3, 0.55], (16, 16, 3))
+        path = clips.write_yuv(
+            tmp_path / "c.mkv", [flat], "libx264", "yuv420p10le", weights=weights, full_range=full_range
+        )
+        with open_clip(path) as clip:
+            pixels = next(clip.frames()).pixels
+            assert clip.info.details["range"] == ("full" if full_range else "limited")
+            assert "not tagged" not in clip.info.details["matrix"]
+        # one and a half ten-bit steps: the rounding of three planes
+        assert np.abs(pixels - flat).max() <= 1.5 / 876
+
+    @pytest.mark.parametrize(("height", "weights"), [(718, clips.BT601), (720, clips.BT709)])
+    def test_untagged_matrix_follows_the_height(
+        self, tmp_path: Path, height: int, weights: tuple[float, float]
+    ) -> None:
+        flat = np.broadcast_to([0.8, 0.3, 0.55], (height, 32, 3))
+        path = clips.write_yuv(tmp_path / "c.mkv", [flat], "ffv1", "yuv444p10le", weights=weights, tagged=False)
+        with open_clip(path) as clip:
+            pixels = next(clip.frames()).pixels
+            assert "not tagged" in clip.info.details["matrix"]
+        assert np.abs(pixels - flat).max() <= 1.5 / 876
+
+    def test_variable_frame_rate(self, tmp_path: Path) -> None:
+        ticks = [0, 40, 90, 100, 300, 333]
+        path = clips.write_rgb_mp4(tmp_path / "c.mkv", PICTURES, pts=ticks, time_base=Fraction(1, 1000))
+        with open_clip(path) as clip:
+            assert [f.pts_seconds for f in clip.frames()] == [t / 1000 for t in ticks]
+            assert [f.pts_seconds for f in clip.frames(3)] == [t / 1000 for t in ticks[3:]]
+            assert clip.warnings() == []
+
+    def test_seek_with_reordered_frames(self, tmp_path: Path) -> None:
+        pictures = clips.smooth_pictures(40)
+        for name in ("b.mp4", "b.mkv", "b.ts"):
+            path = clips.write_yuv(tmp_path / name, pictures, "libx264", "yuv420p", gop=7)
+            with open_clip(path) as clip:
+                whole = list(clip.frames())
+                assert len(whole) == 40
+                for start in (1, 6, 7, 8, 20, 34, 35, 39):
+                    frame = next(clip.frames(start))
+                    assert frame.index == start
+                    assert frame.pts_seconds == whole[start].pts_seconds
+                    assert np.array_equal(frame.pixels, whole[start].pixels)
+
+    def test_rotation_is_applied(self, tmp_path: Path) -> None:
+        path = clips.write_rgb_mp4(tmp_path / "c.mp4", PICTURES[:2], rotation=90)
+        with open_clip(path) as clip:
+            assert (clip.info.width, clip.info.height) == (HEIGHT, WIDTH)
+            pixels = next(clip.frames()).pixels
+        assert np.abs(pixels - np.rot90(PICTURES[0])).max() <= 0.51 / 255
+
+    def test_truncated_file_warns(self, tmp_path: Path) -> None:
+        noise = [np.random.default_rng(i).random((32, 32, 3)) for i in range(20)]
+        whole = clips.write_ffv1(tmp_path / "whole.mkv", noise)
+        with open_clip(whole) as clip:
+            assert len(list(clip.frames())) == 20
+            assert clip.warnings() == []
+        cut = tmp_path / "cut.mkv"
+        data = whole.read_bytes()
+        cut.write_bytes(data[: len(data) // 2])
+        with open_clip(cut) as clip:
+            frames = list(clip.frames())
+            assert 5 < len(frames) < 15
+            assert len(clip.warnings()) == 1
+            assert "ends early" in clip.warnings()[0]
+            assert f"{len(frames)} of about 20" in clip.warnings()[0]
+            last = list(clip.frames(len(frames) - 1))
+            assert [f.index for f in last] == [len(frames) - 1]
+            assert len(clip.warnings()) == 1
+
+    @pytest.mark.parametrize("damaged", [0, 3, 5])
+    def test_frame_that_cannot_be_decoded(self, tmp_path: Path, damaged: int) -> None:
+        """In the middle it is an error, for a frame left out would shift the exposures; at the end it is a warning."""
+        whole = [av.VideoFrame.from_ndarray(clips.quantised(p, 8), format="rgb24") for p in PICTURES]
+        source = clips.write_frames(tmp_path / "whole.mov", whole, "png")
+        path = tmp_path / "c.mov"
+        with av.open(str(source)) as old, av.open(str(path), "w") as new:
+            stream = new.add_stream_from_template(old.streams.video[0])
+            for i, packet in enumerate(p for p in old.demux(video=0) if p.size):
+                bad = av.Packet(b"junk" * 20) if i == damaged else packet
+                bad.pts, bad.dts, bad.time_base = packet.pts, packet.dts, packet.time_base
+                bad.duration, bad.is_keyframe = packet.duration, True
+                bad.stream = stream
+                new.mux(bad)
+        if damaged < 5:
+            with pytest.raises(InputError, match=f"damaged at frame {damaged}"), open_clip(path) as clip:
+                list(clip.frames())
+            return
+        with open_clip(path) as clip:
+            assert [f.index for f in clip.frames()] == [0, 1, 2, 3, 4]
+            assert len(clip.warnings()) == 1
+            assert "ends early: nothing after frame 4" in clip.warnings()[0]
+
+    def test_partial_reads_do_not_warn(self, tmp_path: Path) -> None:
+        path = clips.write_ffv1(tmp_path / "c.mkv", PICTURES)
+        with open_clip(path) as clip:
+            assert len(list(clip.frames(0, 2))) == 2
+            assert clip.warnings() == []
+
+    def test_closed_clip(self, tmp_path: Path) -> None:
+        path = clips.write_ffv1(tmp_path / "c.mkv", PICTURES)
+        clip = open_clip(path)
+        iterator = clip.frames()
+        next(iterator)
+        clip.close()
+        assert list(iterator) == []
+        with pytest.raises(ValueError, match="closed"):
+            clip.frames()
+
+    def test_changing_size_is_refused(self, tmp_path: Path) -> None:
+        a = clips.write_rgb_mp4(tmp_path / "a.h264", PICTURES[:2])
+        b = clips.write_rgb_mp4(tmp_path / "b.h264", clips.smooth_pictures(2, 34, 40))
+        joined = tmp_path / "joined.h264"
+        joined.write_bytes(a.read_bytes() + b.read_bytes())
+        with open_clip(joined) as clip, pytest.raises(InputError, match="changes its size at frame 2"):
+            list(clip.frames())
+
+    def test_stream_without_times_is_counted(self, tmp_path: Path) -> None:
+        path = clips.write_rgb_mp4(tmp_path / "raw.h264", PICTURES, gop=2)
+        with open_clip(path) as clip:
+            assert [f.index for f in clip.frames(3)] == [3, 4, 5]
+            assert np.abs(next(clip.frames(4)).pixels - PICTURES[4]).max() <= 0.51 / 255
+
+    @pytest.mark.parametrize("name", ["junk.mp4", "junk.mkv", "junk.txt", "junk", "empty.mp4"])
+    def test_junk(self, tmp_path: Path, name: str) -> None:
+        path = tmp_path / name
+        path.write_bytes(b"" if "empty" in name else b"this is not a video\n" * 200)
+        with pytest.raises(InputError, match=name):
+            open_clip(path)
+
+    def test_truncated_mp4(self, tmp_path: Path) -> None:
+        whole = clips.write_rgb_mp4(tmp_path / "c.mp4", PICTURES).read_bytes()
+        cut = tmp_path / "cut.mp4"
+        cut.write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(InputError, match="damaged, incomplete or not a video"):
+            open_clip(cut)
+
+    def test_missing_and_soundtrack_only(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="does not exist"):
+            open_clip(tmp_path / "none.mp4")
+        path = tmp_path / "sound.wav"
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+            sound = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), layout="mono")
+            sound.rate = 8000
+            container.mux(stream.encode(sound))
+        with pytest.raises(InputError, match="holds no video"):
+            open_clip(path)
+
+    def test_no_frames(self, tmp_path: Path) -> None:
+        path = tmp_path / "none.mkv"
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("ffv1", rate=24)
+            stream.width = stream.height = 16
+            stream.pix_fmt = "yuv420p"
+            container.start_encoding()
+        with pytest.raises(InputError, match=r"no frame|cannot be read"):
+            open_clip(path)
+
+
+class TestImages:
+    def test_natural_order(self, tmp_path: Path) -> None:
+        for number in (10, 9, 100, 1):
+            cv2.imwrite(str(tmp_path / f"f{number}.png"), np.full((4, 4, 3), number, np.uint8))
+        cv2.imwrite(str(tmp_path / ".hidden.png"), np.zeros((4, 4, 3), np.uint8))
+        (tmp_path / "notes.txt").write_text("no frame")
+        with open_clip(tmp_path) as clip:
+            assert [round(255 * float(f.pixels[0, 0, 0])) for f in clip.frames()] == [1, 9, 10, 100]
+            assert clip.info.stem == tmp_path.name
+        assert sorted(["b", "a10", "a9", "A1"], key=natural_key) == ["A1", "a9", "a10", "b"]
+
+    def test_list_keeps_the_given_order(self, tmp_path: Path) -> None:
+        folder = clips.write_images(tmp_path / "c", PICTURES, ".png", 16)
+        order = [folder / "shot.0003.png", folder / "shot.0001.png"]
+        with open_clip(order) as clip:
+            frames = list(clip.frames())
+        assert np.abs(frames[0].pixels - PICTURES[2]).max() < 1e-4
+        assert np.abs(frames[1].pixels - PICTURES[0]).max() < 1e-4
+
+    @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+    def test_grey_and_alpha(self, tmp_path: Path, kind: type) -> None:
+        top = np.iinfo(kind).max
+        grey = np.array([[0, top // 2, top]], kind)
+        cv2.imwrite(str(tmp_path / "grey.png"), grey)
+        cv2.imwrite(str(tmp_path / "alpha.png"), np.array([[[0, top // 2, top, 3]]], kind))
+        expected = (grey / top).astype(np.float32)
+        assert np.array_equal(read_picture(tmp_path / "grey.png").pixels, np.repeat(expected[..., None], 3, 2))
+        assert np.array_equal(read_picture(tmp_path / "alpha.png").pixels[0, 0], expected[0, ::-1])
+
+    def test_different_sizes(self, tmp_path: Path) -> None:
+        folder = clips.write_images(tmp_path / "c", PICTURES[:2], ".png")
+        clips.write_images(folder, [np.zeros((5, 7, 3))], ".png", first=3)
+        message = rf"shot\.0003\.png is 7x5 but shot\.0001\.png is {WIDTH}x{HEIGHT}"
+        with open_clip(folder) as clip, pytest.raises(InputError, match=message):
+            list(clip.frames())
+
+    def test_different_depths(self, tmp_path: Path) -> None:
+        folder = clips.write_images(tmp_path / "c", PICTURES[:2], ".png")
+        clips.write_images(folder, PICTURES[:1], ".png", 16, first=3)
+        with open_clip(folder) as clip, pytest.raises(InputError, match="16 bit samples"):
+            list(clip.frames())
+
+    def test_empty_and_mixed_folders(self, tmp_path: Path) -> None:
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(InputError, match="holds no frames"):
+            open_clip(tmp_path / "empty")
+        folder = clips.write_images(tmp_path / "c", PICTURES[:2], ".png")
+        clips.write_images(folder, PICTURES[:2], ".exr")
+        with pytest.raises(InputError, match=r"mixes .*pattern"):
+            open_clip(folder)
+        with open_clip(folder / "*.exr") as clip:
+            assert clip.info.num_frames == 2
+
+    def test_patterns(self, tmp_path: Path) -> None:
+        folder = clips.write_images(tmp_path / "c", PICTURES, ".png", first=98)
+        assert [p.name for p in printf_frames(str(folder / "shot.%04d.png"))][:2] == ["shot.0098.png", "shot.0099.png"]
+        with open_clip(folder / "shot.%04d.png") as clip:
+            assert clip.info.stem == "shot"
+        for pattern, message in {
+            "shot.%05d.png": "matches nothing",
+            "shot.%d.png": "matches nothing",
+            "other*.png": "matches nothing",
+            "%d.%04d.png": "exactly one",
+            "shot.%04d.mp4": "does not name images",
+        }.items():
+            with pytest.raises(InputError, match=message):
+                open_clip(folder / pattern)
+        (folder / "shot.0100.png").unlink()
+        with pytest.raises(InputError, match=r"shot\.0100\.png is missing"):
+            open_clip(folder / "shot.%04d.png")
+        with open_clip(folder) as clip:
+            assert ["gap" in w for w in clip.warnings()] == [True]
+
+    def test_unpadded_pattern_and_literal_names(self, tmp_path: Path) -> None:
+        for number in range(9, 12):
+            cv2.imwrite(str(tmp_path / f"f{number}.png"), np.full((4, 4, 3), number, np.uint8))
+        assert [p.name for p in printf_frames(str(tmp_path / "f%d.png"))] == ["f9.png", "f10.png", "f11.png"]
+        literal = clips.write_rgb_mp4(tmp_path / "take[1]:%d.mp4", PICTURES)
+        with open_clip(literal) as clip:
+            assert len(list(clip.frames())) == len(PICTURES)
+
+    @pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg", ".exr", ".hdr"])
+    @pytest.mark.parametrize("damage", ["cut", "junk", "empty"])
+    def test_damaged(self, tmp_path: Path, suffix: str, damage: str, capfd: pytest.CaptureFixture[str]) -> None:
+        noise = np.random.default_rng(0).random((64, 64, 3))
+        folder = clips.write_images(tmp_path / "c", [noise, noise], suffix)
+        path = folder / f"shot.0002{suffix}"
+        data = path.read_bytes()
+        path.write_bytes({"cut": data[: len(data) * 2 // 3], "junk": b"junk" * 500, "empty": b""}[damage])
+        with open_clip(folder) as clip, pytest.raises(InputError, match=r"shot\.0002"):
+            list(clip.frames())
+        assert capfd.readouterr().out == ""
+
+    def test_single_and_missing_image(self, tmp_path: Path) -> None:
+        folder = clips.write_images(tmp_path / "c", PICTURES[:1], ".png")
+        with open_clip(folder / "shot.0001.png") as clip:
+            assert clip.info.num_frames == 1
+            assert clip.info.stem == "shot.0001"
+        with pytest.raises(InputError, match="does not exist"):
+            open_clip(folder / "shot.0002.png")
+
+    def test_float_tiff_is_refused(self, tmp_path: Path) -> None:
+        cv2.imwrite(str(tmp_path / "f.tif"), np.zeros((4, 4, 3), np.float32))
+        with pytest.raises(InputError, match="float32 samples"):
+            open_clip(tmp_path)
+
+
+class TestExrInput:
+    @staticmethod
+    def write_raw(path: Path, channels: dict[str, np.ndarray]) -> Path:
+        OpenEXR.File({}, channels).write(str(path))
+        return path
+
+    def test_non_finite_pixels_are_repaired(self, tmp_path: Path) -> None:
+        picture = np.full((20, 20, 3), 0.25, np.float32)
+        picture[4, 4] = np.nan
+        picture[9, 9, 1] = np.inf
+        picture[8, 9, 1] = 1.25
+        self.write_raw(tmp_path / "a.exr", {"RGB": picture})
+        with open_clip(tmp_path) as clip:
+            pixels = next(clip.frames()).pixels
+            assert len(clip.warnings()) == 1
+            assert "a.exr: 2 NaN or infinite pixels" in clip.warnings()[0]
+        assert pixels[4, 4].tolist() == [0.25, 0.25, 0.25]
+        assert pixels[9, 9].tolist() == [0.25, 0.375, 0.25]
+
+    def test_corner_without_finite_neighbours_becomes_black(self, tmp_path: Path) -> None:
+        picture = np.ones((40, 40, 3), np.float32)
+        picture[:2, :2, 0] = np.nan
+        self.write_raw(tmp_path / "a.exr", {"RGB": picture})
+        with open_clip(tmp_path) as clip:
+            assert next(clip.frames()).pixels[0, :3, 0].tolist() == [0, 1, 1]
+
+    def test_too_many_non_finite_pixels(self, tmp_path: Path) -> None:
+        picture = np.ones((20, 20, 3), np.float32)
+        picture[0, :5] = np.nan
+        self.write_raw(tmp_path / "a.exr", {"RGB": picture})
+        with pytest.raises(InputError, match=r"a\.exr: 5 of 400 pixels"):
+            open_clip(tmp_path)
+
+    def test_channels(self, tmp_path: Path) -> None:
+        planes = {n: np.full((4, 5), v, np.float32) for n, v in (("R", 0.1), ("G", 2), ("B", 3), ("A", 4), ("Z", 5))}
+        pixels, _ = read_exr(self.write_raw(tmp_path / "a.exr", planes))
+        assert pixels[0, 0] == pytest.approx([0.1, 2, 3])
+        assert pixels.shape == (4, 5, 3)
+        pixels, _ = read_exr(self.write_raw(tmp_path / "y.exr", {"Y": planes["G"]}))
+        assert pixels[3, 4].tolist() == [2, 2, 2]
+        with pytest.raises(InputError, match=r"no R, G and B.*it has: left\.Z"):
+            read_exr(self.write_raw(tmp_path / "z.exr", {"left.Z": planes["Z"]}))
+
+    @pytest.mark.parametrize("compression", ["none", "zip", "zips", "piz", "dwab", "zstd"])
+    def test_every_truncation_is_found(
+        self, tmp_path: Path, compression: str, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        path = tmp_path / "a.exr"
+        write_exr(path, np.random.default_rng(1).random((70, 30, 3)), compression=compression)
+        data = path.read_bytes()
+        for size in (*range(1, 400, 57), len(data) // 2, len(data) - 1):
+            path.write_bytes(data[:size])
+            with pytest.raises(InputError):
+                read_exr(path)
+        assert capfd.readouterr().out == ""
+
+    def test_flipped_bytes_keep_stdout_clean(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = tmp_path / "a.exr"
+        write_exr(path, np.random.default_rng(1).random((70, 30, 3)))
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2 : len(data) // 2 + 30] = bytes(30)
+        path.write_bytes(data)
+        out = io.StringIO()
+        monkeypatch.setattr(sys, "stdout", out)
+        with pytest.raises(InputError, match="damaged"):
+            read_exr(path)
+        assert sys.stdout is out
+        assert out.getvalue() == ""
+
+
+class TestSplitInputs:
+    def test_groups(self, tmp_path: Path) -> None:
+        folder = clips.write_images(tmp_path / "c", PICTURES[:3], ".png")
+        images = [str(p) for p in sorted(folder.iterdir())]
+        assert split_inputs(images) == [images]
+        assert split_inputs(["a.mp4", "b.mkv"]) == [["a.mp4"], ["b.mkv"]]
+        assert split_inputs([str(folder), "x.%03d.png", "y*.png"]) == [[str(folder)], ["x.%03d.png"], ["y*.png"]]
+        assert split_inputs([*images, "a.mp4", images[0]]) == [images, ["a.mp4"], [images[0]]]
+        assert split_inputs([]) == []
+
+    def test_joining_videos_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="only image files"):
+            open_clip(["a.mp4", "b.mp4"])
+        with pytest.raises(InputError, match="no input"):
+            open_clip([])

@@ -102,7 +102,7 @@ class ReconstructOptions:
     """Compression of the EXR files."""
     white: str = "longest"
     """'longest', 'shortest', or the file value (a number) at which the longest exposure clips."""
-    tonemap: str = "hable"
+    tonemap: str = "reinhard"
     """Tone curve of the preview, a name of `tonemap.OPERATORS`."""
     preview: bool = True
     """Write `<stem>.preview.mp4`."""
@@ -237,7 +237,7 @@ def validate_options(options: ReconstructOptions, out: PathLike) -> None:
             "or give the path of a .safetensors file"
         )
     parse_exposures(options.exposures)
-    if options.response != "auto":
+    if options.response.lower() != "auto":
         load_response(options.response)
 
 
@@ -350,10 +350,10 @@ def _required_cycle(detection: Detection) -> ExposureCycle:
 
 def _choose_response(text: str, info: ClipInfo) -> tuple[Response, str]:
     if info.linear:
-        if text not in ("auto", "linear"):
+        if text.lower() not in ("auto", "linear"):
             raise UsageError(f"{info.source} is scene-linear, so --response {text} has no meaning: leave it out")
         return RESPONSES["linear"], "linear frames"
-    if text == "auto":
+    if text.lower() == "auto":
         return RESPONSES["gamma2.2"], "assumed"
     return load_response(text), "declared"
 

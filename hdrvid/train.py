@@ -135,11 +135,11 @@ def stage_at(options: TrainOptions, step: int) -> Stage:
 
 
 def learning_rate(options: TrainOptions, step: int) -> float:
-    """Warm-up over 3 % of a stage, then a half cosine to 2 % of the peak."""
+    """Warm-up over 1 % of a stage, then a half cosine to 2 % of the peak."""
     stage = stage_at(options, step)
     length = stage.stop - stage.start
     position = step - stage.start
-    warm = max(length * 0.03, 1.0)
+    warm = max(length * 0.01, 1.0)
     ramp = min((position + 1) / warm, 1.0)
     decay = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * position / length))
     return options.learning_rate * stage.rate * ramp * decay

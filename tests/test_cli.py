@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from test_reconstruct import exr_frames, scene_radiance, write_frames, write_video
 
 from hdrvid import __version__
-from hdrvid.cli import console, main
+from hdrvid.cli import console, main, reconstruct
 from hdrvid.io.exr import write_exr
+from hdrvid.reconstruct import ReconstructOptions
+from hdrvid.tonemap import OPERATORS
 
 CLASSICAL = ("--model", "classical", "--device", "cpu", "--exposures", "0,3")
 
@@ -40,6 +46,15 @@ def sentence(err: str) -> str:
 def _users_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HDRVID_DEBUG", raising=False)
     monkeypatch.setenv("COLUMNS", "120")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Frames this small are slower on several threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -298,6 +313,15 @@ def test_help_and_version(capfd: pytest.CaptureFixture[str]) -> None:
     assert code == 0
     for name in ("--exposures", "--response", "--frames", "--white", "--tile", "--precision", "--overwrite", "--json"):
         assert name in stdout
+
+
+def test_the_defaults_of_the_command_are_those_of_the_library() -> None:
+    parameters = inspect.signature(reconstruct.command).parameters
+    for field in dataclasses.fields(ReconstructOptions):
+        if field.name != "frame_range":
+            assert parameters[field.name].default == field.default
+    help_text = str(parameters["tonemap"].annotation)
+    assert all(name in help_text for name in OPERATORS)
 
 
 def test_help_does_not_load_the_heavy_packages() -> None:

@@ -151,6 +151,27 @@ class TestVideo:
         assert codes[0, -1].tolist() == [1, 1, 1]
         assert codes[0, 0].tolist() == [0, 0, 0]
 
+    @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv444p12le"])
+    def test_flat_colour_at_every_size(self, pixel_format: str) -> None:
+        """Odd and tiny sizes too: some of swscale's conversions leave garbage where vectors or slices end."""
+        bits = 10 if "10" in pixel_format else 12 if "12" in pixel_format else 8
+        for width in (*range(1, 36), 101, 334, 641):
+            for height in (1, 2, 7, 8, 9, 18, 33):
+                colour = np.broadcast_to([0.8, 0.3, 0.55], (height, width, 3))
+                frame = clips.frame_of_planes(clips.yuv_planes(colour, bits), pixel_format)
+                frame.colorspace, frame.color_range = 1, 1
+                assert np.abs(frame_codes(frame) - colour).max() <= 1.5 / (219 * 2 ** (bits - 8)), (width, height)
+
+    @pytest.mark.parametrize("pixel_format", ["gbrp", "bgr0", "rgba", "gbrp16le", "gbrap16le", "rgba64le"])
+    def test_rgb_formats_are_exact(self, pixel_format: str) -> None:
+        bits = 16 if "16" in pixel_format or "64" in pixel_format else 8
+        rng = np.random.default_rng(0)
+        for width in (1, 7, 16, 33, 101):
+            codes = rng.integers(0, 2**bits, (9, width, 4)).astype(np.uint8 if bits == 8 else np.uint16)
+            frame = av.VideoFrame.from_ndarray(codes, format="rgba" if bits == 8 else "rgba64le")
+            decoded = frame_codes(frame.reformat(format=pixel_format)) * (2**bits - 1)
+            assert np.array_equal(np.rint(decoded), codes[..., :3]), width
+
     @pytest.mark.parametrize("color_range", [0, 1, 2])
     def test_grey_formats(self, color_range: int) -> None:
         frame = clips.frame_of_planes([np.tile(np.array([16, 126, 235], np.uint8), (2, 8))], "gray")

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from hdrvid.errors import ExposureError, InputError, ModelError, OutputError, UsageError
 from hdrvid.io.exr import read_exr, write_exr
@@ -97,6 +98,15 @@ def assert_same_results(a: Path, b: Path) -> None:
         assert len(pictures_a) == len(pictures_b)
         for picture_a, picture_b in zip(pictures_a, pictures_b, strict=True):
             np.testing.assert_array_equal(picture_a, picture_b)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Frames this small are slower on several threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -301,7 +311,8 @@ main(sys.argv[3:])
 def stop_at_frame(number: signal.Signals, index: int, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command line in a process of its own that sends itself a signal when it comes to frame `index`."""
     command = [sys.executable, "-c", STOP_AT_FRAME, str(int(number)), str(index), "reconstruct", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "HDRVID_DEBUG": ""})
+    environment = {**os.environ, "HDRVID_DEBUG": "", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
 def test_killed_and_started_again(clip: Path, undisturbed: Path, tmp_path: Path) -> None:

@@ -95,9 +95,8 @@ def command(
         ),
     ] = "longest",
     tonemap: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Tone curve of the preview.", show_default="the standard one"),
-    ] = None,
+        str, typer.Option(metavar="NAME", help="Tone curve of the preview: reinhard, filmic or mulaw.")
+    ] = "reinhard",
     preview: Annotated[bool, typer.Option("--preview/--no-preview", help="Write STEM.preview.mp4.")] = True,
     overwrite: Annotated[
         bool,
@@ -118,9 +117,9 @@ def command(
         format=format,
         compression=compression,
         white=white,
+        tonemap=tonemap,
         preview=preview,
         overwrite=overwrite,
-        **({} if tonemap is None else {"tonemap": tonemap}),
     )
     reports, failures = _reconstruct_all(inputs, out, options, quiet=json)
     if json:

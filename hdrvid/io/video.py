@@ -365,8 +365,10 @@ def frame_codes(frame: av.VideoFrame) -> np.ndarray:
     grey = _is_grey(frame)
     if (frame.format.is_rgb or frame.format.has_palette or depth < 8) and depth <= 8:
         return frame.to_ndarray(format="rgb24").astype(np.float32) / np.float32(255)
-    # not gbrpf32le: faster, but swscale leaves garbage in it where the width is no multiple of its vectors
-    options: dict[str, Any] = {"format": "rgb48le", "interpolation": _EXACT}
+    # swscale 9 writes wrong pixels elsewhere: from 4:2:0 with 7 or 8 rows into rgb48le, from several threads into
+    # gbrpf32le, and from gbrap16le into gbrp16le
+    target = "rgb48le" if frame.format.is_rgb else "gbrp16le"
+    options: dict[str, Any] = {"format": target, "interpolation": _EXACT, "threads": 1}
     if not grey and not frame.format.is_rgb and int(frame.colorspace) == _UNSPECIFIED_MATRIX:
         options["src_colorspace"] = Colorspace.ITU709 if frame.height >= HD_ROWS else Colorspace.ITU601
     stored = frame.to_ndarray(**options)

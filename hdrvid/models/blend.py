@@ -32,8 +32,15 @@ CHANNELS_PER_CANDIDATE = 7
 """Code (3), mu-law radiance (3), log prior (1)."""
 
 
+LEAK = 0.1
+
+
+def _act(x: torch.Tensor) -> torch.Tensor:
+    return F.leaky_relu(x, LEAK)
+
+
 class ResidualBlock(nn.Module):
-    """x + conv(relu(conv(relu(x))))."""
+    """x + conv(act(conv(act(x)))), act a leaky ReLU: plain ones died in front of the zero head."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -41,7 +48,7 @@ class ResidualBlock(nn.Module):
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.conv2(F.relu(self.conv1(F.relu(x))))
+        return x + self.conv2(_act(self.conv1(_act(x))))
 
 
 class BlendNet(nn.Module):
@@ -69,9 +76,15 @@ class BlendNet(nn.Module):
         self.fuse0 = nn.Conv2d(2 * w[0], w[0], 3, padding=1)
         self.dec0 = ResidualBlock(w[0])
         self.head = nn.Conv2d(w[0], 4 * (3 * num_candidates + 3), 3, padding=1)
+        # the signal keeps its size through the depth; a residual block starts as nearly the identity
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, a=LEAK)
+                if name.endswith("conv2"):
+                    module.weight.data.mul_(0.1)
+                assert module.bias is not None
+                nn.init.zeros_(module.bias)
         nn.init.zeros_(self.head.weight)
-        assert self.head.bias is not None
-        nn.init.zeros_(self.head.bias)
 
     def forward(
         self, codes: torch.Tensor, radiance: torch.Tensor, prior: torch.Tensor
@@ -85,13 +98,13 @@ class BlendNet(nn.Module):
         tone = mu_law(radiance)
         x = torch.cat([codes - 0.5, tone - 0.5, log_prior * 0.2], 2).reshape(b, -1, height, width)
         x0 = self.enc0(self.stem(F.pixel_unshuffle(x, 2)))
-        x1 = self.enc1(self.down1(F.relu(x0)))
-        x2 = self.enc2(self.down2(F.relu(x1)))
-        x3 = self.enc3(self.down3(F.relu(x2)))
-        x2 = self.dec2(self.fuse2(F.relu(torch.cat([_double(self.up2(F.relu(x3))), x2], 1))))
-        x1 = self.dec1(self.fuse1(F.relu(torch.cat([_double(self.up1(F.relu(x2))), x1], 1))))
-        x0 = self.dec0(self.fuse0(F.relu(torch.cat([_double(self.up0(F.relu(x1))), x0], 1))))
-        out = F.pixel_shuffle(self.head(F.relu(x0)), 2).float()
+        x1 = self.enc1(self.down1(_act(x0)))
+        x2 = self.enc2(self.down2(_act(x1)))
+        x3 = self.enc3(self.down3(_act(x2)))
+        x2 = self.dec2(self.fuse2(_act(torch.cat([_double(self.up2(_act(x3))), x2], 1))))
+        x1 = self.dec1(self.fuse1(_act(torch.cat([_double(self.up1(_act(x2))), x1], 1))))
+        x0 = self.dec0(self.fuse0(_act(torch.cat([_double(self.up0(_act(x1))), x0], 1))))
+        out = F.pixel_shuffle(self.head(_act(x0)), 2).float()
         correction = out[:, :-3].reshape(b, c, 3, height, width)
         weights = torch.softmax(log_prior.float() + correction, 1)
         blended = blend(radiance.float(), weights)

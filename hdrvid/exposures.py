@@ -345,32 +345,21 @@ def _decide(num_frames: int, pairs: Sequence[_Pair]) -> CycleEstimate:
         return CycleEstimate(None, 0.0, pair_stops, reason)
 
     if num_frames < 3:
-        return nothing(
-            f"{num_frames} frame(s) are too few to find an exposure cycle: give --exposures, for example 0,3"
-        )
+        return nothing(f"{num_frames} frame(s) are too few to see a cycle of exposures repeat")
     if not pairs:
-        return nothing(
-            "no two frames share well-exposed content, so their exposures cannot be compared: "
-            "give --exposures, for example 0,3"
-        )
+        return nothing("no two frames share well-exposed content, so their exposures cannot be compared")
     fits = {n: fit for n in range(1, 5) if num_frames > n and (fit := _fit(pairs, n, num_frames)) is not None}
     # 4 exposures explain whatever 2 do, and a little more by chance
     if 4 in fits and fits[4].explained < 0.25 + max((fit.explained for n, fit in fits.items() if n < 4), default=0.0):
         del fits[4]
     best = max((fit.explained for fit in fits.values()), default=0.0)
     if best < 0.5:
-        return nothing(
-            "the brightness changes from frame to frame without a repeating pattern of 2 or 3 exposures: "
-            "give --exposures if the clip has one"
-        )
+        return nothing("the brightness changes from frame to frame without a repeating pattern of 2 or 3 exposures")
     n = next(n for n, fit in fits.items() if fit.explained >= best - 0.08)
     fit = fits[n]
     if n == 1:
         change = float(np.median(np.abs(list(neighbours.values()))))
-        return nothing(
-            f"the clip does not alternate: neighbouring frames differ by {change:.2f} stops; "
-            "hdrvid needs alternating exposures"
-        )
+        return nothing(f"the clip does not alternate: neighbouring frames differ by {change:.2f} stops")
     lowest = min(fit.stops)
     stops = tuple(_snap(s - lowest) for s in fit.stops)
     if n not in CYCLE_LENGTHS:
@@ -380,14 +369,14 @@ def _decide(num_frames: int, pairs: Sequence[_Pair]) -> CycleEstimate:
     if fit.min_apart < MIN_STOPS_APART:
         return nothing(
             f"the brightness repeats after {n} frames, but exposures only {fit.min_apart:.2f} stops apart "
-            f"(stops {_plain(stops)}) cannot be told from flicker: give --exposures if the clip alternates"
+            f"(stops {_plain(stops)}) cannot be told from flicker"
         )
     try:
         cycle = ExposureCycle(stops)
     except ExposureError as error:
         return nothing(str(error))
     confidence = _confidence(fit, pairs, num_frames, len(neighbours))
-    sureness = "" if confidence >= MIN_CONFIDENCE else ", but this is uncertain: give --exposures"
+    sureness = "" if confidence >= MIN_CONFIDENCE else ", but this is uncertain"
     return CycleEstimate(cycle, confidence, pair_stops, f"{n} exposures repeat, at {cycle} stops{sureness}")
 
 
@@ -397,7 +386,7 @@ def _confidence(fit: _Fit, pairs: Sequence[_Pair], num_frames: int, num_neighbou
     factors = (
         (fit.explained - 0.4) / 0.45,  # the pattern holds for all pairs
         (fit.min_apart - 0.2) / 0.5,  # the exposures are further apart than flicker
-        1.25 - 0.7 * _typical_sigma(pairs) / max(fit.min_apart, 0.5),  # the measurements are sharp
+        1.3 - 1.1 * _typical_sigma(pairs),  # the measurements are sharp
         1.2 - 2 * fit.standard_error,  # and every exposure has enough of them
         0.75 + 0.25 * (num_frames - n - 1) / (n + 1),  # the pattern was seen more than once
         2 * num_neighbours / (num_frames - 1),  # most frames could be measured

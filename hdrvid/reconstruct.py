@@ -532,8 +532,8 @@ class _Preview:
     Frames are what the output files hold, so that a run in two parts gives the same pixels as one.
     """
 
-    def __init__(self, path: Path, info: ClipInfo, operator: str, white: float) -> None:
-        self._path, self._info, self._operator, self._white = path, info, operator, white
+    def __init__(self, path: Path, info: ClipInfo, tonemap: Tonemapper, white: float) -> None:
+        self._path, self._info, self._tonemap, self._white = path, info, tonemap, white
         self._queue: queue.Queue[tuple[np.ndarray | Path, float] | None] = queue.Queue(PREVIEW_AHEAD)
         self._leave = threading.Event()
         self._error: BaseException | None = None
@@ -569,13 +569,13 @@ class _Preview:
     def _encode(self) -> None:
         try:
             rate = self._info.frames_per_second
-            tonemap = Tonemapper(self._operator, frames_per_second=float(rate))
             with PreviewWriter(self._path, self._info.width, self._info.height, rate, PREVIEW_CRF) as video:
                 while (item := self._take()) is not None:
                     frame, pts_seconds = item
                     file_values = read_output(frame)[0] if isinstance(frame, Path) else frame
                     # the tonemapper takes 1.0 as the clipping of the longest exposure
-                    video.write(tonemap(file_values.astype(np.float32) / np.float32(self._white)), pts_seconds)
+                    linear = file_values.astype(np.float32) / np.float32(self._white)
+                    video.write(self._tonemap(linear), pts_seconds)
         except _Abandoned:
             return
         except BaseException as error:
@@ -643,7 +643,12 @@ class _Job:
             )
             preview = None
             if options.preview:
-                preview = stack.enter_context(_Preview(self.preview_path, self.info, options.tonemap, self.white))
+                tonemap = Tonemapper(
+                    options.tonemap,
+                    max_value=self.cycle.max_exposure,
+                    frames_per_second=float(self.info.frames_per_second),
+                )
+                preview = stack.enter_context(_Preview(self.preview_path, self.info, tonemap, self.white))
             frames = stack.enter_context(
                 _DecodeAhead(self.reader, self.detection.response, max(0, self.first - radius), stop)
             )

@@ -1,8 +1,8 @@
 """Supervised training in stages, resumable, one loop for every preset.
 
 Stages:
-    default   one stage: the network corrects the classical merge, loss = mu-law L1 of the result plus a third of
-              that of the blend without its residual (so that the weights stay meaningful).
+    default   one stage: the network corrects the classical merge, loss = log of each sample's mu-law L1, plus a
+              third of that of the blend without its residual (so that the weights stay meaningful).
     memo      flow first (alignment loss and exact synthetic flow), then merging with the flow frozen, then both at a
               tenth of the rate: trained jointly from scratch the blend settles on the reference alone.
 What is shipped is the exponential moving average of the weights.
@@ -149,7 +149,7 @@ def stage_loss(networks: nn.ModuleDict, stage: str, batch: dict[str, torch.Tenso
     """The loss of one batch in a stage."""
     if stage == "blend":
         h, _, blended = networks["merge"](batch["codes"], batch["radiance"], batch["prior"])
-        return losses.tone_l1(h, batch["truth"]) + losses.tone_l1(blended, batch["truth"]) / 3
+        return losses.tone_log_l1(h, batch["truth"]) + losses.tone_log_l1(blended, batch["truth"]) / 3
     ldr, exposures, truth = batch["ldr"], batch["exposures"], batch["truth"]
     middle = ldr.shape[1] // 2
     neighbours = [i for i in range(ldr.shape[1]) if i != middle]

@@ -291,13 +291,13 @@ class TrainingWindows(Dataset):
 
 def _random_camera(rng: np.random.Generator) -> SynthesisOptions:
     """One camera: clean or noisy, 8 or 10 bit, with or without codec damage."""
-    damaged = rng.random() < 0.4
+    damaged = rng.random() < 0.25
     return SynthesisOptions(
         read_noise=float(np.exp(rng.uniform(np.log(2e-4), np.log(3e-3)))),
         full_well=float(np.exp(rng.uniform(np.log(2000), np.log(40000)))),
         bits=int(rng.choice([8, 8, 10])),
         jpeg_quality=int(rng.integers(75, 98)) if damaged else None,
-        gamma_jitter=float(rng.normal(0, 0.03)) if rng.random() < 0.3 else 0.0,
+        gamma_jitter=float(rng.normal(0, 0.03)) if rng.random() < 0.15 else 0.0,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from pathlib import Path
 
@@ -30,12 +31,12 @@ def parse_exposures(text: str) -> ExposureCycle | None:
     values = [_number(word) for word in words]
     if words and None not in values:
         return ExposureCycle.from_stops([v for v in values if v is not None])
-    path = Path(text).expanduser()
-    if not path.exists():
+    name = os.path.expanduser(text)
+    if not os.path.exists(name):  # unlike Path.exists, False for a text that can be no path at all
         raise InputError(
-            f"'{text}' is neither a list of stops nor a file: use --exposures auto, {_EXAMPLE}, or a file of stops"
+            f"'{text[:80]}' is neither a list of stops nor a file: use --exposures auto, {_EXAMPLE}, or a file of stops"
         )
-    return read_exposure_file(path)
+    return read_exposure_file(Path(name))
 
 
 def read_exposure_file(path: Path) -> ExposureCycle:

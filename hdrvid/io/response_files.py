@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 import re
 from pathlib import Path
 
@@ -44,13 +45,13 @@ def load_response(spec: str) -> Response:
                 f"a gamma of {gamma:g} is not a camera's: give gamma1.0 to gamma4.0, or gamma2.2 if unsure"
             )
         return gamma_response(gamma)
-    path = Path(spec).expanduser()
+    path = Path(os.path.expanduser(spec))
     readers = {".mat": _read_mat, ".csv": _read_csv}
     reader = readers.get(path.suffix.lower())
     if reader is None:
         known = ", ".join(RESPONSES)
-        raise InputError(f"'{spec}' is no known response: give one of {known}, gammaX.Y, or a .mat or .csv file")
-    if not path.is_file():
+        raise InputError(f"'{spec[:80]}' is no known response: give one of {known}, gammaX.Y, or a .mat or .csv file")
+    if not os.path.isfile(path):
         raise InputError(f"there is no response file {path}: check --response")
     return _response(path, reader(path))
 

@@ -20,6 +20,8 @@ Sizes:
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -33,6 +35,13 @@ CHANNELS_PER_CANDIDATE = 7
 
 
 LEAK = 0.1
+SMOOTHING = (0.7, 1.6)
+"""Standard deviations, in pixels, of the Gaussians whose results are candidates too: where all are noisy, a blend of
+the sharp and the smoothed ones is a denoiser whose kernel the network chooses pixel by pixel."""
+SMOOTHED_PRIOR = 0.01
+"""Prior weight of a smoothed candidate, beside 1 of all others together."""
+RESIDUAL_SCALE = 0.02
+"""Unit of the residual in the mu-law domain: errors there are a few thousandths, and a step of Adam must not be more."""
 
 
 def _act(x: torch.Tensor) -> torch.Tensor:
@@ -58,7 +67,8 @@ class BlendNet(nn.Module):
         super().__init__()
         self.num_candidates = num_candidates
         w = [width, width * 4 // 3, width * 2, width * 8 // 3]
-        self.stem = nn.Conv2d(4 * CHANNELS_PER_CANDIDATE * num_candidates, w[0], 3, padding=1)
+        extra = len(SMOOTHING)
+        self.stem = nn.Conv2d(4 * (CHANNELS_PER_CANDIDATE * num_candidates + 3 * extra), w[0], 3, padding=1)
         self.enc0 = ResidualBlock(w[0])
         self.down1 = nn.Conv2d(w[0], w[1], 3, stride=2, padding=1)
         self.enc1 = ResidualBlock(w[1])
@@ -75,7 +85,7 @@ class BlendNet(nn.Module):
         self.up0 = nn.Conv2d(w[1], w[0], 1)
         self.fuse0 = nn.Conv2d(2 * w[0], w[0], 3, padding=1)
         self.dec0 = ResidualBlock(w[0])
-        self.head = nn.Conv2d(w[0], 4 * (3 * num_candidates + 3), 3, padding=1)
+        self.head = nn.Conv2d(w[0], 4 * (3 * (num_candidates + extra) + 3), 3, padding=1)
         # the signal keeps its size through the depth; a residual block starts as nearly the identity
         for name, module in self.named_modules():
             if isinstance(module, nn.Conv2d):
@@ -85,6 +95,20 @@ class BlendNet(nn.Module):
                 assert module.bias is not None
                 nn.init.zeros_(module.bias)
         nn.init.zeros_(self.head.weight)
+
+    @staticmethod
+    def smoothed(tone: torch.Tensor) -> torch.Tensor:
+        """The mu-law image (B, 3, H, W) under each of SMOOTHING: (B, S, 3, H, W), edges replicated."""
+        results = []
+        for sigma in SMOOTHING:
+            radius = int(3 * sigma + 0.5)
+            x = torch.arange(-radius, radius + 1, device=tone.device, dtype=torch.float32)
+            kernel = torch.exp(-0.5 * (x / sigma) ** 2)
+            kernel = (kernel / kernel.sum()).to(tone.dtype).expand(3, 1, 1, -1)
+            padded = F.pad(tone, (radius,) * 4, mode="replicate")
+            rows = F.conv2d(padded, kernel, groups=3)
+            results.append(F.conv2d(rows, kernel.transpose(2, 3), groups=3))
+        return torch.stack(results, 1)
 
     def forward(
         self, codes: torch.Tensor, radiance: torch.Tensor, prior: torch.Tensor
@@ -96,7 +120,12 @@ class BlendNet(nn.Module):
         b, c, _, height, width = codes.shape
         log_prior = torch.log(prior / prior.sum(1, keepdim=True))
         tone = mu_law(radiance)
+        smooth = self.smoothed(mu_law(blend(radiance, prior)))
         x = torch.cat([codes - 0.5, tone - 0.5, log_prior * 0.2], 2).reshape(b, -1, height, width)
+        x = torch.cat([x, (smooth - 0.5).flatten(1, 2)], 1)
+        radiance = torch.cat([radiance, inverse_mu_law(smooth)], 1)
+        extra = log_prior.new_full((b, len(SMOOTHING), 1, height, width), math.log(SMOOTHED_PRIOR))
+        log_prior = torch.cat([log_prior, extra], 1)
         x0 = self.enc0(self.stem(F.pixel_unshuffle(x, 2)))
         x1 = self.enc1(self.down1(_act(x0)))
         x2 = self.enc2(self.down2(_act(x1)))
@@ -105,10 +134,10 @@ class BlendNet(nn.Module):
         x1 = self.dec1(self.fuse1(_act(torch.cat([_double(self.up1(_act(x2))), x1], 1))))
         x0 = self.dec0(self.fuse0(_act(torch.cat([_double(self.up0(_act(x1))), x0], 1))))
         out = F.pixel_shuffle(self.head(_act(x0)), 2).float()
-        correction = out[:, :-3].reshape(b, c, 3, height, width)
+        correction = out[:, :-3].reshape(b, c + len(SMOOTHING), 3, height, width)
         weights = torch.softmax(log_prior.float() + correction, 1)
         blended = blend(radiance.float(), weights)
-        return inverse_mu_law(mu_law(blended) + out[:, -3:]), weights, blended
+        return inverse_mu_law(mu_law(blended) + RESIDUAL_SCALE * out[:, -3:]), weights, blended
 
 
 def _double(x: torch.Tensor) -> torch.Tensor:

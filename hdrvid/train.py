@@ -33,10 +33,10 @@ from hdrvid.data.windows import (
     find_hdr_images,
 )
 from hdrvid.errors import InputError, ModelError, OutputError
-from hdrvid.models.blend import BlendNet
+from hdrvid.models.blend import CHANNELS_PER_CANDIDATE, BlendNet
 from hdrvid.models.config import ModelConfig
 from hdrvid.models.prior import blend
-from hdrvid.models.runner import build, memo_candidates, resolve_device
+from hdrvid.models.runner import build, memo_candidates, place, resolve_device
 from hdrvid.radiance import mu_law, radiance_from_ldr
 from hdrvid.weights import read_weights, save_weights
 
@@ -221,13 +221,13 @@ def transfer(source: nn.ModuleDict, target: nn.ModuleDict) -> None:
     state = a.state_dict()
     picks, scale = [0, 1, 1, 2, 2], torch.tensor([1.0, 0.5, 0.5, 0.5, 0.5])
     stem = state["stem.weight"]
-    w0 = stem.shape[0]
-    stem = stem.reshape(w0, 3, -1, 3, 3)[:, picks] * scale[None, :, None, None, None]
-    state["stem.weight"] = stem.reshape(w0, -1, 3, 3)
+    own = 3 * 4 * CHANNELS_PER_CANDIDATE  # input channels of the candidates; those of the smoothed ones follow
+    candidates = stem[:, :own].reshape(len(stem), 3, -1, 3, 3)[:, picks] * scale[None, :, None, None, None]
+    state["stem.weight"] = torch.cat([candidates.reshape(len(stem), -1, 3, 3), stem[:, own:]], 1)
     for name in ("head.weight", "head.bias"):
         head = state[name]
-        blocks = head.reshape(-1, 12, *head.shape[1:])  # 3 channels x 4 sub-pixels a block; the last is the residual
-        state[name] = blocks[[*picks, 3]].reshape(-1, *head.shape[1:])
+        blocks = head.reshape(-1, 12, *head.shape[1:])  # 3 channels x 4 sub-pixels; smoothed ones and residual last
+        state[name] = torch.cat([blocks[picks], blocks[3:]]).reshape(-1, *head.shape[1:])
     b.load_state_dict(state)
 
 
@@ -271,8 +271,8 @@ def train(
     if checkpoint_path.exists() and not resume:
         raise OutputError(f"{out} holds a training run already: continue it with --resume, or choose another --out")
     networks, config = initial_networks(options)
-    networks.to(target, memory_format=torch.channels_last)
-    average = build(config).to(target, memory_format=torch.channels_last).requires_grad_(False)
+    place(networks, target)
+    average = place(build(config), target).requires_grad_(False)
     average.load_state_dict(networks.state_dict())
     optimizer = torch.optim.Adam(networks.parameters(), lr=options.learning_rate, betas=(0.9, 0.99))
     step = 0
@@ -327,7 +327,7 @@ def train(
     loader = DataLoader(
         dataset,
         batch_size=options.batch,
-        sampler=range(step * options.batch, len(dataset)),  # type: ignore[arg-type]
+        sampler=range(step * options.batch, len(dataset)),
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         multiprocessing_context="spawn" if workers else None,

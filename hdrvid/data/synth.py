@@ -353,9 +353,12 @@ def _frames_writer(folder: Path) -> Callable[[int, np.ndarray], None]:
 
 
 def _video_writer(stack: ExitStack, path: Path, width: int, height: int) -> Callable[[int, np.ndarray], None]:
+    from av.video.reformatter import ColorTrc
+
     from hdrvid.io.preview import PreviewWriter
 
-    video = stack.enter_context(PreviewWriter(path, width, height, Fraction(FRAMES_PER_SECOND), crf=10))
+    writer = PreviewWriter(path, width, height, Fraction(FRAMES_PER_SECOND), crf=10, transfer=ColorTrc.GAMMA22)
+    video = stack.enter_context(writer)
 
     def write(index: int, code: np.ndarray) -> None:
         video.write(np.round(code * 255).astype(np.uint8), index / FRAMES_PER_SECOND)

@@ -30,7 +30,14 @@ class PreviewWriter:
     """
 
     def __init__(
-        self, path: PathLike, width: int, height: int, frames_per_second: Fraction | float, crf: int = 18
+        self,
+        path: PathLike,
+        width: int,
+        height: int,
+        frames_per_second: Fraction | float,
+        crf: int = 18,
+        *,
+        transfer: ColorTrc = ColorTrc.BT709,
     ) -> None:
         if width < 1 or height < 1:
             raise ValueError(f"a preview needs a positive size, not {width}x{height}")
@@ -42,6 +49,7 @@ class PreviewWriter:
         self.height = height
         self.frames_per_second = rate if rate.numerator < 10**7 else rate.limit_denominator(1001)
         self.crf = crf
+        self.transfer = transfer
         # a multiple of the frame rate: constant rates are exact, and other times are within 6 microseconds
         num = self.frames_per_second.numerator
         self._time_base = Fraction(1, num * max(1, round(_TICKS_PER_SECOND / num)))
@@ -74,7 +82,7 @@ class PreviewWriter:
                 dst_color_range=ColorRange.MPEG,
                 interpolation=_EXACT,
             )
-            _tag(frame)
+            _tag(frame, self.transfer)
             frame.time_base = self._time_base
             frame.pts = self._tick(pts_seconds)
             frame.duration = round(1 / self.frames_per_second / self._time_base)
@@ -115,7 +123,7 @@ class PreviewWriter:
         stream.thread_type = "AUTO"  # the default slices the picture, which costs quality
         stream.time_base = self._time_base
         stream.codec_context.time_base = self._time_base
-        _tag(stream.codec_context)
+        _tag(stream.codec_context, self.transfer)
         return stream
 
     def _encode(self, frame: av.VideoFrame | None) -> None:
@@ -142,9 +150,9 @@ def _av_errors(path: Path) -> Iterator[None]:
         raise output_error(path, error) from error
 
 
-def _tag(target: Any) -> None:
-    """Tag a frame or a codec context as BT.709, limited range: both are needed for players to be told."""
+def _tag(target: Any, transfer: ColorTrc) -> None:
+    """Tag a frame or a codec context as BT.709 colour, limited range: both are needed for players to be told."""
     target.colorspace = Colorspace.ITU709
     target.color_range = ColorRange.MPEG
     target.color_primaries = ColorPrimaries.BT709
-    target.color_trc = ColorTrc.BT709
+    target.color_trc = transfer

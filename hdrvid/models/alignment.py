@@ -40,7 +40,7 @@ class DenseInverseSearch:
         import cv2
 
         cv2.setNumThreads(1)
-        self._cv2 = cv2
+        self._cv2: Any = cv2
         self._pool = ThreadPoolExecutor(workers) if workers > 1 else None
         self._kept: OrderedDict[tuple[int, int], tuple[np.ndarray, np.ndarray, Any, Any]] = OrderedDict()
 

@@ -2,9 +2,10 @@
 
 Basics:
     The classical merge (alignment by dense inverse search, prior weights of hdrvid.models.prior) is the starting
-    point. A U-Net sees the aligned candidates and the prior, and adds to its logarithm; a second output is a residual
-    in the mu-law domain, which can do what no blend can: denoise where only the reference is usable and repair
-    pixels that every candidate has wrong. The last layer starts at zero, so step 0 IS the classical merge.
+    point. A U-Net sees the aligned candidates and the prior, and adds to its logarithm. Two smoothed versions of the
+    classical merge are candidates as well, with a prior of 1 % each: where everything is noisy the network chooses a
+    smoothing kernel pixel by pixel. A last output is a small residual in the mu-law domain, for what no blend can
+    do. The last layer starts at zero, so step 0 is the classical merge but for those 2 %.
 
         H = T^-1( T( sum_i softmax(log prior + a)_i H_i ) + r ),   T the mu-law.
 
@@ -41,7 +42,7 @@ the sharp and the smoothed ones is a denoiser whose kernel the network chooses p
 SMOOTHED_PRIOR = 0.01
 """Prior weight of a smoothed candidate, beside 1 of all others together."""
 RESIDUAL_SCALE = 0.02
-"""Unit of the residual in the mu-law domain: errors there are a few thousandths, and a step of Adam must not be more."""
+"""Unit of the residual in the mu-law domain: errors there are thousandths, so must be what a step of Adam changes."""
 
 
 def _act(x: torch.Tensor) -> torch.Tensor:
@@ -49,7 +50,7 @@ def _act(x: torch.Tensor) -> torch.Tensor:
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(act(conv(act(x)))), act a leaky ReLU: plain ones died in front of the zero head."""
+    """x + conv(act(conv(act(x)))). Leaky ReLUs: plain ones died in front of the zero head."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -61,11 +62,12 @@ class ResidualBlock(nn.Module):
 
 
 class BlendNet(nn.Module):
-    """Corrections to the prior weights, and a residual. `num_candidates` = 3 (2 exposures) or 5 (3 exposures)."""
+    """Corrections to the prior weights, and a residual. `num_candidates` C = 3 (2 exposures) or 5 (3 exposures)."""
 
     def __init__(self, num_candidates: int, width: int = 48) -> None:
         super().__init__()
         self.num_candidates = num_candidates
+        self.num_weights = num_candidates + len(SMOOTHING)
         w = [width, width * 4 // 3, width * 2, width * 8 // 3]
         extra = len(SMOOTHING)
         self.stem = nn.Conv2d(4 * (CHANNELS_PER_CANDIDATE * num_candidates + 3 * extra), w[0], 3, padding=1)
@@ -113,9 +115,9 @@ class BlendNet(nn.Module):
     def forward(
         self, codes: torch.Tensor, radiance: torch.Tensor, prior: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """codes, radiance (B, C, 3, H, W); prior (B, C, 1, H, W) > 0.
+        """codes, radiance (B, C, 3, H, W); prior (B, C, 1, H, W) > 0. C' = C + 2, the smoothed ones last.
 
-        Returns (H (B, 3, H, W), blend weights (B, C, 3, H, W) summing to 1 over C, the blend alone (B, 3, H, W)).
+        Returns (H (B, 3, H, W), blend weights (B, C', 3, H, W) summing to 1 over C', the blend alone (B, 3, H, W)).
         """
         b, c, _, height, width = codes.shape
         log_prior = torch.log(prior / prior.sum(1, keepdim=True))

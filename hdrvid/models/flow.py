@@ -56,7 +56,9 @@ class FlowNet(nn.Module):
         pairs = num_exposures - 1
         self.levels = nn.ModuleList(FlowLevel(9 * pairs, 4 * pairs) for _ in range(NUM_LEVELS))
         for level in self.levels:
-            last = level[-1]
+            last = list(level.children())[-1]
+            assert isinstance(last, nn.Conv2d)
+            assert last.bias is not None
             nn.init.zeros_(last.bias)
             last.weight.data.mul_(0.1)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import nn
 
 from hdrvid.errors import ModelError
@@ -71,11 +71,8 @@ def save_weights(
     """Write the networks' parameters, float16 where `half`, else float32."""
     dtype = torch.float16 if half else torch.float32
     tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in networks.state_dict().items()}
-    save_file(
-        tensors,
-        str(path),
-        metadata={"format": FORMAT, "config": config.to_json(), "provenance": json.dumps(provenance, sort_keys=True)},
-    )
+    metadata = {"format": FORMAT, "config": config.to_json(), "provenance": json.dumps(provenance, sort_keys=True)}
+    path.write_bytes(serialize(tensors, metadata))  # safetensors' own writer leaves a file only its owner can read
 
 
 def read_weights(path: Path) -> tuple[nn.ModuleDict, ModelConfig, dict[str, str]]:

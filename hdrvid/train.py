@@ -120,6 +120,12 @@ class Progress:
     """Of the averaged weights, when just measured, in dB."""
 
 
+def published(options: TrainOptions) -> dict[str, Any]:
+    """The options as a weights file carries them: names instead of the paths of one machine."""
+    values = asdict(options)
+    return values | {"data": [Path(d).name for d in options.data], "init": Path(options.init).name}
+
+
 def stages(options: TrainOptions) -> tuple[Stage, ...]:
     """The stages of a run, covering its steps."""
     total = options.total_steps
@@ -317,7 +323,7 @@ def train(
             "best": best,
         }
         _atomic(checkpoint_path, lambda p: torch.save(state, p))
-        provenance = {"options": json.dumps(asdict(options), sort_keys=True), "steps": str(step)}
+        provenance = {"options": json.dumps(published(options), sort_keys=True), "steps": str(step)}
         provenance |= {k: f"{v:.3f}" for k, v in best.items()}
         _atomic(out / MODEL, lambda p: save_weights(p, average, config, provenance))
 

@@ -44,6 +44,10 @@ def command(
     batch: Annotated[int, typer.Option(min=1, metavar="N", help="Crops in a step.")] = 6,
     crop: Annotated[int, typer.Option(min=32, metavar="PIXELS", help="Side of a crop, a multiple of 16.")] = 128,
     learning_rate: Annotated[float, typer.Option(metavar="RATE", help="Peak learning rate.")] = 6e-4,
+    ema: Annotated[
+        float,
+        typer.Option(min=0.0, max=0.99999, metavar="DECAY", help="Decay of the averaged weights, which are kept."),
+    ] = 0.998,
     windows: Annotated[int, typer.Option(min=1, metavar="N", help="Windows to render.")] = 1500,
     window_size: Annotated[int, typer.Option(min=64, metavar="PIXELS", help="Side of a rendered window.")] = 192,
     init: Annotated[str, typer.Option(metavar="FILE", help="Weights to start from.", show_default=False)] = "",
@@ -73,6 +77,7 @@ def command(
         batch=batch,
         crop=crop,
         learning_rate=learning_rate,
+        ema=ema,
         seed=seed,
         init=init,
     )

@@ -48,6 +48,7 @@ from hdrvid.io.hdr import read_hdr, read_hdr_attributes
 from hdrvid.io.preview import PreviewWriter
 from hdrvid.io.response_files import load_response
 from hdrvid.io.writers import SequenceWriter
+from hdrvid.models.runner import check_precision, resolve_tile
 from hdrvid.radiance import RESPONSES, Response, gamma_encode
 from hdrvid.tonemap import OPERATORS, Tonemapper
 from hdrvid.types import ClipInfo, ClipReader, ExposureCycle, Frame, PathLike, Reconstructor, Window
@@ -225,10 +226,8 @@ def validate_options(options: ReconstructOptions, out: PathLike) -> None:
         raise UsageError(f"--compression takes one of {', '.join(COMPRESSIONS)}, not '{options.compression}'")
     if options.preview and options.tonemap not in OPERATORS:
         raise UsageError(f"--tonemap takes one of {', '.join(OPERATORS)}, not '{options.tonemap}'")
-    if options.precision not in ("auto", "fp32", "bf16", "fp16"):
-        raise UsageError(f"--precision takes auto, fp32, bf16 or fp16, not '{options.precision}'")
-    if options.tile not in ("auto", "off") and not (options.tile.isdecimal() and int(options.tile) > 0):
-        raise UsageError(f"--tile takes auto, off or a number of pixels, not '{options.tile}'")
+    check_precision(options.precision)
+    resolve_tile(options.tile)
     parse_white(options.white)
     check_folder(Path(out))
     if options.model not in available_models() and not Path(options.model).is_file():
@@ -296,14 +295,10 @@ def reconstruct_clip(
             say(f"assuming the response {detection.response.name}; --response names another")
         parse_white(options.white, cycle)
         reconstructor = load_reconstructor(
-            options.model, len(cycle), device=options.device, precision=options.precision, tile=_tile(options.tile)
+            options.model, len(cycle), device=options.device, precision=options.precision, tile=options.tile
         )
         job = _Job(reader, detection, cycle, reconstructor, options, out, first, last)
         return job.run(progress or (lambda done, total: None), say, started)
-
-
-def _tile(text: str) -> str | int:
-    return int(text) if text.isdecimal() else text
 
 
 def _keep_apart(inputs: Sequence[str], info: ClipInfo, out: Path) -> None:

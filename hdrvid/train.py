@@ -10,11 +10,11 @@ What is shipped is the exponential moving average of the weights.
 
 from __future__ import annotations
 
+import io
 import json
 import math
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from hdrvid.data.windows import (
     find_hdr_images,
 )
 from hdrvid.errors import InputError, ModelError, OutputError
+from hdrvid.io.atomic import atomic_path
 from hdrvid.models.blend import CHANNELS_PER_CANDIDATE, BlendNet
 from hdrvid.models.config import ModelConfig
 from hdrvid.models.prior import blend
@@ -237,20 +238,6 @@ def transfer(source: nn.ModuleDict, target: nn.ModuleDict) -> None:
     b.load_state_dict(state)
 
 
-def _atomic(path: Path, write: Callable[[Path], Any]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        write(partial)
-        os.replace(partial, path)
-    except (OSError, RuntimeError) as error:
-        partial.unlink(missing_ok=True)
-        raise OutputError(f"{path} could not be written ({error}): free space or choose another --out") from error
-
-
-def _infinite(loader: DataLoader) -> Iterator[dict[str, torch.Tensor]]:
-    yield from loader
-
-
 def train(
     out: Path,
     options: TrainOptions,
@@ -282,7 +269,7 @@ def train(
     average.load_state_dict(networks.state_dict())
     optimizer = torch.optim.Adam(networks.parameters(), lr=options.learning_rate, betas=(0.9, 0.99))
     step = 0
-    best: dict[str, float] = {}
+    measured: dict[str, float] = {}
     if checkpoint_path.exists():
         state = torch.load(checkpoint_path, map_location=target, weights_only=True)
         if state["options"] != json.dumps(asdict(options), sort_keys=True):
@@ -293,7 +280,7 @@ def train(
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
         step = int(state["step"])
-        best = dict(state["best"])
+        measured = dict(state["measured"])
 
     images = find_hdr_images([Path(d) for d in options.data], options.hold_out)
     folder = cache or out / "cache"
@@ -320,12 +307,16 @@ def train(
             "average": average.state_dict(),
             "optimizer": optimizer.state_dict(),
             "step": step,
-            "best": best,
+            "measured": measured,
         }
-        _atomic(checkpoint_path, lambda p: torch.save(state, p))
+        data = io.BytesIO()  # a full disk then is Python's OSError, not an assertion inside torch
+        torch.save(state, data)
+        with atomic_path(checkpoint_path) as partial:
+            partial.write_bytes(data.getbuffer())
         provenance = {"options": json.dumps(published(options), sort_keys=True), "steps": str(step)}
-        provenance |= {k: f"{v:.3f}" for k, v in best.items()}
-        _atomic(out / MODEL, lambda p: save_weights(p, average, config, provenance))
+        provenance |= {k: f"{v:.3f}" for k, v in measured.items()}
+        with atomic_path(out / MODEL) as partial:
+            save_weights(partial, average, config, provenance)
 
     started = last_save = time.monotonic()
     first_step = step
@@ -340,7 +331,7 @@ def train(
         worker_init_fn=_single_thread if workers else None,
     )
     try:
-        for batch in _infinite(loader):
+        for batch in loader:
             stage = stage_at(options, step)
             if step == stage.start:  # moments of another loss only mislead the first steps
                 optimizer.state.clear()
@@ -362,7 +353,7 @@ def train(
             score = None
             if step % validate_every == 0 or finished:
                 score = validate(average, options.preset, validation)
-                best["validation_psnr_t"] = score
+                measured["validation_psnr_t"] = score
             if step % 50 == 0 or score is not None:
                 entry = {
                     "step": step,
@@ -379,7 +370,7 @@ def train(
                     speed = (step - first_step) / (now - started)
                     on_step(Progress(step, options.total_steps, stage.name, total_loss / counted, speed, score))
                 total_loss, counted = 0.0, 0
-            if now - last_save > checkpoint_seconds or finished:
+            if now - last_save > checkpoint_seconds:
                 save()
                 last_save = time.monotonic()
             if now - started > stop_after_seconds:

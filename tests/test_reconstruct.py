@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,7 +15,6 @@ import av
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from hdrvid.errors import ExposureError, InputError, ModelError, OutputError, UsageError
 from hdrvid.io.exr import read_exr, write_exr
@@ -100,13 +99,7 @@ def assert_same_results(a: Path, b: Path) -> None:
             np.testing.assert_array_equal(picture_a, picture_b)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Frames this small are slower on several threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

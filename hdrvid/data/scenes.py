@@ -425,6 +425,22 @@ def still_scene(
 # ---- camera and object paths -----------------------------------------------------------------------------------------
 
 
+def picture_scene(
+    image: np.ndarray,
+    seed: int,
+    width: int,
+    height: int,
+    num_frames: int = 5,
+    *,
+    motion: float = 1.0,
+    object_sources: Sequence[np.ndarray] = (),
+) -> Scene:
+    """`panorama_scene` of a picture that is twice as wide as high, `still_scene` of any other."""
+    if abs(image.shape[1] / image.shape[0] - 2) < 0.02:
+        return panorama_scene(image, seed, width, height, num_frames, motion=motion, object_sources=object_sources)
+    return still_scene(image, seed, width, height, num_frames, motion=motion)
+
+
 def _drift(rng: np.random.Generator, velocity: float, limit: float, middle: float) -> Wave:
     """A shift that is 0 at `middle`, moves with about `velocity` there, and stays within about `limit`."""
     if velocity == 0 or limit <= 0:

@@ -22,7 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from hdrvid.data.scenes import Scene, panorama_scene, procedural_scene, still_scene
+from hdrvid.data.scenes import Scene, picture_scene, procedural_scene
 from hdrvid.errors import InputError, UsageError
 from hdrvid.radiance import NETWORK_GAMMA
 from hdrvid.types import ExposureCycle, PathLike
@@ -283,13 +283,10 @@ def _frame_source(
             raise InputError(
                 f"{path} holds {len(files)} HDR frames, not {num_frames}: give --frames {len(files)} or less"
             )
-        return "frames", lambda t: _fitted(_read_hdr_image(files[t]), width, height)
+        return "frames", lambda t: _fitted(read_hdr_image(files[t]), width, height)
     if path.suffix.lower() not in _HDR_SUFFIXES:
         raise InputError(f"{path} is not an HDR image: give an .exr or .hdr file, or a folder of them")
-    image = _read_hdr_image(path)
-    panoramic = abs(image.shape[1] / image.shape[0] - 2) < 0.02
-    make = panorama_scene if panoramic else still_scene
-    scene = make(image, seed, width, height, num_frames)
+    scene = picture_scene(read_hdr_image(path), seed, width, height, num_frames)
     return scene.kind, scene.render
 
 
@@ -304,7 +301,7 @@ def _hdr_files(folder: Path) -> list[Path]:
     return files
 
 
-def _read_hdr_image(path: Path) -> np.ndarray:
+def read_hdr_image(path: Path) -> np.ndarray:
     """(h, w, 3) float32 radiance of an .exr or .hdr file, negative values 0."""
     from hdrvid.io.frames import read_picture
 

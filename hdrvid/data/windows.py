@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from hdrvid.data.scenes import Scene, panorama_scene, procedural_scene, still_scene
-from hdrvid.data.synth import SynthesisOptions, expose
+from hdrvid.data.scenes import Scene, picture_scene, procedural_scene
+from hdrvid.data.synth import SynthesisOptions, expose, read_hdr_image
 from hdrvid.errors import InputError
 from hdrvid.models.alignment import DenseInverseSearch
 from hdrvid.models.prior import candidates_and_prior
@@ -67,15 +67,6 @@ def find_hdr_images(roots: Sequence[Path], hold_out: Sequence[str] = ()) -> tupl
     return tuple(found)
 
 
-def load_hdr(path: str) -> np.ndarray:
-    """An HDR picture (H, W, 3) float32, negatives and non-finite values 0."""
-    from hdrvid.io.exr import read_exr
-    from hdrvid.io.hdr import read_hdr
-
-    pixels = read_exr(Path(path))[0] if path.lower().endswith(".exr") else read_hdr(Path(path))
-    return np.clip(np.nan_to_num(pixels, nan=0.0, posinf=0.0, neginf=0.0), 0.0, None).astype(np.float32)
-
-
 def scene_from(
     path: str,
     seed: int,
@@ -89,10 +80,8 @@ def scene_from(
     """A scene from an HDR picture (a panorama when it is twice as wide as high, else a still) or from nothing."""
     if path == PROCEDURAL:
         return procedural_scene(seed, width, height, num_frames, motion=motion)
-    image = load_hdr(path)
-    if abs(image.shape[1] / image.shape[0] - 2) < 0.02:
-        return panorama_scene(image, seed, width, height, num_frames, motion=motion, object_sources=others)
-    return still_scene(image, seed, width, height, num_frames, motion=motion)
+    image = read_hdr_image(Path(path))
+    return picture_scene(image, seed, width, height, num_frames, motion=motion, object_sources=others)
 
 
 def _render(job: tuple[CacheOptions, int]) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
@@ -101,7 +90,11 @@ def _render(job: tuple[CacheOptions, int]) -> tuple[int, np.ndarray, np.ndarray,
     pictures = [s for s in options.sources if s != PROCEDURAL]
     own = not pictures or rng.random() < options.procedural_share
     path = PROCEDURAL if own else pictures[rng.integers(len(pictures))]
-    others = [load_hdr(pictures[rng.integers(len(pictures))])] if pictures and not own and rng.random() < 0.5 else []
+    others = (
+        [read_hdr_image(Path(pictures[rng.integers(len(pictures))]))]
+        if pictures and not own and rng.random() < 0.5
+        else []
+    )
     motion = float(np.exp(rng.uniform(np.log(0.4), np.log(5.0))))
     scene = scene_from(
         path, options.seed * 1_000_003 + index, options.size, options.size, NUM_FRAMES, motion=motion, others=others

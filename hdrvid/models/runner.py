@@ -69,10 +69,15 @@ def resolve_device(device: str) -> torch.device:
     return resolved
 
 
+def check_precision(precision: str) -> None:
+    """Raise UsageError for a precision that does not exist."""
+    if precision not in PRECISIONS:
+        raise UsageError(f"--precision takes one of {', '.join(PRECISIONS)}, not '{precision}'")
+
+
 def resolve_precision(precision: str, device: torch.device) -> str:
     """'auto' is fp16 on CUDA and fp32 elsewhere: without bf16 instructions a CPU is slower in half precision."""
-    if precision not in PRECISIONS:
-        raise UsageError(f"unknown precision '{precision}': use one of {', '.join(PRECISIONS)}")
+    check_precision(precision)
     if precision != "auto":
         return precision
     return "fp16" if device.type == "cuda" else "fp32"
@@ -85,9 +90,9 @@ def resolve_tile(tile: str | int) -> str | int:
     try:
         pixels = int(tile)
     except ValueError as error:
-        raise UsageError(f"--tile is auto, off or a number of pixels, not '{tile}'") from error
+        raise UsageError(f"--tile takes auto, off or a number of pixels from 64 on, not '{tile}'") from error
     if pixels < 64:
-        raise UsageError(f"--tile must be at least 64 pixels, not {pixels}")
+        raise UsageError(f"--tile takes auto, off or a number of pixels from 64 on, not '{pixels}'")
     return pixels
 
 

@@ -15,13 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from hdrvid import __version__, metrics
-from hdrvid.data.synth import SynthesisOptions, SyntheticClip, synthesise
+from hdrvid.data.camera import SynthesisOptions
+from hdrvid.data.scenes import Scene
+from hdrvid.data.synth import SyntheticClip, synthesise
 from hdrvid.data.windows import PROCEDURAL, find_hdr_images, scene_from
 from hdrvid.errors import UsageError
 from hdrvid.io.atomic import atomic_path
+from hdrvid.radiance import mu_law
 from hdrvid.types import ExposureCycle, Reconstructor, Window
+from hdrvid.warp import warp
 from hdrvid.weights import load_reconstructor
 
 METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
@@ -32,6 +37,15 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
 }
 """Measures by the name that `--metrics` takes: PSNR in dB, SSIM in 0..1, of estimate and truth."""
 
+ALIGNMENT = ("alignment", "alignment_clipped", "alignment_occluded")
+"""Measures of the flow that `--metrics` takes too: PSNR-T in dB of the neighbours' truth warped to the reference."""
+CLIPPED_CODE = 0.98
+"""A pixel of the reference clips where its brightest channel has this code or more."""
+MIN_REGION_PIXELS = 64
+"""A region smaller than this (pixels of all neighbours of a frame together) has no score."""
+MAX_ALIGNMENT_DB = 100.0
+"""Score of perfect alignment, as in a region that is white in every frame: an infinite one would spoil the means."""
+
 BASELINES = ("reference", "classical")
 """What `--baselines` scores beside the model: the reference frame alone, and the OpenCV pipeline."""
 
@@ -39,7 +53,8 @@ DEFAULT_STOPS = {2: (0.0, 3.0), 3: (0.0, 2.0, 4.0)}
 SCENE_SEED = 90_000
 """Own scenes of the dataset have the seeds SCENE_SEED, SCENE_SEED + 1, ...; training never uses them."""
 
-Scores = dict[str, float]
+Scores = dict[str, float | None]
+"""A measure that does not apply (a region that is not there, a model without flow) is None and not part of a mean."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +92,8 @@ class SyntheticOptions:
             + "; every frame scored, radiance clipped to [0, 1] (1 = shortest exposure clips), mu = 5000, stops given"
         )
 
-    def clips(self) -> Iterator[tuple[str, SyntheticClip]]:
-        """Name and clip of every scene, one at a time."""
+    def clips(self) -> Iterator[tuple[str, SyntheticClip, Scene]]:
+        """Name and clip of every scene and the scene itself, one at a time."""
         if self.root is not None:
             scenes = [(Path(p).stem, p) for p in find_hdr_images([self.root])]
         else:
@@ -86,7 +101,7 @@ class SyntheticOptions:
         for i, (name, path) in enumerate(scenes):
             seed = SCENE_SEED + i
             scene = scene_from(path, seed, self.width, self.height, self.num_frames, motion=self.motion)
-            yield name, synthesise(scene, self.cycle, self.num_frames, seed, self.camera)
+            yield name, synthesise(scene, self.cycle, self.num_frames, seed, self.camera), scene
 
 
 @dataclass(frozen=True)
@@ -117,10 +132,48 @@ def window_of(clip: SyntheticClip, index: int) -> Window:
 
 def checked_metrics(names: Sequence[str]) -> tuple[str, ...]:
     """The names, or a UsageError that lists those there are."""
-    unknown = [n for n in names if n not in METRICS]
+    known = (*METRICS, *ALIGNMENT)
+    unknown = [n for n in names if n not in known]
     if unknown or not names:
-        raise UsageError(f"unknown metric '{', '.join(unknown)}': --metrics takes {', '.join(METRICS)}")
+        raise UsageError(f"unknown metric '{', '.join(unknown)}': --metrics takes {', '.join(known)}")
     return tuple(names)
+
+
+def alignment_scores(
+    flow_px: np.ndarray,
+    truth: np.ndarray,
+    neighbours: Sequence[np.ndarray],
+    ldr: np.ndarray,
+    visible: np.ndarray | None = None,
+) -> Scores:
+    """How well flow brings the neighbours to the reference: the ALIGNMENT measures, in dB or None.
+
+    PSNR after the mu-law, radiance clipped to [0, 1], the squared error averaged over the region's pixels of all
+    neighbours together: everywhere; where the reference clips; where what the reference shows is hidden in the
+    neighbour (no flow is right there: the score says how harmless the choice is).
+    `flow_px` (K, H, W, 2) backward flow in pixels, `truth` (H, W, 3) and K `neighbours` radiance, `ldr` (H, W, 3) the
+    reference's code, `visible` (K, H, W) bool exact visibility of the reference's pixels in each neighbour.
+    """
+
+    def tone(radiance: np.ndarray) -> torch.Tensor:
+        return mu_law(torch.from_numpy(np.clip(radiance, 0.0, 1.0)).permute(2, 0, 1))
+
+    flows = torch.from_numpy(np.ascontiguousarray(flow_px, np.float32)).permute(0, 3, 1, 2)
+    warped = warp(torch.stack([tone(n) for n in neighbours]), flows)
+    error = (warped - tone(truth)).square().mean(1).double().numpy()
+    regions = {
+        "alignment": np.ones(error.shape, bool),
+        "alignment_clipped": np.broadcast_to(ldr.max(-1) >= CLIPPED_CODE, error.shape),
+        "alignment_occluded": np.zeros(error.shape, bool) if visible is None else ~visible,
+    }
+    return {name: _region_psnr(error[region]) for name, region in regions.items()}
+
+
+def _region_psnr(squared_errors: np.ndarray) -> float | None:
+    if squared_errors.size < MIN_REGION_PIXELS:
+        return None
+    mean = max(float(squared_errors.mean()), 10 ** (-MAX_ALIGNMENT_DB / 10))
+    return float(-10 * np.log10(mean))
 
 
 def evaluate(
@@ -145,19 +198,29 @@ def evaluate(
         models |= {b: load_reconstructor(b, n, device=device) for b in BASELINES if b != model}
     collected: dict[str, dict[str, list[tuple[str, Scores]]]] = {m: {} for m in models}
     done = 0
-    for scene, clip in options.clips():
+    aligned = any(n in ALIGNMENT for n in names)
+    for scene_name, clip, scene in options.clips():
         truth = [np.clip(t, 0.0, 1.0) for t in clip.truth]
         for index in range(len(truth)):
             window = window_of(clip, index)
+            middle = len(window.frames) // 2
+            others = [t for i, t in enumerate(clip.cycle.window_indices(index, len(truth))) if i != middle]
+            visible = np.stack([scene.visible(index, t) for t in others]) if "alignment_occluded" in names else None
             for name, reconstructor in models.items():
-                estimate = np.clip(reconstructor.reconstruct(window).radiance, 0.0, 1.0)
-                scores = {m: METRICS[m](estimate, truth[index]) for m in names}
-                collected[name].setdefault(scene, []).append((clip.cycle.class_at(index), scores))
+                result = reconstructor.reconstruct(window, diagnostics=aligned)
+                estimate = np.clip(result.radiance, 0.0, 1.0)
+                scores: Scores = {m: METRICS[m](estimate, truth[index]) if m in METRICS else None for m in names}
+                if aligned and result.flow_px is not None:
+                    of_flow = alignment_scores(
+                        result.flow_px, truth[index], [truth[t] for t in others], window.reference, visible
+                    )
+                    scores |= {m: of_flow[m] for m in names if m in ALIGNMENT}
+                collected[name].setdefault(scene_name, []).append((clip.cycle.class_at(index), scores))
                 if on_frame:
-                    on_frame(FrameResult(scene, index, name, clip.ldr[index], estimate, truth[index], scores))
+                    on_frame(FrameResult(scene_name, index, name, clip.ldr[index], estimate, truth[index], scores))
             done += 1
             if on_progress:
-                on_progress(done, scene)
+                on_progress(done, scene_name)
     tables = {name: _table(scenes) for name, scenes in collected.items()}
     return {
         "dataset": "synthetic",
@@ -185,7 +248,8 @@ def _table(scenes: dict[str, list[tuple[str, Scores]]]) -> dict[str, Any]:
 
 
 def _mean(scores: Sequence[Scores]) -> Scores:
-    return {m: float(np.mean([s[m] for s in scores])) for m in scores[0]}
+    values = {m: [v for s in scores if (v := s[m]) is not None] for m in scores[0]}
+    return {m: float(np.mean(v)) if v else None for m, v in values.items()}
 
 
 def write_results(folder: Path, results: dict[str, Any]) -> list[Path]:
@@ -199,7 +263,7 @@ def write_results(folder: Path, results: dict[str, Any]) -> list[Path]:
     for model, result in everything.items():
         for scene, entry in result["scenes"].items():
             for frame in entry["frames"]:
-                values = [f"{frame[m]:.6f}" for m in measures]
+                values = ["" if frame[m] is None else f"{frame[m]:.6f}" for m in measures]
                 writer.writerow([model, scene, frame["index"], frame["exposure"], *values])
     written = []
     for name, text in (("results.json", json.dumps(results, indent=2)), ("results.csv", table.getvalue())):

@@ -1,14 +1,45 @@
 """Training losses. One function, one term, each a scalar.
 
-Convention: radiance (B, 3, H, W) in units of the shortest exposure's clipping; flows (B, K, 2, H, W) in pixels.
+Convention: radiance (B, 3, H, W) in units of the shortest exposure's clipping; codes (B, 3, H, W) in [0, 1]; flows
+(B, K, 2, H, W) in pixels. Every term is a mean over the samples of a batch of a number of each sample alone, so that
+it does not matter how a batch is cut into pieces (accumulation, several processes).
+
+Few-shot learning (the memo):
+    L = L_sup + beta L_unsup,  L_sup = tone_l1 + ALPHA structure,  L_unsup = theta self_consistency + LAMBDA smoothness
+    The memo gives the weights; its formulas of the terms were pictures and are lost. The terms are our reading: the
+    one that fits the weights and the method's closest relatives.
 """
 
 from __future__ import annotations
 
-import torch
+import math
 
-from hdrvid.radiance import mu_law
+import torch
+from torch.nn import functional as F
+
+from hdrvid.radiance import NETWORK_GAMMA, mu_law
 from hdrvid.warp import warp
+
+ALPHA = 0.01
+"""Weight of the structure term (memo)."""
+LAMBDA = 5e-6
+"""Weight of the smoothness term (memo): small because the term is a sum over the picture."""
+BETA_MAX = 0.05
+BETA_EPOCHS = 30
+EDGE_SCALE = 10.0
+"""How fast an edge of the picture frees the flow to change: exp(-EDGE_SCALE |dI|), codes in [0, 1]."""
+WELL_EXPOSED = (0.05, 0.95)
+"""Codes between which a frame tells of the scene: below is mostly noise, above it clips."""
+
+
+def beta(epoch: int) -> float:
+    """Weight of the unlabelled loss: 0.05 exp(-0.01 (30 - epoch)^2), held at 0.05 from epoch 30 on (memo)."""
+    return BETA_MAX * math.exp(-0.01 * (BETA_EPOCHS - min(epoch, BETA_EPOCHS)) ** 2)
+
+
+def theta(epoch: int) -> float:
+    """Weight of the self term: 1, and 0.1 more every 10 epochs (memo)."""
+    return 1.0 + 0.1 * (epoch // 10)
 
 
 def tone_l1(estimate: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
@@ -26,17 +57,73 @@ def tone_log_l1(estimate: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     return torch.log(error + 1e-4).mean()
 
 
-def alignment(flows: torch.Tensor, neighbours: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+def structure(estimate: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """1 - SSIM of the mu-law images, Gaussian window of sigma 1.5 over 11 pixels (Wang et al. 2004), peak 1."""
+    a, b = mu_law(estimate), mu_law(truth)
+    x = torch.arange(-5, 6, device=a.device, dtype=torch.float32)
+    kernel = torch.exp(-0.5 * (x / 1.5) ** 2)
+    kernel = (kernel / kernel.sum()).expand(a.shape[1], 1, 1, -1)
+
+    def mean(image: torch.Tensor) -> torch.Tensor:
+        rows = F.conv2d(image, kernel, groups=image.shape[1])
+        return F.conv2d(rows, kernel.transpose(2, 3), groups=image.shape[1])
+
+    c1, c2 = 0.01**2, 0.03**2
+    mean_a, mean_b = mean(a), mean(b)
+    var_a, var_b = mean(a * a) - mean_a.square(), mean(b * b) - mean_b.square()
+    covariance = mean(a * b) - mean_a * mean_b
+    luminance = (2 * mean_a * mean_b + c1) / (mean_a.square() + mean_b.square() + c1)
+    return 1 - (luminance * (2 * covariance + c2) / (var_a + var_b + c2)).mean()
+
+
+def self_consistency(
+    estimate: torch.Tensor, codes: torch.Tensor, exposures: torch.Tensor, visible: torch.Tensor
+) -> torch.Tensor:
+    """The reconstruction, exposed again as every input frame was, against that frame where it is well exposed.
+
+    `codes` (B, C, 3, H, W): the reference in place and the neighbours warped by the predicted flow; `exposures`
+    (B, C); `visible` (B, C, 1, H, W) in [0, 1]: how far each can be trusted to show the reference's scene. L1 of codes,
+    a mean over the pixels that count, then over frames and samples. `visible` and the mask get no gradient.
+    """
+    low, high = WELL_EXPOSED
+    again = (estimate[:, None] * exposures[:, :, None, None, None]).clamp(1e-6, 1.0) ** (1 / NETWORK_GAMMA)
+    inside = (codes.amax(2, keepdim=True) < high) & (codes.amin(2, keepdim=True) > low)
+    mask = (visible * inside).detach()
+    error = ((again - codes).abs().mean(2, keepdim=True) * mask).sum((2, 3, 4))
+    return (error / mask.sum((2, 3, 4)).clamp(min=1.0)).mean()
+
+
+def smoothness(flows: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """Edge-aware total variation of the flows, SUMMED over neighbours and pixels, averaged over the samples.
+
+    `reference` (B, 3, H, W) codes: where the picture has an edge the flow may have one (UnFlow, Meister et al. 2018).
+    """
+    total = flows.new_zeros(())
+    for axis in (-1, -2):
+        edge = torch.exp(-EDGE_SCALE * reference.diff(dim=axis).abs().mean(1))[:, None, None]
+        total = total + (flows.diff(dim=axis).abs() * edge).sum()
+    return total / len(flows)
+
+
+def alignment(
+    flows: torch.Tensor, neighbours: torch.Tensor, reference: torch.Tensor, visible: torch.Tensor | None = None
+) -> torch.Tensor:
     """Mean mu-law L1 of the warped neighbours' truth against the reference's truth.
 
-    `neighbours` (B, K, 3, H, W), `reference` (B, 3, H, W): radiance without noise or clipping.
+    `neighbours` (B, K, 3, H, W), `reference` (B, 3, H, W): radiance without noise or clipping. With `visible`
+    (B, K, H, W) only those pixels count.
     """
     target = mu_law(reference)
-    terms = [(warp(mu_law(neighbours[:, k]), flows[:, k]) - target).abs().mean() for k in range(flows.shape[1])]
+    terms = []
+    for k in range(flows.shape[1]):
+        error = (warp(mu_law(neighbours[:, k]), flows[:, k]) - target).abs().mean(1)
+        if visible is not None:
+            error = error * visible[:, k] / visible[:, k].mean((1, 2), keepdim=True).clamp(min=0.05)
+        terms.append(error.mean())
     return torch.stack(terms).mean()
 
 
 def endpoint_error(flows: torch.Tensor, exact: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
     """Mean endpoint error in pixels against exact flow, over the pixels `visible` (B, K, H, W) in both frames."""
-    error = ((flows - exact).square().sum(2) + 1e-6).sqrt()
-    return (error * visible).sum() / visible.sum().clamp(min=1.0)
+    error = ((flows - exact).square().sum(2) + 1e-6).sqrt() * visible
+    return (error.sum((1, 2, 3)) / visible.sum((1, 2, 3)).clamp(min=1.0)).mean()

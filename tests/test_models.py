@@ -201,7 +201,7 @@ class TestBlendNet:
         w, _ = window((48, 80))
         ldr = torch.from_numpy(np.stack(w.frames)).permute(0, 3, 1, 2)[None]
         flows = torch.zeros(1, 2, 2, 48, 80)
-        codes, radiance, prior = candidates_and_prior(ldr, torch.tensor([w.exposures]), flows, flows)
+        (codes, radiance, prior), _ = candidates_and_prior(ldr, torch.tensor([w.exposures]), flows, flows)
         h, weights, blended = BlendNet(3)(codes, radiance, prior)
         classical = blend(radiance, prior)
         assert torch.allclose(h, blended, rtol=1e-4, atol=1e-6)  # no residual yet

@@ -1,4 +1,4 @@
-"""`hdrvid train`: supervised training of the networks."""
+"""`hdrvid train`: supervised and few-shot training of the networks."""
 
 from __future__ import annotations
 
@@ -8,49 +8,98 @@ from typing import Annotated
 
 import typer
 
-from hdrvid.cli.console import FrameProgress, say
+from hdrvid.cli.console import FrameProgress, clock, say
 from hdrvid.errors import InputError
 
 HELP = """Train a network; the result is a weights file that --model takes.
 
-Windows of moving HDR scenes are rendered once into the output folder and exposed anew for every step. Without --data
-they are hdrvid's own scenes; --data adds folders of HDR panoramas or frames (EXR, .hdr). A run that was interrupted
-goes on with the same options and --resume.
+With --shots N the training is few-shot: N labelled windows, and any number of alternating-exposure clips without
+truth (--unlabelled). Without --shots everything labelled is used.
+
+Without --data the scenes are hdrvid's own. --data takes folders of HDR panoramas or pictures, HDR frames (HdM-HDR-2014
+and LiU HDRv as they come, or any numbered EXR / .hdr frames), prepared .npy patches and Vimeo-90K septuplets. A run
+that was interrupted goes on with the same options and --resume. Several processes: torchrun --nproc-per-node N -m
+hdrvid train ...
 
 [bold]Examples[/bold]
 
-    hdrvid train --out runs/mine
+    hdrvid train --shots 5
 
-    hdrvid train --data panoramas/ --hold-out heldout.txt --epochs 25 --out runs/mine
+    hdrvid train --shots 5 --trial 2 --data HdM/ --data LiU/ --unlabelled my_clips/ --out runs/trial2
 
-    hdrvid train --preset memo --data panoramas/ --out runs/memo --resume
+    hdrvid train --shots 5 --data my_hdr_frames/ --unlabelled my_clips/ --init default --out runs/mine
+
+    hdrvid train --data panoramas/ --hold-out heldout.txt --epochs 25 --out runs/full
 """
+
+FEW_SHOT_PATIENCE = 10
 
 
 def command(
-    out: Annotated[str, typer.Option("-o", "--out", metavar="FOLDER", help="Where the run is kept.")] = "runs/train",
+    shots: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Labelled windows; few-shot training.", show_default=False)
+    ] = None,
+    trial: Annotated[
+        int, typer.Option(min=1, metavar="1..5", help="Which shots: the memo's list where --data holds its sets.")
+    ] = 1,
     data: Annotated[
         list[str] | None,
-        typer.Option(metavar="FOLDER", help="HDR pictures to train on; may be given again.", show_default=False),
+        typer.Option(metavar="FOLDER", help="Labelled data; may be given again.", show_default=False),
+    ] = None,
+    unlabelled: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CLIP|FOLDER", help="Clips without truth, few-shot; may be given again.", show_default=False
+        ),
     ] = None,
     hold_out: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Names of pictures not to train on, one a line.", show_default=False),
+        typer.Option(metavar="FILE", help="Names of pictures or scenes not to train on, one a line."),
     ] = None,
+    out: Annotated[str, typer.Option("-o", "--out", metavar="FOLDER", help="Where the run is kept.")] = "runs/train",
     preset: Annotated[str, typer.Option(metavar="default|memo", help="Network.")] = "default",
     cycle: Annotated[int, typer.Option(min=2, max=3, metavar="2|3", help="Exposures in a cycle.")] = 2,
+    init: Annotated[str, typer.Option(metavar="NAME|FILE", help="Weights to start from.", show_default=False)] = "",
     epochs: Annotated[int, typer.Option(min=1, metavar="N", help="Epochs.")] = 30,
     steps_per_epoch: Annotated[int, typer.Option(min=1, metavar="N", help="Optimiser steps in an epoch.")] = 200,
-    batch: Annotated[int, typer.Option(min=1, metavar="N", help="Crops in a step.")] = 6,
+    batch: Annotated[int, typer.Option(min=1, metavar="N", help="Crops in a step, over all processes.")] = 6,
+    accumulate: Annotated[int, typer.Option(min=1, metavar="N", help="Pieces of a batch, for less memory.")] = 1,
     crop: Annotated[int, typer.Option(min=32, metavar="PIXELS", help="Side of a crop, a multiple of 16.")] = 128,
-    learning_rate: Annotated[float, typer.Option(metavar="RATE", help="Peak learning rate.")] = 6e-4,
+    learning_rate: Annotated[float, typer.Option(min=0.0, metavar="RATE", help="Peak learning rate.")] = 6e-4,
+    schedule: Annotated[str, typer.Option(metavar="cosine|halve", help="How the rate falls.")] = "cosine",
     ema: Annotated[
         float,
         typer.Option(min=0.0, max=0.99999, metavar="DECAY", help="Decay of the averaged weights, which are kept."),
     ] = 0.998,
-    windows: Annotated[int, typer.Option(min=1, metavar="N", help="Windows to render.")] = 1500,
+    precision: Annotated[str, typer.Option(metavar="fp32|bf16", help="Arithmetic of the networks.")] = "fp32",
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="l1|structure|self|smoothness",
+            help="Few-shot: a term of the loss to leave out; may be given again.",
+            show_default=False,
+        ),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="EPOCHS",
+            help="Stop when validation has not improved for this long; 0: never. [default: 10 with --shots, else 0]",
+            show_default=False,
+        ),
+    ] = None,
+    windows: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Windows to render. [default: 1500, with --shots 300]", show_default=False
+        ),
+    ] = None,
     window_size: Annotated[int, typer.Option(min=64, metavar="PIXELS", help="Side of a rendered window.")] = 192,
-    init: Annotated[str, typer.Option(metavar="FILE", help="Weights to start from.", show_default=False)] = "",
+    stage: Annotated[
+        list[str] | None,
+        typer.Option(metavar="flow|merge|joint", help="Train this stage only; may be given again.", show_default=False),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of everything random.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the output folder.")] = False,
     cache: Annotated[
@@ -68,29 +117,45 @@ def command(
     options = TrainOptions(
         preset=preset,
         num_exposures=cycle,
+        stages=tuple(stage or ()),
         data=tuple(data or ()),
         hold_out=_names(hold_out),
-        windows=windows,
+        shots=shots or 0,
+        trial=trial,
+        unlabelled=tuple(unlabelled or ()),
+        without=tuple(without or ()),
+        patience=patience if patience is not None else (FEW_SHOT_PATIENCE if shots else 0),
+        windows=windows or (300 if shots else 1500),
         window_size=window_size,
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
         batch=batch,
+        accumulate=accumulate,
         crop=crop,
         learning_rate=learning_rate,
+        schedule=schedule,
         ema=ema,
+        precision=precision,
         seed=seed,
         init=init,
     )
-    with FrameProgress("train", "step") as training:
+    if unlabelled and not shots:
+        raise InputError("--unlabelled belongs to few-shot training: give --shots, the number of labelled windows, too")
+    with FrameProgress("train", "steps") as training:
 
         def on_cache(done: int, total: int) -> None:
-            if done % 100 == 0 or done == total:
-                training.say(f"rendered {done} of {total} windows")
+            if done % 100 < 8 or done == total:
+                training.update(done, total)
 
         def on_step(p: Progress) -> None:
             training.update(p.step, p.total)
-            score = "" if p.validation_psnr_t is None else f", validation PSNR-T {p.validation_psnr_t:.2f} dB"
-            training.say(f"step {p.step}/{p.total} ({p.stage}): loss {p.loss:.5f}{score}")
+            terms = ", ".join(f"{name} {value:.5g}" for name, value in p.losses.items())
+            score = "" if p.validation_psnr_t is None else f"; validation PSNR-T {p.validation_psnr_t:.2f} dB"
+            left = clock((p.total - p.step) / p.steps_per_second)
+            training.say(
+                f"step {p.step}/{p.total} ({p.stage}): {terms}{score}; {p.steps_per_second * batch:.1f} samples/s "
+                f"of {p.data_samples_per_second:.0f} that the data could give; {left} left"
+            )
 
         path = train(
             Path(out),
@@ -102,6 +167,7 @@ def command(
             stop_after_seconds=minutes * 60,
             on_cache=on_cache,
             on_step=on_step,
+            on_warning=lambda text: training.say(f"hdrvid: warning: {text}"),
         )
     typer.echo(str(path))
     say(f"hdrvid: use it with: hdrvid reconstruct in.mp4 -o out/ --model {path}")

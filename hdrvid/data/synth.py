@@ -1,12 +1,8 @@
-"""Alternating exposures from HDR frames: a camera that clips, adds noise, codes and quantises, and the clips it films.
+"""Alternating-exposure clips of HDR scenes, in memory and on disk. The camera that films them is in `camera`.
 
 Convention:
     radiance    (H, W, 3) float32 linear; 1.0 = the radiance at which the SHORTEST exposure clips.
     ldr         (H, W, 3) float32 code in [0, 1], gamma 2.2: the code inside the networks.
-    noise       sensor noise: variance = read_noise^2 + linear / full_well at linear exposure `linear` (1.0 = full
-                scale), a Gaussian for the readout and for the photons (Foi et al., Practical Poissonian-Gaussian noise
-                modeling, IEEE TIP 2008). It does not depend on the exposure: a short frame is noisier because
-                it is multiplied more afterwards.
 """
 
 from __future__ import annotations
@@ -14,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -22,134 +18,16 @@ from typing import Any
 import cv2
 import numpy as np
 
+from hdrvid.data.camera import SynthesisOptions, clipping_level, drawn_value, expose, film, normalise
 from hdrvid.data.scenes import Scene, picture_scene, procedural_scene
 from hdrvid.errors import InputError, UsageError
-from hdrvid.radiance import NETWORK_GAMMA
 from hdrvid.types import ExposureCycle, PathLike
-
-Range = float | tuple[float, float]
-"""A number, or the (lowest, highest) value of what is drawn once a clip."""
 
 FRAMES_PER_SECOND = 24
 """Frame rate of the videos written."""
 
 _HDR_SUFFIXES = (".exr", ".hdr")
 _HALF_MAX = 65504.0
-
-
-@dataclass(frozen=True)
-class SynthesisOptions:
-    """The camera that films a scene. Ranges are drawn once a clip: one camera films it all.
-
-    Raises UsageError for values that no camera has.
-    """
-
-    clip_percentile: Range = (98.5, 99.95)
-    """Percentile of the reference frame's largest channel that just clips in the shortest exposure."""
-    read_noise: Range = (1e-3, 3e-3)
-    """Standard deviation of the read noise, as a share of full scale, linear."""
-    full_well: Range | None = (2000.0, 20000.0)
-    """Electrons at full scale, which set the shot noise; None = no shot noise."""
-    bits: int | None = 8
-    """Bits of the code: 8, 10, 12 or 16; None = not quantised."""
-    jpeg_quality: Range | None = None
-    """Quality (1 to 100) of a JPEG pass at 8 bits, a stand-in for a video codec; None = no damage."""
-    gamma_jitter: Range = 0.0
-    """Relative error of the camera's gamma: code = linear ^ (1 / (2.2 (1 + jitter))), a response known inexactly."""
-
-    def __post_init__(self) -> None:
-        _check_range("clip_percentile", self.clip_percentile, 0.0, 100.0)
-        _check_range("read_noise", self.read_noise, 0.0, 1.0)
-        _check_range("gamma_jitter", self.gamma_jitter, -0.5, 1.0)
-        if self.full_well is not None:
-            _check_range("full_well", self.full_well, 1.0, 1e9)
-        if self.jpeg_quality is not None:
-            _check_range("jpeg_quality", self.jpeg_quality, 1, 100)
-        if self.bits not in (None, 8, 10, 12, 16):
-            raise UsageError(f"frames have 8, 10, 12 or 16 bits, not {self.bits}: choose one of these, or none")
-
-    def drawn(self, rng: np.random.Generator) -> SynthesisOptions:
-        """One camera: every range replaced by a number from it."""
-        return replace(
-            self,
-            clip_percentile=_draw(rng, self.clip_percentile),
-            read_noise=_draw(rng, self.read_noise),
-            full_well=None if self.full_well is None else _draw(rng, self.full_well),
-            jpeg_quality=None if self.jpeg_quality is None else round(_draw(rng, self.jpeg_quality)),
-            gamma_jitter=_draw(rng, self.gamma_jitter),
-        )
-
-
-def _draw(rng: np.random.Generator, value: Range) -> float:
-    return float(rng.uniform(*value)) if isinstance(value, tuple) else float(value)
-
-
-def _number(value: Range) -> float:
-    """The value of a range that was drawn."""
-    if isinstance(value, tuple):
-        raise ValueError(f"the range {value} was not drawn yet: use SynthesisOptions.drawn")
-    return float(value)
-
-
-def _check_range(name: str, value: Range, lowest: float, highest: float) -> None:
-    low, high = value if isinstance(value, tuple) else (value, value)
-    if not lowest <= low <= high <= highest:
-        raise UsageError(
-            f"{name} is {value}, but it has to be a number or a rising range from {lowest:g} to {highest:g}"
-        )
-
-
-def normalise(radiance_frames: Sequence[np.ndarray], percentile: float) -> tuple[list[np.ndarray], float]:
-    """Frames divided by the `percentile` of the middle frame's largest channel, and that divisor.
-
-    Takes and returns (H, W, 3) float32 frames; 1.0 then is where the shortest exposure clips.
-    Raises InputError when there is no frame or the middle one is black.
-    """
-    if not len(radiance_frames):
-        raise InputError("there are no frames to normalise: give at least one")
-    scale = _clipping_level(radiance_frames[len(radiance_frames) // 2], percentile)
-    return [(np.asarray(frame, np.float32) / np.float32(scale)) for frame in radiance_frames], scale
-
-
-def _clipping_level(frame: np.ndarray, percentile: float) -> float:
-    """The percentile of the largest channel, or the maximum where that percentile is black."""
-    brightest = np.max(frame, axis=-1)
-    level = float(np.percentile(brightest, percentile)) or float(brightest.max())
-    if not (np.isfinite(level) and level > 0):
-        raise InputError("the reference frame is black or not finite: give HDR frames with some light in them")
-    return level
-
-
-def expose(
-    radiance: np.ndarray, exposure: float, rng: np.random.Generator, options: SynthesisOptions | None = None
-) -> np.ndarray:
-    """What the camera stores of `radiance` at linear `exposure`: noise, clipping, gamma, quantisation, codec damage.
-
-    radiance: (H, W, 3), 1.0 = clipping at exposure 1. Returns (H, W, 3) float32 code in [0, 1].
-    Ranges in `options` are drawn from `rng` anew in every call: pass `options.drawn(rng)` to keep one camera.
-    """
-    camera = (options or SynthesisOptions()).drawn(rng)
-    # beyond full scale the noise does not matter, and a sun would only cost precision
-    linear = np.clip(np.asarray(radiance, np.float32) * np.float32(exposure), 0.0, 4.0)
-    variance = np.full_like(linear, _number(camera.read_noise) ** 2)
-    if camera.full_well is not None:
-        variance += linear / np.float32(_number(camera.full_well))
-    linear = linear + rng.standard_normal(linear.shape, dtype=np.float32) * np.sqrt(variance)
-    gamma = NETWORK_GAMMA * (1 + _number(camera.gamma_jitter))
-    code = np.clip(linear, 0.0, 1.0) ** np.float32(1 / gamma)
-    if camera.bits is not None:
-        steps = np.float32(2**camera.bits - 1)
-        code = np.round(code * steps) / steps
-    if camera.jpeg_quality is not None:
-        code = _jpeg(code, round(_number(camera.jpeg_quality)))
-    return code.astype(np.float32, copy=False)
-
-
-def _jpeg(code: np.ndarray, quality: int) -> np.ndarray:
-    stored = np.round(code[..., ::-1] * 255).astype(np.uint8)
-    _, data = cv2.imencode(".jpg", stored, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
-    return decoded[..., ::-1].astype(np.float32) / np.float32(255)
 
 
 @dataclass(frozen=True)
@@ -181,8 +59,12 @@ def synthesise(
     _check_count(num_frames)
     rng = np.random.default_rng([seed, 10])
     camera = (options or SynthesisOptions()).drawn(rng)
-    truth, scale = normalise([scene.render(t) for t in range(num_frames)], _number(camera.clip_percentile))
-    ldr = [expose(frame, cycle.exposure_at(t), _frame_rng(seed, t), camera) for t, frame in enumerate(truth)]
+    truth, scale = normalise([scene.render(t) for t in range(num_frames)], drawn_value(camera.clip_percentile))
+    exposures = [cycle.exposure_at(t) for t in range(num_frames)]
+    if camera.h264_crf is None:
+        ldr = [expose(truth[t], exposures[t], _frame_rng(seed, t), camera) for t in range(num_frames)]
+    else:
+        ldr = list(film(np.stack(truth), exposures, _frame_rng(seed, 0), camera))
     return SyntheticClip(ldr, truth, cycle, scale, camera)
 
 
@@ -231,13 +113,15 @@ def synth_to_folder(
     _check_count(num_frames)
     if video and (width % 2 or height % 2):
         raise UsageError(f"a 4:2:0 video has an even size, not {width}x{height}: give --size an even width and height")
+    wanted = options or SynthesisOptions((99.5, 99.9), (1e-3, 2e-3), (8000.0, 20000.0), bits=None if video else 16)
+    if wanted.h264_crf is not None:
+        raise UsageError("frames written one by one cannot pass H.264 together: ask for a video instead of h264_crf")
     kind, frame_at = _frame_source(source, seed, width, height, num_frames)
     rng = np.random.default_rng([seed, 10])
-    wanted = options or SynthesisOptions((99.5, 99.9), (1e-3, 2e-3), (8000.0, 20000.0), bits=None if video else 16)
     camera = wanted.drawn(rng)
-    percentile = _number(camera.clip_percentile)
+    percentile = drawn_value(camera.clip_percentile)
     first = range(min(len(cycle), num_frames))
-    scale = float(np.mean([_clipping_level(frame_at(t), percentile) for t in first]))
+    scale = float(np.mean([clipping_level(frame_at(t), percentile) for t in first]))
     facts: dict[str, Any] = {
         "seed": seed,
         "stops": list(cycle.stops),

@@ -1,8 +1,16 @@
-"""Training windows: moving HDR scenes rendered once to disk, exposed anew every time they are drawn.
+"""Training windows: short runs of frames kept on disk, drawn, cropped and exposed anew for every step.
 
-A cache holds short HDR sequences (`NUM_FRAMES` frames) with the exact flow from the middle frame. Drawing a sample
-picks a sequence, an exposure order, a scale, noise, a code, codec damage and a crop, all from a generator seeded with
-(seed, index): sample `index` is the same on every machine and after every resume.
+Two kinds of cache, both folders of .npy arrays that are built once and go on where they were interrupted:
+    HDR   radiance of `NUM_FRAMES` frames, labelled. Rendered from pictures and hdrvid's own scenes (with the exact flow
+          from the middle frame), or read from HDR frames on disk (without flow: nothing is `visible` then).
+    LDR   network codes of one window and its exposures, without truth.
+Drawing a sample picks a row, an exposure order, a camera and a crop, all from a generator seeded with (seed, index):
+sample `index` is the same on every machine and after every resume.
+
+Layouts of arrays:
+    samples     ldr (W, 3, s, s) codes; exposures (W,); with DIS: dis, dis_back (K, 2, s, s) pixels. Labelled ones also
+                truth (W, 3, s, s) radiance in [0, 1]; flow (K, 2, s, s) and visible (K, s, s), exact.
+                W = 3 or 5 frames of a window, K = W - 1 neighbours in time order. `seconds` is what drawing it took.
 """
 
 from __future__ import annotations
@@ -10,6 +18,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,27 +28,34 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from hdrvid.data.camera import SynthesisOptions, film, open_shutter, perturb_tone, random_camera, random_stops
+from hdrvid.data.layouts import HdrWindow, LdrWindow
 from hdrvid.data.scenes import Scene, picture_scene, procedural_scene
-from hdrvid.data.synth import SynthesisOptions, expose, read_hdr_image
+from hdrvid.data.synth import read_hdr_image
 from hdrvid.errors import InputError
 from hdrvid.models.alignment import DenseInverseSearch
-from hdrvid.models.prior import candidates_and_prior
 
 NUM_FRAMES = 5
 MIDDLE = NUM_FRAMES // 2
 NEIGHBOURS = tuple(t for t in range(NUM_FRAMES) if t != MIDDLE)
 CACHE_LEVEL = 16.0
 """Cached radiance is scaled so that its 99.9th percentile is this: float16 then keeps 25 stops below it."""
+SHUTTER_TIMES = (-0.2, -0.1, 0.0, 0.1, 0.2)
+"""Moments, in frames, averaged by a long exposure: a shutter that is open for half of a frame."""
+PATCH_GRID = (2, 4)
+"""Rows and columns of the patches that a scene is cut into where `CacheOptions.patches` is set: the memo's eight."""
 PROCEDURAL = "procedural"
 VALIDATION_CAMERA = SynthesisOptions(read_noise=1.5e-3, full_well=8000.0)
+VALIDATION_STEP = {2: 3.0, 3: 2.0}
+"""Stops between two exposures of the validation windows."""
 
 
 @dataclass(frozen=True)
 class CacheOptions:
-    """What a cache of rendered windows holds."""
+    """What a cache of HDR windows holds: `count` rendered ones, then `files`."""
 
     count: int
-    """Windows."""
+    """Windows rendered."""
     size: int
     """Side of a window in pixels."""
     seed: int
@@ -47,7 +63,55 @@ class CacheOptions:
     sources: tuple[str, ...]
     """HDR pictures (2:1 ones are panoramas), and PROCEDURAL for hdrvid's own scenes; drawn with equal chance."""
     procedural_share: float
-    """Share of the windows made from nothing."""
+    """Share of the scenes made from nothing."""
+    blurred_every: int = 8
+    """Every how many scenes one is rendered with an open shutter too, for long exposures that blur; 0: none."""
+    patches: bool = False
+    """Cut every scene, rendered twice as high and four times as wide, into the eight windows of PATCH_GRID."""
+    files: tuple[HdrWindow, ...] = ()
+    """Windows read from disk."""
+
+    @property
+    def per_scene(self) -> int:
+        """Windows cut from one scene."""
+        return PATCH_GRID[0] * PATCH_GRID[1] if self.patches else 1
+
+    @property
+    def rows(self) -> int:
+        """Windows in all."""
+        return self.count + len(self.files)
+
+    def blurred_row(self, row: int) -> int | None:
+        """Where the open-shutter frames of a window are, or None where it has none."""
+        scene, patch = divmod(row, self.per_scene)
+        if row >= self.count or not self.blurred_every or scene % self.blurred_every:
+            return None
+        return scene // self.blurred_every * self.per_scene + patch
+
+
+@dataclass(frozen=True)
+class LdrCacheOptions:
+    """What a cache of unlabelled windows holds: `count` scenes filmed once, then `files`."""
+
+    count: int
+    """Windows rendered and filmed by a random camera; their truth is not kept."""
+    size: int
+    """Side of a window in pixels."""
+    seed: int
+    """Seed of scenes and cameras."""
+    num_exposures: int
+    """Exposures in a cycle."""
+    sources: tuple[str, ...]
+    """As in CacheOptions."""
+    procedural_share: float
+    """As in CacheOptions."""
+    files: tuple[LdrWindow, ...] = ()
+    """Windows of people's clips."""
+
+    @property
+    def rows(self) -> int:
+        """Windows in all."""
+        return self.count + len(self.files)
 
 
 def find_hdr_images(roots: Sequence[Path], hold_out: Sequence[str] = ()) -> tuple[str, ...]:
@@ -84,8 +148,7 @@ def scene_from(
     return picture_scene(image, seed, width, height, num_frames, motion=motion, object_sources=others)
 
 
-def _render(job: tuple[CacheOptions, int]) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
-    options, index = job
+def _random_scene(options: CacheOptions | LdrCacheOptions, index: int, width: int, height: int) -> Scene:
     rng = np.random.default_rng([options.seed, index])
     pictures = [s for s in options.sources if s != PROCEDURAL]
     own = not pictures or rng.random() < options.procedural_share
@@ -96,38 +159,137 @@ def _render(job: tuple[CacheOptions, int]) -> tuple[int, np.ndarray, np.ndarray,
         else []
     )
     motion = float(np.exp(rng.uniform(np.log(0.4), np.log(5.0))))
-    scene = scene_from(
-        path, options.seed * 1_000_003 + index, options.size, options.size, NUM_FRAMES, motion=motion, others=others
-    )
+    seed = options.seed * 1_000_003 + index
+    return scene_from(path, seed, width, height, NUM_FRAMES, motion=motion, others=others)
+
+
+_Stored = dict[str, list[tuple[int, np.ndarray]]]
+"""What a job gives: for every array, rows and their values."""
+
+
+def _hdr_job(job: tuple[CacheOptions, int]) -> _Stored:
+    """Everything of the scene or file whose first row is `row`."""
+    options, row = job
+    if row >= options.count:
+        window = options.files[row - options.count]
+        frames = _middle(window.read(options.size, np.random.default_rng([options.seed, row])), NUM_FRAMES, window.name)
+        return {"radiance": [(row, _stored(frames * _level(frames)))]}
+    rows, columns = PATCH_GRID if options.patches else (1, 1)
+    s = options.size
+    scene = _random_scene(options, row // options.per_scene, columns * s, rows * s)
     frames = np.stack([scene.render(t) for t in range(NUM_FRAMES)])
-    level = float(np.percentile(frames[MIDDLE].max(-1), 99.9))
-    frames *= CACHE_LEVEL / max(level, 1e-12)
-    flow = np.stack([scene.flow(MIDDLE, t) for t in NEIGHBOURS])
-    visible = np.stack([scene.visible(MIDDLE, t) for t in NEIGHBOURS])
-    return (
-        index,
-        np.clip(frames, 0, 60000).astype(np.float16).transpose(0, 3, 1, 2),
-        np.clip(flow, -1e4, 1e4).astype(np.float16).transpose(0, 3, 1, 2),
-        visible.astype(np.uint8),
-    )
+    level = _level(frames)
+    whole = {
+        "radiance": _stored(frames * level),
+        "flow": np.stack([scene.flow(MIDDLE, t) for t in NEIGHBOURS])
+        .clip(-1e4, 1e4)
+        .astype(np.float16)
+        .transpose(0, 3, 1, 2),
+        "visible": np.stack([scene.visible(MIDDLE, t) for t in NEIGHBOURS]).astype(np.uint8),
+    }
+    if options.blurred_row(row) is not None:
+        blurred = [np.mean([scene.render(t + d) for d in SHUTTER_TIMES], axis=0) for t in range(NUM_FRAMES)]
+        whole["blurred"] = _stored(np.stack(blurred) * level)
+    stored: _Stored = {name: [] for name in whole}
+    for i in range(min(options.per_scene, options.count - row)):
+        y, x = i // columns * s, i % columns * s
+        for name, values in whole.items():
+            at = options.blurred_row(row + i) if name == "blurred" else row + i
+            assert at is not None
+            stored[name].append((at, values[..., y : y + s, x : x + s]))
+    return stored
+
+
+def _ldr_job(job: tuple[LdrCacheOptions, int]) -> _Stored:
+    options, row = job
+    n = 2 * options.num_exposures - 1
+    rng = np.random.default_rng([options.seed, row, 1])
+    if row < options.count:
+        scene = _random_scene(options, row, options.size, options.size)
+        frames = np.stack([scene.render(t) for t in range(MIDDLE - n // 2, MIDDLE + n // 2 + 1)])
+        frames /= _white(frames[n // 2].max(-1), rng.uniform(96.0, 99.97))
+        exposures = _random_exposures(rng, options.num_exposures, n)
+        codes = film(frames, exposures.tolist(), rng, random_camera(rng))
+    else:
+        window = options.files[row - options.count]
+        codes = _middle(window.read(options.size, rng), n, window.name)
+        first = (len(window.stops) - n) // 2
+        stops = np.asarray(window.stops[first : first + n], np.float32)
+        exposures = np.exp2(stops - min(window.stops))
+    coded = np.round(np.clip(codes, 0, 1) * 65535).astype(np.uint16).transpose(0, 3, 1, 2)
+    return {"ldr": [(row, coded)], "exposures": [(row, exposures.astype(np.float32))]}
+
+
+def _middle(frames: np.ndarray, count: int, name: str) -> np.ndarray:
+    """The `count` middle frames of a window."""
+    first = (len(frames) - count) // 2
+    if first < 0:
+        raise InputError(f"window {name} has {len(frames)} frames and {count} are needed: leave it out")
+    return frames[first : first + count]
+
+
+def _level(frames: np.ndarray) -> float:
+    return CACHE_LEVEL / max(float(np.percentile(frames[len(frames) // 2].max(-1), 99.9)), 1e-12)
+
+
+def _white(brightest: np.ndarray, percentile: float) -> np.float32:
+    return np.float32(max(float(np.percentile(brightest, percentile)), 1e-6))
+
+
+def _stored(frames: np.ndarray) -> np.ndarray:
+    """(T, H, W, 3) radiance as the cache keeps it."""
+    return np.clip(frames, 0, 60000).astype(np.float16).transpose(0, 3, 1, 2)
 
 
 def build_cache(
     folder: Path, options: CacheOptions, workers: int = 2, progress: Callable[[int, int], None] | None = None
 ) -> None:
-    """Render the windows into `folder`; one that holds the same windows already is kept, an unfinished one goes on."""
-    folder.mkdir(parents=True, exist_ok=True)
-    n, s, k = options.count, options.size, len(NEIGHBOURS)
-    meta_path = folder / "cache.json"
-    wanted = json.loads(json.dumps(asdict(options)))
-    done_path = folder / "done.npy"
+    """Put HDR windows into `folder`; one that holds the same ones already is kept, an unfinished one goes on.
+
+    `progress` is told windows done and windows in all. Raises InputError for a file that cannot be read.
+    """
+    n, s, k = options.rows, options.size, len(NEIGHBOURS)
     shapes: dict[str, tuple[tuple[int, ...], Any]] = {
         "radiance": ((n, NUM_FRAMES, 3, s, s), np.float16),
         "flow": ((n, k, 2, s, s), np.float16),
         "visible": ((n, k, s, s), np.uint8),
-        "done": ((n,), np.uint8),
+        "blurred": ((sum(options.blurred_row(i) is not None for i in range(n)), NUM_FRAMES, 3, s, s), np.float16),
     }
-    fresh = not meta_path.exists() or json.loads(meta_path.read_text()) != wanted or not done_path.exists()
+    firsts = [*range(0, options.count, options.per_scene), *range(options.count, n)]
+    _build(folder, options, shapes, firsts, _hdr_job, "radiance", workers, progress)
+
+
+def build_ldr_cache(
+    folder: Path, options: LdrCacheOptions, workers: int = 2, progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Put unlabelled windows into `folder`; as `build_cache`."""
+    n, s, w = options.rows, options.size, 2 * options.num_exposures - 1
+    shapes: dict[str, tuple[tuple[int, ...], Any]] = {
+        "ldr": ((n, w, 3, s, s), np.uint16),
+        "exposures": ((n, w), np.float32),
+    }
+    _build(folder, options, shapes, list(range(n)), _ldr_job, "ldr", workers, progress)
+
+
+def _build(
+    folder: Path,
+    options: CacheOptions | LdrCacheOptions,
+    shapes: dict[str, tuple[tuple[int, ...], Any]],
+    firsts: Sequence[int],
+    job: Callable[[Any], _Stored],
+    main: str,
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Run the jobs of the rows that array `main` still lacks; `done` marks the finished ones."""
+    folder.mkdir(parents=True, exist_ok=True)
+    n = options.rows
+    meta_path, done_path = folder / "cache.json", folder / "done.npy"
+    wanted = json.loads(json.dumps(asdict(options)))
+    shapes = {k: v for k, v in shapes.items() if v[0][0]} | {"done": ((n,), np.uint8)}
+    fresh = not done_path.exists() or not meta_path.exists() or json.loads(meta_path.read_text()) != wanted
+    if fresh:
+        meta_path.unlink(missing_ok=True)
     arrays = {
         name: np.lib.format.open_memmap(
             folder / f"{name}.npy",
@@ -139,17 +301,18 @@ def build_cache(
     }
     if fresh:
         meta_path.write_text(json.dumps(wanted))
-    missing = [i for i in range(n) if not arrays["done"][i]]
+    missing = [i for i in firsts if not arrays["done"][i]]
     if not missing:
         return
-    jobs = ((options, i) for i in missing)
-    context = multiprocessing.get_context("spawn")
-    finished = n - len(missing)
-    with context.Pool(workers, initializer=_quiet_worker) as pool:
-        for index, radiance, flow, visible in pool.imap_unordered(_render, jobs, chunksize=4):
-            arrays["radiance"][index], arrays["flow"][index], arrays["visible"][index] = radiance, flow, visible
-            arrays["done"][index] = 1
-            finished += 1
+    finished = int(arrays["done"].sum())
+    with multiprocessing.get_context("spawn").Pool(min(workers, len(missing)), initializer=_quiet_worker) as pool:
+        for stored in pool.imap_unordered(job, ((options, i) for i in missing), chunksize=8):
+            for name, rows in stored.items():
+                for row, values in rows:
+                    arrays[name][row] = values
+            done = [row for row, _ in stored[main]]
+            arrays["done"][done] = 1
+            finished += len(done)
             if progress:
                 progress(finished, n)
     for array in arrays.values():
@@ -169,143 +332,175 @@ class SampleOptions:
 
     num_exposures: int = 2
     """2 or 3."""
-    crop: int = 128
-    """Side of a sample in pixels."""
-    context: int = 32
-    """Pixels around the crop that the classical flow sees too."""
+    side: int = 160
+    """Side of a sample in pixels, at most that of a window."""
     seed: int = 0
     """Seed of everything random."""
     augment: bool = True
     """Flips, colours, stops, noise and codec damage at random; False for validation: 3 (or 2) stops, 8 bits."""
-    prior: bool = True
-    """Give aligned candidates and prior weights (preset 'default') instead of frames with exact flow ('memo')."""
+    dis: bool = True
+    """Give the classical flow of both directions (preset 'default')."""
+    exact_flow: bool = False
+    """Draw around the middle of a cached run only, from where flow and visibility are known."""
+    perturb: bool = False
+    """Perturb the tone of the reference: for a flow network to be robust to exposures that are not quite known."""
 
 
-class TrainingWindows(Dataset):
-    """Samples drawn from a cache; item `i` depends on (seed, i) alone.
+def _random_exposures(rng: np.random.Generator, num_exposures: int, count: int) -> np.ndarray:
+    """Exposures (count,) of consecutive frames: random stops, order and phase."""
+    cycle = rng.permutation(random_stops(rng, num_exposures))
+    phase = int(rng.integers(num_exposures))
+    return np.exp2([cycle[(phase + i) % num_exposures] for i in range(count)]).astype(np.float32)
 
-    With `prior`: codes, radiance (C, 3, h, w), prior (C, 1, h, w), truth (3, h, w).
-    Without: ldr (W, 3, h, w), exposures (W,), truth (W, 3, h, w), flow (K, 2, h, w), visible (K, h, w).
-    """
+
+class _Windows(Dataset):
+    """What labelled and unlabelled windows share: lazy arrays, geometry, classical flow."""
+
+    arrays: tuple[str, ...]
 
     def __init__(self, folder: Path, options: SampleOptions, length: int) -> None:
+        self.folder = folder
         self.options = options
         self.length = length
-        self.folder = folder
-        self._arrays: dict[str, np.ndarray] | None = None
+        self._arrays: dict[str, np.ndarray] = {}
+        self._cached: CacheOptions | None = None
         self._dis: DenseInverseSearch | None = None
 
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+    def array(self, name: str) -> np.ndarray | None:
+        """A cached array, opened in the process that reads it; None where the cache has none of that name."""
+        if not self._arrays:
+            self._arrays = {p.stem: np.load(p, mmap_mode="r") for p in self.folder.glob("*.npy")}
+        return self._arrays.get(name)
+
+    def crop(self, rng: np.random.Generator, size: int) -> tuple[slice, slice]:
+        """A square of the sample's side, anywhere, or in the middle without augmentation."""
+        side = min(self.options.side, size)
+        free = size - side
+        y, x = (int(v) for v in rng.integers(0, free + 1, 2)) if self.options.augment else (free // 2, free // 2)
+        return slice(y, y + side), slice(x, x + side)
+
+    def sample(self, started: float, ldr: np.ndarray, exposures: np.ndarray, **more: np.ndarray) -> dict[str, Any]:
+        """Tensors of `ldr` (W, s, s, 3) and the rest, with the classical flow where it is wanted."""
+        if self.options.dis:
+            if self._dis is None:
+                self._dis = DenseInverseSearch()
+            forward, backward = self._dis.window(list(ldr), [float(e) for e in exposures])
+            more |= {"dis": forward.transpose(0, 3, 1, 2), "dis_back": backward.transpose(0, 3, 1, 2)}
+        arrays = {"ldr": ldr.transpose(0, 3, 1, 2), "exposures": exposures, **more}
+        tensors = {k: torch.from_numpy(np.ascontiguousarray(v, dtype=np.float32)) for k, v in arrays.items()}
+        return tensors | {"seconds": torch.tensor(time.perf_counter() - started)}
+
+
+class TrainingWindows(_Windows):
+    """Labelled samples drawn from an HDR cache; item `i` depends on (seed, i) alone."""
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        started = time.perf_counter()
         o = self.options
-        if self._arrays is None:
-            self._arrays = {
-                n: np.load(self.folder / f"{n}.npy", mmap_mode="r") for n in ("radiance", "flow", "visible")
-            }
+        radiance, flow, visible = self.array("radiance"), self.array("flow"), self.array("visible")
+        assert radiance is not None
+        assert flow is not None
+        assert visible is not None
         rng = np.random.default_rng([o.seed, index])
-        radiance = self._arrays["radiance"]
         n = int(rng.integers(len(radiance))) if o.augment else index % len(radiance)
         radius = o.num_exposures - 1
         centre = MIDDLE
-        if o.num_exposures == 2 and o.prior and o.augment:  # exact flow is from the middle only
-            centre = int(rng.integers(1, NUM_FRAMES - 1))
+        if o.augment and not o.exact_flow:
+            centre = int(rng.integers(radius, NUM_FRAMES - radius))
         times = list(range(centre - radius, centre + radius + 1))
         if o.augment and rng.random() < 0.5:
             times.reverse()
-        size = radiance.shape[-1]
-        side = min(o.crop + (o.context if o.prior else 0), size)
-        top, left = (int(v) for v in rng.integers(0, size - side + 1, 2)) if o.augment else ((size - side) // 2,) * 2
-        window = (slice(top, top + side), slice(left, left + side))
-        frames = radiance[n][(times, slice(None), *window)].astype(np.float32)
-        flow = visible = None
-        if not o.prior:
+        part = (slice(None), *self.crop(rng, radiance.shape[-1]))
+        frames = radiance[n][(times, *part)].astype(np.float32)
+        opened = self._open_shutter(n)
+        blurred = None if opened is None or not o.augment else opened[(times, *part)].astype(np.float32)
+        if centre == MIDDLE:
             picks = [NEIGHBOURS.index(t) for t in times if t != centre]
-            flow = self._arrays["flow"][n][(picks, slice(None), *window)].astype(np.float32)
-            visible = self._arrays["visible"][n][(picks, *window)].astype(np.float32)
+            exact = flow[n][(picks, *part)].astype(np.float32)
+            seen = visible[n][(picks, *part[1:])].astype(np.float32)
+        else:
+            exact = np.zeros((2 * radius, 2, *frames.shape[-2:]), np.float32)
+            seen = np.zeros((2 * radius, *frames.shape[-2:]), np.float32)
         if o.augment:
-            frames, flow, visible = _flip(rng, frames, flow, visible)
-            frames = frames[:, rng.permutation(3)] * rng.uniform(0.8, 1.25, (3, 1, 1)).astype(np.float32)
-        percentile = rng.uniform(96.0, 99.97) if o.augment else 99.5
-        peak = float(np.percentile(frames[len(frames) // 2].max(0), percentile))
-        frames = frames / max(peak, 1e-6)
-        step = float(rng.choice([1.0, 1.5, 2.0, 2.5, 3.0, 3.0, 3.0, 3.5, 4.0])) if o.augment else 3.0
-        if o.num_exposures == 3:
-            step = float(rng.choice([1.0, 1.5, 2.0, 2.0, 2.0, 2.5])) if o.augment else 2.0
-        phase = int(rng.integers(o.num_exposures)) if o.augment else index % o.num_exposures
-        order = rng.permutation(o.num_exposures) if o.augment and o.num_exposures == 3 else np.arange(o.num_exposures)
-        exposures = np.array(
-            [2.0 ** (step * order[(phase + i) % o.num_exposures]) for i in range(len(times))], np.float32
+            flips = _Flips.drawn(rng)
+            gains = rng.uniform(0.8, 1.25, (3, 1, 1)).astype(np.float32)
+            colours = rng.permutation(3)
+            frames = flips.frames(frames)[:, colours] * gains
+            blurred = None if blurred is None else flips.frames(blurred)[:, colours] * gains
+            exact, seen = flips.flow(exact), flips.frames(seen)
+        white = _white(frames[radius].max(0), rng.uniform(96.0, 99.97) if o.augment else 99.5)
+        if o.augment:
+            exposures = _random_exposures(rng, o.num_exposures, len(times))
+        else:
+            cycle = [VALIDATION_STEP[o.num_exposures] * i for i in range(o.num_exposures)]
+            exposures = np.exp2([cycle[(index + i) % o.num_exposures] for i in range(len(times))]).astype(np.float32)
+        scene = open_shutter(
+            (frames / white).transpose(0, 2, 3, 1),
+            exposures.tolist(),
+            None if blurred is None else (blurred / white).transpose(0, 2, 3, 1),
         )
-        synthesis = _random_camera(rng) if o.augment else VALIDATION_CAMERA
-        truth = np.clip(frames, 0.0, 1.0)
-        ldr = np.stack(
-            [
-                expose(np.ascontiguousarray(f.transpose(1, 2, 0)), float(e), rng, synthesis)
-                for f, e in zip(frames, exposures, strict=True)
-            ]
-        )
-        if o.prior:
-            return self._prior_sample(ldr, exposures, truth, rng)
-        assert flow is not None
-        assert visible is not None
-        return {
-            "ldr": torch.from_numpy(np.ascontiguousarray(ldr.transpose(0, 3, 1, 2))),
-            "exposures": torch.from_numpy(exposures),
-            "truth": torch.from_numpy(np.ascontiguousarray(truth)),
-            "flow": torch.from_numpy(np.ascontiguousarray(flow)),
-            "visible": torch.from_numpy(np.ascontiguousarray(visible)),
-        }
+        ldr = film(scene, exposures.tolist(), rng, random_camera(rng) if o.augment else VALIDATION_CAMERA)
+        if o.perturb:
+            ldr[radius] = perturb_tone(ldr[radius], rng)
+        truth = np.clip(scene.transpose(0, 3, 1, 2), 0.0, 1.0)
+        return self.sample(started, ldr, exposures, truth=truth, flow=exact, visible=seen)
 
-    def _prior_sample(
-        self, ldr: np.ndarray, exposures: np.ndarray, truth: np.ndarray, rng: np.random.Generator
-    ) -> dict[str, torch.Tensor]:
-        if self._dis is None:
-            self._dis = DenseInverseSearch()
-        frames = [np.ascontiguousarray(f) for f in ldr]
-        forward, backward = self._dis.window(frames, [float(e) for e in exposures])
-        stack = torch.from_numpy(np.ascontiguousarray(ldr.transpose(0, 3, 1, 2)))[None]
-        flows, back = (
-            torch.from_numpy(np.ascontiguousarray(f.transpose(0, 3, 1, 2)))[None] for f in (forward, backward)
-        )
-        codes, radiance, prior = candidates_and_prior(stack, torch.from_numpy(exposures)[None], flows, back)
-        side, crop = ldr.shape[1], min(self.options.crop, ldr.shape[1])
-        free = side - crop
-        y, x = (int(v) for v in rng.integers(0, free + 1, 2)) if self.options.augment else (free // 2, free // 2)
-        part = (..., slice(y, y + crop), slice(x, x + crop))
-        return {
-            "codes": codes[0][part].contiguous(),
-            "radiance": radiance[0][part].contiguous(),
-            "prior": prior[0][part].contiguous(),
-            "truth": torch.from_numpy(np.ascontiguousarray(truth[len(truth) // 2][part])),
-        }
+    def _open_shutter(self, row: int) -> np.ndarray | None:
+        """Open-shutter frames of a window, where its cache has them."""
+        blurred = self.array("blurred")
+        if blurred is None:
+            return None
+        if self._cached is None:
+            stored = json.loads((self.folder / "cache.json").read_text())
+            self._cached = CacheOptions(**stored | {"files": ()})
+        at = self._cached.blurred_row(row)
+        return None if at is None else blurred[at]
 
 
-def _random_camera(rng: np.random.Generator) -> SynthesisOptions:
-    """One camera: clean or noisy, 8 or 10 bit, with or without codec damage."""
-    damaged = rng.random() < 0.25
-    return SynthesisOptions(
-        read_noise=float(np.exp(rng.uniform(np.log(2e-4), np.log(3e-3)))),
-        full_well=float(np.exp(rng.uniform(np.log(2000), np.log(40000)))),
-        bits=int(rng.choice([8, 8, 10])),
-        jpeg_quality=int(rng.integers(75, 98)) if damaged else None,
-        gamma_jitter=float(rng.normal(0, 0.03)) if rng.random() < 0.15 else 0.0,
-    )
+class UnlabelledWindows(_Windows):
+    """Samples without truth drawn from an LDR cache; item `i` depends on (seed, i) alone."""
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        started = time.perf_counter()
+        ldr, exposures = self.array("ldr"), self.array("exposures")
+        assert ldr is not None
+        assert exposures is not None
+        rng = np.random.default_rng([self.options.seed, index, 2])
+        n = int(rng.integers(len(ldr)))
+        frames = ldr[n][(slice(None), slice(None), *self.crop(rng, ldr.shape[-1]))].astype(np.float32) / 65535
+        stops = np.array(exposures[n])
+        if self.options.augment:
+            frames = _Flips.drawn(rng).frames(frames)[:, rng.permutation(3)]
+            if rng.random() < 0.5:
+                frames, stops = frames[::-1], stops[::-1].copy()
+        return self.sample(started, np.ascontiguousarray(frames.transpose(0, 2, 3, 1)), stops)
 
 
-def _flip(
-    rng: np.random.Generator, frames: np.ndarray, flow: np.ndarray | None, visible: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """Mirror and transpose frames (T, 3, H, W), flow (K, 2, H, W) and visibility (K, H, W) together."""
-    for axis, channel in ((-1, 0), (-2, 1)):
-        if rng.random() < 0.5:
-            frames = np.flip(frames, axis)
-            if flow is not None and visible is not None:
-                flow, visible = np.flip(flow, axis).copy(), np.flip(visible, axis)
+@dataclass(frozen=True)
+class _Flips:
+    """Mirroring and transposing."""
+
+    axes: tuple[int, ...]
+    """Axes mirrored, -1 = x, -2 = y."""
+    transpose: bool
+    """Swap x and y afterwards."""
+
+    @classmethod
+    def drawn(cls, rng: np.random.Generator) -> _Flips:
+        return cls(tuple(axis for axis in (-1, -2) if rng.random() < 0.5), bool(rng.random() < 0.5))
+
+    def frames(self, frames: np.ndarray) -> np.ndarray:
+        """Of (..., H, W)."""
+        frames = np.flip(frames, self.axes) if self.axes else frames
+        return np.swapaxes(frames, -1, -2) if self.transpose else frames
+
+    def flow(self, flow: np.ndarray) -> np.ndarray:
+        """Of flow (K, 2, H, W): its vectors turn with the picture."""
+        flow = self.frames(flow).copy()
+        for axis, channel in ((-1, 0), (-2, 1)):
+            if axis in self.axes:
                 flow[:, channel] *= -1
-    if rng.random() < 0.5:
-        frames = np.swapaxes(frames, -1, -2)
-        if flow is not None and visible is not None:
-            flow, visible = np.swapaxes(flow, -1, -2)[:, ::-1], np.swapaxes(visible, -1, -2)
-    return frames, flow, visible
+        return flow[:, ::-1] if self.transpose else flow

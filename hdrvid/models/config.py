@@ -25,6 +25,8 @@ class ModelConfig:
     """'default': channels at half resolution. 'memo': unused."""
     base_width: int = 512
     """'memo': channels at the bottom of the encoder-decoder. 'default': unused."""
+    refine_flow: bool = False
+    """'default': a network refines the classical flow. 'memo': unused."""
     flow_finest: str = "half"
     """'memo': resolution of the last flow level, 'full' or 'half' (upsampled; costs 60 instead of 241 kMAC/pixel)."""
 

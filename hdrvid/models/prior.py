@@ -8,6 +8,8 @@ Convention:
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch.nn import functional as F
 
@@ -45,22 +47,24 @@ def alignment_confidence(
     exposure_ref: torch.Tensor,
     exposure_src: torch.Tensor,
     flow: torch.Tensor,
-    flow_back: torch.Tensor,
+    flow_back: torch.Tensor | None,
 ) -> torch.Tensor:
     """How far a warped neighbour can be trusted, (B, 1, H, W) in [0, 1].
 
     Product of: inside the picture; forward-backward consistency, exp(-(err / (0.5 + 0.05 |flow|))^2), brought to
     CONSISTENCY_FLOOR .. 1; photometric agreement of both frames at the longer exposure, averaged over 5x5 so that
-    noise does not count.
+    noise does not count. Without `flow_back` the second is left out.
     `reference`, `warped` (B, 3, H, W) codes; exposures (B,); flows (B, 2, H, W) pixels.
     """
     _, _, h, w = reference.shape
     xs = torch.arange(w, device=flow.device, dtype=flow.dtype) + flow[:, 0]
     ys = torch.arange(h, device=flow.device, dtype=flow.dtype)[:, None] + flow[:, 1]
     inside = ((xs >= -0.5) & (xs <= w - 0.5) & (ys >= -0.5) & (ys <= h - 0.5))[:, None].to(flow.dtype)
-    error = (flow + warp(flow_back, flow)).square().sum(1, keepdim=True)
-    tolerance = 0.5 + 0.05 * flow.square().sum(1, keepdim=True).sqrt()
-    consistent = CONSISTENCY_FLOOR + (1 - CONSISTENCY_FLOOR) * torch.exp(-error / tolerance.square())
+    consistent = torch.ones_like(inside)
+    if flow_back is not None:
+        error = (flow + warp(flow_back, flow)).square().sum(1, keepdim=True)
+        tolerance = 0.5 + 0.05 * flow.square().sum(1, keepdim=True).sqrt()
+        consistent = CONSISTENCY_FLOOR + (1 - CONSISTENCY_FLOOR) * torch.exp(-error / tolerance.square())
     e_ref, e_src = exposure_ref[:, None, None, None], exposure_src[:, None, None, None]
     target = torch.maximum(e_ref, e_src)
     difference = match_exposure(reference, e_ref, target) - match_exposure(warped, e_src, target)
@@ -71,12 +75,23 @@ def alignment_confidence(
     return inside * consistent * agree
 
 
+class Candidates(NamedTuple):
+    """The aligned candidates of a window."""
+
+    codes: torch.Tensor
+    """(B, K + 1, 3, H, W) in [0, 1]."""
+    radiance: torch.Tensor
+    """(B, K + 1, 3, H, W)."""
+    weights: torch.Tensor
+    """(B, K + 1, 1, H, W) > 0."""
+
+
 def candidates_and_prior(
     ldr: torch.Tensor, exposures: torch.Tensor, flows: torch.Tensor, flows_back: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Aligned candidates of a window and their prior weights.
+) -> tuple[Candidates, torch.Tensor]:
+    """Align the candidates of a window and weight them as the classical merge does.
 
-    Returns (codes (B, K + 1, 3, H, W), radiance (B, K + 1, 3, H, W), weights (B, K + 1, 1, H, W)).
+    Also returns the confidence of the warped neighbours, (B, K, 1, H, W) in [0, 1].
     """
     n = ldr.shape[1]
     middle = n // 2
@@ -84,19 +99,21 @@ def candidates_and_prior(
     neighbours = [i for i in range(n) if i != middle]
     reference = ldr[:, middle]
     codes = [reference]
+    confidences = []
     weights = [well_exposedness(reference, exposures[:, middle]) * exposures[:, middle, None, None, None]]
     for k, i in enumerate(neighbours):
         warped = warp(ldr[:, i], flows[:, k])
         confidence = alignment_confidence(
             reference, warped, exposures[:, middle], exposures[:, i], flows[:, k], flows_back[:, k]
         )
+        confidences.append(confidence)
         hat = well_exposedness(warped, exposures[:, i])
         weights.append(hat * exposures[:, i, None, None, None] * confidence)
         codes.append(warped)
     order = [middle, *neighbours]
     stacked = torch.stack(codes, 1)
     radiance = radiance_from_ldr(stacked, exposures[:, order, None, None, None])
-    return stacked, radiance, torch.stack(weights, 1) + WEIGHT_FLOOR
+    return Candidates(stacked, radiance, torch.stack(weights, 1) + WEIGHT_FLOOR), torch.stack(confidences, 1)
 
 
 def blend(radiance: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,7 @@ from hdrvid.models.blend import BlendNet
 from hdrvid.models.config import ModelConfig
 from hdrvid.models.flow import FlowNet
 from hdrvid.models.merge import MemoMerge
-from hdrvid.models.prior import blend, candidates_and_prior
+from hdrvid.models.prior import Candidates, alignment_confidence, blend, candidates_and_prior
 from hdrvid.radiance import radiance_from_ldr
 from hdrvid.types import Reconstruction, Window
 from hdrvid.warp import warp
@@ -231,7 +231,7 @@ class ModelRunner:
         flows, flows_back = (
             torch.from_numpy(f).to(self.device).permute(0, 3, 1, 2)[None].contiguous() for f in (forward, backward)
         )
-        codes, radiance, prior = candidates_and_prior(ldr, exposures, flows, flows_back)
+        (codes, radiance, prior), _ = candidates_and_prior(ldr, exposures, flows, flows_back)
         if self.networks is None:
             weights = (prior / prior.sum(1, keepdim=True)).expand_as(codes)
             return _result(blend(radiance, prior), weights if diagnostics else None, forward if diagnostics else None)
@@ -271,6 +271,40 @@ class ModelRunner:
         out = self._tiled([codes], [3, 3 * c][: 1 + diagnostics], network)
         weights_out = out[1].reshape(1, c, 3, *out[1].shape[-2:]) if diagnostics else None
         return _result(out[0], weights_out, flows[0].permute(0, 2, 3, 1).cpu().numpy() if diagnostics else None)
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """A window whose neighbours were brought to the reference."""
+
+    flows: torch.Tensor
+    """(B, K, 2, H, W) pixels, backward."""
+    confidence: torch.Tensor
+    """(B, K, 1, H, W) in [0, 1]: how far each neighbour can be trusted."""
+    candidates: Candidates | None = None
+    """What the `default` network blends; None for the memo's networks."""
+
+
+def align(
+    networks: nn.ModuleDict,
+    ldr: torch.Tensor,
+    exposures: torch.Tensor,
+    dis: torch.Tensor | None,
+    dis_back: torch.Tensor | None,
+) -> Aligned:
+    """Align windows (B, W, 3, H, W') with the networks' own flow, or from the classical flows of both directions."""
+    if dis is not None and dis_back is not None:
+        candidates, trust = candidates_and_prior(ldr, exposures, dis, dis_back)
+        return Aligned(dis, trust, candidates)
+    flows = networks["flow"](ldr, exposures).float()
+    middle = ldr.shape[1] // 2
+    confidence = [
+        alignment_confidence(
+            ldr[:, middle], warp(ldr[:, i], flows[:, k]), exposures[:, middle], exposures[:, i], flows[:, k], None
+        )
+        for k, i in enumerate(i for i in range(ldr.shape[1]) if i != middle)
+    ]
+    return Aligned(flows, torch.stack(confidence, 1))
 
 
 def memo_candidates(ldr: torch.Tensor, flows: torch.Tensor) -> tuple[torch.Tensor, list[int]]:

@@ -1,0 +1,240 @@
+"""Learnt refinement of the classical flow: from dense inverse search (DIS) to flow and a confidence for every neighbour.
+
+Basics:
+    DIS errs in two ways. Its last picture is half size, so texture is a fraction of a pixel off; and where something
+    is hidden, clipped or fast it settles on whatever is near. For the first there are Lucas-Kanade steps at full size
+    (Lucas & Kanade 1981), which need no weights. For the second there are two more candidates: the flow to the frame
+    on the other side of the reference, mirrored (what is hidden before is often seen after), and the best match of a
+    correlation volume of learnt features (PWC-Net, Sun et al. 2018). A U-Net sees how well each of them fits and mixes
+    them pixel by pixel,
+
+        flow = DIS + sum_c g_c (candidate_c - DIS) + r,
+
+    and gives the logit of a confidence. The last layer starts at zero, so step 0 is DIS.
+Architecture:
+    `evidence` warps pictures: it needs the whole frame and has no weights. `correct` is convolutions alone and runs
+    in tiles with a halo. Weights are shared by the neighbours, which are folded into the batch: any number of them.
+    pixel-unshuffle by 2, U-Net at 1/2, 1/4, 1/8, 1/16 of the size, the correlation joining at 1/4, pixel-shuffle back.
+    No normalisation layers.
+Sizes:
+    H and W multiples of 16; the runner pads.
+Training (terms of hdrvid.losses; flows (B, K, 2, H, W), truth in [0, 1], T the mu-law, v = exact visibility):
+    align    log(mean of |T(warped truth) - T(truth)|, occluded pixels counted 0.2, + 1e-3), per sample and neighbour
+    exact    0.05 x mean over v of the endpoint error, cut at 8 px
+    merge    log of each sample's mu-law L1 of the merge whose weights are well-exposedness x exposure x
+             sigmoid(logit): the confidence learns what a pixel is worth against the noise of the reference
+    seen     0.2 x BCE of the logit against v and |T(warped truth) - T(truth)| < 0.03 in every channel (flow detached)
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from hdrvid.radiance import match_exposure
+from hdrvid.warp import warp
+
+SIZE_MULTIPLE = 16
+LEAK = 0.1
+STEPS = 2
+"""Lucas-Kanade steps."""
+WINDOW_SIGMA = 1.5
+"""Standard deviation of their window, in pixels."""
+DAMPING = 1e-3
+"""Added to the squared gradients (code per pixel): flow of flat, noisy places stays where DIS left it."""
+CORRELATION_RADIUS = 4
+"""Reach of the correlation volume, in quarter-size pixels."""
+CORRELATION_CHANNELS = 16
+EVIDENCE_CHANNELS = 20
+"""Reference (3); warped minus reference by DIS (3), Lucas-Kanade (3), mirrored flow (1, largest channel); difference of
+the two sides (1); candidates minus DIS: Lucas-Kanade (2), mirrored (2); forward-backward error (2); brightest code of
+the reference (1) and of the warped neighbour (1); log2 of the exposure ratio (1)."""
+_PICTURES = slice(0, 11)
+_LUCAS_KANADE = slice(11, 13)
+_MIRRORED = slice(13, 15)
+_OFFSETS = slice(11, 17)
+_BRIGHTEST = slice(17, 19)
+DIFFERENCE_SCALE = 4.0
+"""Differences of codes are tenths: brought to the size of the other inputs."""
+OFFSET_LIMIT_PX = 16.0
+OFFSET_SCALE = 0.25
+"""Flow differences enter the network cut at the limit and scaled; the candidates themselves stay whole."""
+
+
+def _act(x: torch.Tensor) -> torch.Tensor:
+    return F.leaky_relu(x, LEAK)
+
+
+def _smooth(x: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Gaussian over the last two dimensions, edges replicated."""
+    radius = int(2.5 * sigma + 0.5)
+    t = torch.arange(-radius, radius + 1, device=x.device, dtype=x.dtype)
+    kernel = torch.exp(-0.5 * (t / sigma) ** 2)
+    kernel = (kernel / kernel.sum()).expand(x.shape[1], 1, 1, -1)
+    padded = F.pad(x, (radius,) * 4, mode="replicate")
+    rows = F.conv2d(padded, kernel, groups=x.shape[1])
+    return F.conv2d(rows, kernel.transpose(2, 3), groups=x.shape[1])
+
+
+def lucas_kanade(reference: torch.Tensor, source: torch.Tensor, flow: torch.Tensor, steps: int = STEPS) -> torch.Tensor:
+    """Flow (B, 2, H, W) in pixels brought closer by damped least squares over a Gaussian window, at most 1 px a step.
+
+    `reference`, `source` (B, C, H, W): codes of one exposure, all channels count.
+    """
+    for _ in range(steps):
+        warped = warp(source, flow)
+        mean = F.pad((warped + reference) / 2, (1, 1, 1, 1), mode="replicate")
+        gx = (mean[..., 1:-1, 2:] - mean[..., 1:-1, :-2]) / 2
+        gy = (mean[..., 2:, 1:-1] - mean[..., :-2, 1:-1]) / 2
+        gt = warped - reference
+        products = torch.stack([(a * b).sum(1) for a, b in ((gx, gx), (gx, gy), (gy, gy), (gx, gt), (gy, gt))], 1)
+        xx, xy, yy, xt, yt = _smooth(products, WINDOW_SIGMA).unbind(1)
+        xx, yy = xx + DAMPING, yy + DAMPING
+        determinant = xx * yy - xy * xy
+        step = torch.stack([xy * yt - yy * xt, xy * xt - xx * yt], 1) / determinant[:, None]
+        flow = flow + step.clamp(-1.0, 1.0)
+    return flow
+
+
+def evidence(ldr: torch.Tensor, exposures: torch.Tensor, flows: torch.Tensor, flows_back: torch.Tensor) -> torch.Tensor:
+    """What the network sees of every neighbour: (B, K, EVIDENCE_CHANNELS, H, W') float32.
+
+    `ldr` (B, W, 3, H, W') network codes of K + 1 = W frames, the reference in the middle, `exposures` (B, W), `flows`
+    and `flows_back` (B, K, 2, H, W') pixels, reference -> neighbour and back. Whole frames, not tiles: it warps.
+    """
+    b, n, _, h, w = ldr.shape
+    middle, k = n // 2, n - 1
+    neighbours = [i for i in range(n) if i != middle]
+
+    def fold(x: torch.Tensor) -> torch.Tensor:
+        return x.float().reshape(b * k, *x.shape[2:])
+
+    # full precision whatever the caller's autocast: the determinant of a window is a product of small numbers
+    with torch.autocast(ldr.device.type, enabled=False), torch.no_grad():
+        flow, back, mirrored = fold(flows), fold(flows_back), fold(-flows.flip(1))
+        reference = fold(ldr[:, middle : middle + 1].expand(-1, k, -1, -1, -1))
+        source = fold(ldr[:, neighbours])
+        e_ref = fold(exposures[:, middle : middle + 1].expand(-1, k))[:, None, None, None]
+        e_src = fold(exposures[:, neighbours])[:, None, None, None]
+        target = torch.maximum(e_ref, e_src)
+        a, s = match_exposure(reference, e_ref, target), match_exposure(source, e_src, target)
+        refined = lucas_kanade(a, s, flow)
+        own = warp(source, flow)
+        here = match_exposure(own, e_src, target)
+        other, e_other = (x.reshape(b, k, *x.shape[1:]).flip(1).reshape(x.shape) for x in (own, e_src))
+        longer = torch.maximum(e_src, e_other)
+        sides = (match_exposure(own, e_src, longer) - match_exposure(other, e_other, longer)).mean(1, keepdim=True)
+        channels = [
+            a,
+            (here - a) * DIFFERENCE_SCALE,
+            (warp(s, refined) - a) * DIFFERENCE_SCALE,
+            (warp(s, mirrored) - a).abs().amax(1, keepdim=True) * DIFFERENCE_SCALE,
+            sides * DIFFERENCE_SCALE,
+            refined - flow,
+            mirrored - flow,
+            flow + warp(back, flow),
+            reference.amax(1, keepdim=True),
+            own.amax(1, keepdim=True),
+            torch.log2(e_src / e_ref).expand(-1, 1, h, w),
+        ]
+        return torch.cat(channels, 1).reshape(b, k, EVIDENCE_CHANNELS, h, w)
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(act(conv(act(x))))."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.conv2(_act(self.conv1(_act(x))))
+
+
+class FlowRefiner(nn.Module):
+    """DIS flow in, better flow and the logit of a confidence out; the same weights for 2 and 4 neighbours."""
+
+    def __init__(self, width: int = 16) -> None:
+        super().__init__()
+        w = [width, 2 * width, width * 7 // 2]
+        side = 2 * CORRELATION_RADIUS + 1
+        self.stem = nn.Conv2d(4 * (EVIDENCE_CHANNELS - 1) + 1, w[0], 3, padding=1)
+        self.feature1 = nn.Conv2d(3 * 16, 24, 1)
+        self.feature2 = nn.Conv2d(24, CORRELATION_CHANNELS, 3, padding=1)
+        self.sharpness = nn.Parameter(torch.tensor(8.0))
+        self.matches = nn.Conv2d(side * side, w[1], 1)
+        self.down1 = nn.Conv2d(w[0], w[1], 3, stride=2, padding=1)
+        self.enc1 = nn.Sequential(ResidualBlock(w[1]), ResidualBlock(w[1]))
+        self.down2 = nn.Conv2d(w[1], w[2], 3, stride=2, padding=1)
+        self.enc2 = ResidualBlock(w[2])
+        self.down3 = nn.Conv2d(w[2], w[2], 3, stride=2, padding=1)
+        self.enc3 = nn.Sequential(ResidualBlock(w[2]), ResidualBlock(w[2]))
+        self.up2 = nn.Conv2d(w[2], w[2], 1)
+        self.dec2 = ResidualBlock(w[2])
+        self.up1 = nn.Conv2d(w[2], w[1], 1)
+        self.dec1 = ResidualBlock(w[1])
+        self.up0 = nn.Conv2d(w[1], w[0], 1)
+        self.dec0 = ResidualBlock(w[0])
+        self.head = nn.Conv2d(w[0], 4 * 6, 3, padding=1)  # residual (2), gates (3), logit (1), of 4 sub-pixels
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, a=LEAK)
+                if name.endswith("conv2"):
+                    module.weight.data.mul_(0.1)
+                assert module.bias is not None
+                nn.init.zeros_(module.bias)
+        nn.init.zeros_(self.head.weight)
+
+    def features(self, picture: torch.Tensor) -> torch.Tensor:
+        """Unit-length features (B, C, H / 4, W / 4) of codes (B, 3, H, W)."""
+        x = self.feature2(_act(self.feature1(F.pixel_unshuffle(picture, 4))))
+        return F.normalize(x.float() - x.float().mean(1, keepdim=True), dim=1, eps=1e-3)
+
+    def correlation(self, reference: torch.Tensor, warped: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cosine of the features of two pictures (B, 3, H, W), (B, (2 r + 1)^2, H / 4, W / 4), and the shift in pixels
+        (B, 2, H / 4, W / 4) that a softmax over it expects."""
+        r = CORRELATION_RADIUS
+        a, s = self.features(reference), F.pad(self.features(warped), (r,) * 4)
+        h, w = a.shape[-2:]
+        shifts = [(y, x) for y in range(2 * r + 1) for x in range(2 * r + 1)]
+        volume = torch.stack([(a * s[..., y : y + h, x : x + w]).sum(1) for y, x in shifts], 1)
+        pixels = 4.0 * torch.tensor([[x - r, y - r] for y, x in shifts], device=a.device, dtype=a.dtype)
+        likely = torch.softmax(volume * self.sharpness, 1)
+        return volume, torch.einsum("bshw,sc->bchw", likely, pixels)
+
+    def correct(self, seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Evidence (B, K, EVIDENCE_CHANNELS, H, W) to what is added to the flow (B, K, 2, H, W), in pixels, and the
+        logit of the confidence (B, K, 1, H, W). Local: runs in tiles."""
+        b, k, _, h, w = seen.shape
+        if h % SIZE_MULTIPLE or w % SIZE_MULTIPLE:
+            raise ValueError(f"height and width must be multiples of {SIZE_MULTIPLE}, not {h}x{w}")
+        seen = seen.reshape(b * k, EVIDENCE_CHANNELS, h, w)
+        offsets = seen[:, _OFFSETS].clamp(-OFFSET_LIMIT_PX, OFFSET_LIMIT_PX) * OFFSET_SCALE
+        fine = F.pixel_unshuffle(torch.cat([seen[:, _PICTURES], offsets, seen[:, _BRIGHTEST]], 1), 2)
+        x0 = self.stem(torch.cat([fine, seen[:, -1:, ::2, ::2]], 1))
+        reference = seen[:, :3]
+        volume, shift = self.correlation(reference, reference + seen[:, 3:6] / DIFFERENCE_SCALE)
+        x1 = self.enc1(self.down1(_act(x0)) + self.matches(volume.to(x0.dtype)))
+        x2 = self.enc2(self.down2(_act(x1)))
+        x3 = self.enc3(self.down3(_act(x2)))
+        y2 = self.dec2(x2 + _double(self.up2(_act(x3))))
+        y1 = self.dec1(x1 + _double(self.up1(_act(y2))))
+        y0 = self.dec0(x0 + _double(self.up0(_act(y1))))
+        out = F.pixel_shuffle(self.head(_act(y0)), 2).float()
+        found = F.interpolate(shift, scale_factor=4, mode="bilinear", align_corners=False)
+        candidates = (seen[:, _LUCAS_KANADE], seen[:, _MIRRORED], found)
+        delta = out[:, :2] + sum(out[:, 2 + c : 3 + c] * d for c, d in enumerate(candidates))
+        return delta.reshape(b, k, 2, h, w), out[:, 5:6].reshape(b, k, 1, h, w)
+
+    def forward(
+        self, ldr: torch.Tensor, exposures: torch.Tensor, flows: torch.Tensor, flows_back: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """`evidence`, then `correct`: (flows (B, K, 2, H, W'), logits of the confidence (B, K, 1, H, W'))."""
+        delta, logits = self.correct(evidence(ldr, exposures, flows, flows_back))
+        return flows + delta, logits
+
+
+def _double(x: torch.Tensor) -> torch.Tensor:
+    return F.interpolate(x, scale_factor=2, mode="nearest")

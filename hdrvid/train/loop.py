@@ -1,0 +1,450 @@
+"""The training loop: one for every preset, supervised and few-shot, one process or several; resumable.
+
+What is shipped is the exponential moving average of the weights; with `patience` the best of them by validation.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import signal
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, Dataset
+
+from hdrvid.data.windows import SampleOptions, TrainingWindows, UnlabelledWindows
+from hdrvid.errors import InputError, ModelError, OutputError
+from hdrvid.io.atomic import atomic_path
+from hdrvid.models.blend import CHANNELS_PER_CANDIDATE, BlendNet
+from hdrvid.models.config import ModelConfig
+from hdrvid.models.runner import build, place, resolve_device
+from hdrvid.radiance import mu_law
+from hdrvid.train.distributed import Ranks, joined, local_device, piece
+from hdrvid.train.log import TrainLog
+from hdrvid.train.material import Material, plan, prepare
+from hdrvid.train.objective import Batch, Objective, Result, cut, run
+from hdrvid.train.options import Stage, TrainOptions, learning_rate, published, stages
+from hdrvid.weights import find_weights, read_weights, save_weights
+
+CHECKPOINT = "checkpoint.pt"
+MODEL = "model.safetensors"
+REPORT_EVERY = 50
+"""Steps between two lines of the log."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a caller shows of a running training."""
+
+    step: int
+    """Steps done."""
+    total: int
+    """Steps of the run."""
+    stage: str
+    """Name of the stage."""
+    losses: dict[str, float]
+    """Mean of every term since the last report; 'loss' is their weighted sum."""
+    steps_per_second: float
+    """Since this process started training."""
+    data_samples_per_second: float
+    """Samples that the data processes could deliver in all."""
+    validation_psnr_t: float | None
+    """Of the averaged weights, when just measured, in dB."""
+
+
+def initial_networks(options: TrainOptions) -> tuple[nn.ModuleDict, ModelConfig]:
+    """Networks at step 0: random in the seed, or from `options.init`."""
+    config = ModelConfig(preset=options.preset, num_exposures=options.num_exposures, refine_flow=options.refine_flow)
+    torch.manual_seed(options.seed)
+    networks = build(config)
+    if options.init:
+        trained, trained_config, _ = read_weights(find_weights(options.init, options.num_exposures))
+        if trained_config.preset != options.preset:
+            raise ModelError(f"{options.init} holds preset '{trained_config.preset}', not '{options.preset}'")
+        if "flow" in trained and "flow" in networks:
+            networks["flow"].load_state_dict(trained["flow"].state_dict())
+        if trained_config.num_exposures == options.num_exposures:
+            networks["merge"].load_state_dict(trained["merge"].state_dict())
+        else:
+            transfer(trained, networks)
+    return networks, config
+
+
+def transfer(source: nn.ModuleDict, target: nn.ModuleDict) -> None:
+    """Start a 3-exposure `default` network from a 2-exposure one: every warped neighbour takes the weights of one.
+
+    Candidates of the stem and the head are reordered: ref, before, after -> ref, before, before, after, after, the
+    stem's neighbour weights halved because there are twice as many.
+    """
+    a, b = source["merge"], target["merge"]
+    if not isinstance(a, BlendNet) or not isinstance(b, BlendNet) or (a.num_candidates, b.num_candidates) != (3, 5):
+        raise ModelError("only 2-exposure weights of preset 'default' can start a 3-exposure network")
+    state = a.state_dict()
+    picks, scale = [0, 1, 1, 2, 2], torch.tensor([1.0, 0.5, 0.5, 0.5, 0.5])
+    stem = state["stem.weight"]
+    own = 3 * 4 * CHANNELS_PER_CANDIDATE  # input channels of the candidates; those of the smoothed ones follow
+    candidates = stem[:, :own].reshape(len(stem), 3, -1, 3, 3)[:, picks] * scale[None, :, None, None, None]
+    state["stem.weight"] = torch.cat([candidates.reshape(len(stem), -1, 3, 3), stem[:, own:]], 1)
+    for name in ("head.weight", "head.bias"):
+        head = state[name]
+        blocks = head.reshape(-1, 12, *head.shape[1:])  # 3 channels x 4 sub-pixels; smoothed ones and residual last
+        state[name] = torch.cat([blocks[picks], blocks[3:]]).reshape(-1, *head.shape[1:])
+    b.load_state_dict(state)
+
+
+def validate(
+    networks: nn.ModuleDict, options: TrainOptions, batches: list[Batch]
+) -> tuple[float, Result, torch.Tensor]:
+    """Mean PSNR-T in dB over the samples of `batches`; the result and the truth of the first batch, to be looked at."""
+    values: list[float] = []
+    first: tuple[Result, torch.Tensor] | None = None
+    with torch.inference_mode():
+        for batch in batches:
+            result = run(networks, batch, options.margin)
+            truth = cut(batch["truth"][:, batch["truth"].shape[1] // 2], options.margin)
+            error = (mu_law(result.radiance) - mu_law(truth)).square().mean((1, 2, 3))
+            values += (-10 * torch.log10(error.clamp(min=1e-12))).tolist()
+            first = first or (result, truth)
+    assert first is not None
+    return sum(values) / len(values), *first
+
+
+@dataclass
+class _State:
+    """What a run has come to; all of it is in the checkpoint."""
+
+    step: int = 0
+    best: float = -math.inf
+    best_step: int = 0
+    validation: float = math.nan
+
+
+def train(
+    out: Path,
+    options: TrainOptions,
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    workers: int = 1,
+    cache: Path | None = None,
+    checkpoint_seconds: float = 120.0,
+    validate_every: int = 500,
+    stop_after_seconds: float = math.inf,
+    on_cache: Callable[[int, int], None] | None = None,
+    on_step: Callable[[Progress], None] | None = None,
+    on_warning: Callable[[str], None] | None = None,
+) -> Path:
+    """Train into `out` and return the weights file `out/model.safetensors`.
+
+    Writes `checkpoint.pt` (everything a resumed run needs), `log.jsonl`, TensorBoard events where that is installed,
+    and the weights, each atomically. `cache` holds the windows (default `out/cache`; others lie beside it).
+    `stop_after_seconds` ends the process early with a checkpoint. With `options.patience` validation is done after
+    every epoch instead of every `validate_every` steps. Under torchrun every process calls this; the first one writes
+    and reports. A checkpoint that cannot be written is told to `on_warning` and the run goes on with the one before.
+    Raises InputError, ModelError, UsageError or OutputError.
+    """
+    with joined() as ranks:
+        _Run(out, options, ranks, device, resume, workers, validate_every, checkpoint_seconds, on_warning).train(
+            cache or out / "cache", stop_after_seconds, on_cache, on_step
+        )
+    return out / MODEL
+
+
+class _Run:
+    """A run under way."""
+
+    def __init__(
+        self,
+        out: Path,
+        options: TrainOptions,
+        ranks: Ranks,
+        device: str,
+        resume: bool,
+        workers: int,
+        validate_every: int,
+        checkpoint_seconds: float,
+        on_warning: Callable[[str], None] | None,
+    ) -> None:
+        self.out, self.options, self.ranks, self.workers = out, options, ranks, workers
+        self.validate_every = options.steps_per_epoch if options.patience else validate_every
+        self.checkpoint_seconds, self.on_warning = checkpoint_seconds, on_warning
+        self.piece = piece(options.batch, ranks, options.accumulate)
+        self.device = resolve_device(local_device(device))
+        checkpoint = out / CHECKPOINT
+        if checkpoint.exists() and not resume:
+            raise OutputError(f"{out} holds a training run already: continue it with --resume, or choose another --out")
+        networks, self.config = initial_networks(options)
+        self.networks = place(networks, self.device)
+        self.average = place(build(self.config), self.device).requires_grad_(False)
+        self.average.load_state_dict(networks.state_dict())
+        self.best: dict[str, torch.Tensor] | None = None
+        self.optimizer = torch.optim.Adam(networks.parameters(), lr=options.learning_rate, betas=(0.9, 0.99))
+        self.state = _State()
+        if checkpoint.exists():
+            self._load(checkpoint)
+
+    def _load(self, checkpoint: Path) -> None:
+        saved = torch.load(checkpoint, map_location=self.device, weights_only=True)
+        if saved["options"] != json.dumps(asdict(self.options), sort_keys=True):
+            raise InputError(
+                f"{self.out} was trained with other options: give the same ones with --resume, or another --out"
+            )
+        self.networks.load_state_dict(saved["networks"])
+        self.average.load_state_dict(saved["average"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.best = saved["best_weights"]
+        self.state = _State(**saved["state"])
+
+    def _save(self) -> None:
+        state = {
+            "options": json.dumps(asdict(self.options), sort_keys=True),
+            "networks": self.networks.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "best_weights": self.best,
+            "state": asdict(self.state),
+        }
+        data = io.BytesIO()  # a full disk then is Python's OSError, not an assertion inside torch
+        torch.save(state, data)
+        with atomic_path(self.out / CHECKPOINT) as partial:
+            partial.write_bytes(data.getbuffer())
+        shipped, step, score = self.average, self.state.step, self.state.validation
+        if self.best is not None:
+            shipped = build(self.config)
+            shipped.load_state_dict(self.best)
+            step, score = self.state.best_step, self.state.best
+        provenance = {"options": json.dumps(published(self.options), sort_keys=True), "steps": str(step)}
+        if math.isfinite(score):
+            provenance["validation_psnr_t"] = f"{score:.3f}"
+        with atomic_path(self.out / MODEL) as partial:
+            save_weights(partial, shipped, self.config, provenance)
+
+    def train(
+        self,
+        cache: Path,
+        stop_after_seconds: float,
+        on_cache: Callable[[int, int], None] | None,
+        on_step: Callable[[Progress], None] | None,
+    ) -> None:
+        """Everything from the data to the last checkpoint."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        planned = plan(self.options)
+        if self.ranks.is_main:
+            prepare(planned, cache, max(os.cpu_count() or 1, 1), on_cache)
+        self.ranks.wait()
+        material = prepare(planned, cache)  # built already: only the folders' names are wanted
+        validation = list(self._validation(material)) if self.ranks.is_main else []
+        log = TrainLog(self.out) if self.ranks.is_main else None
+        first_step = self.state.step
+        deadline = time.monotonic() + stop_after_seconds
+        try:
+            with _deferred_interrupt() as interrupted:
+                for stage in stages(self.options):
+                    if self.state.step < stage.stop:
+                        self._stage(stage, material, validation, log, deadline, interrupted, on_step)
+                    if self.state.step < stage.stop:
+                        break
+        finally:
+            if log:
+                log.close()
+            if self.state.step > first_step and self.ranks.is_main:
+                self._save()
+
+    def _stage(
+        self,
+        stage: Stage,
+        material: Material,
+        validation: list[Batch],
+        log: TrainLog | None,
+        deadline: float,
+        interrupted: threading.Event,
+        on_step: Callable[[Progress], None] | None,
+    ) -> None:
+        options, state = self.options, self.state
+        if state.step == stage.start:  # moments of another loss only mislead the first steps
+            self.optimizer.state.clear()
+        objective = self.ranks.share(Objective(self.networks, options, stage), self.device)
+        started = last_save = time.monotonic()
+        first_step = state.step
+        totals: defaultdict[str, float] = defaultdict(float)
+        counted, data_seconds, data_samples = 0, 0.0, 0
+        for batches in self._batches(stage, material):
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate(options, state.step)
+            self.optimizer.zero_grad(set_to_none=True)
+            for i, (labelled, unlabelled) in enumerate(batches):
+                terms = self._gradients(objective, labelled, unlabelled, last=i == len(batches) - 1)
+                for name, value in terms.items():
+                    totals[name] += value / len(batches)
+                data_seconds += float(labelled["seconds"].sum())
+                data_samples += len(labelled["seconds"])
+            parameters = [p for p in self.networks.parameters() if p.requires_grad]
+            nn.utils.clip_grad_norm_(parameters, options.gradient_clip)
+            self.optimizer.step()
+            state.step += 1
+            counted += 1
+            self._update_average()
+            now = time.monotonic()
+            finished = state.step == options.total_steps
+            score = None
+            if state.step % self.validate_every == 0 or finished:
+                score = self._validated(validation, log)
+            if state.step % REPORT_EVERY == 0 or score is not None:
+                means = self.ranks.mean({k: v / counted for k, v in totals.items()})
+                speed = (state.step - first_step) / (now - started)
+                rate = data_samples / max(data_seconds, 1e-9) * max(self.workers, 1) * self.ranks.world
+                if log:
+                    entry = {"stage": stage.name, **means, "lr": learning_rate(options, state.step - 1)}
+                    entry |= {"samples_per_second": speed * options.batch, "data_samples_per_second": rate}
+                    log.scalars(state.step, entry | ({"validation_psnr_t": score} if score is not None else {}))
+                if on_step and self.ranks.is_main:
+                    on_step(Progress(state.step, options.total_steps, stage.name, means, speed, rate, score))
+                totals.clear()
+                counted, data_seconds, data_samples = 0, 0.0, 0
+            if self.ranks.any(interrupted.is_set()):
+                raise KeyboardInterrupt
+            if self.ranks.is_main and time.monotonic() - last_save > self.checkpoint_seconds and not finished:
+                self._save_or_warn()
+                last_save = time.monotonic()
+            stale = options.patience and state.step - state.best_step >= options.patience * options.steps_per_epoch
+            if self.ranks.any(bool(time.monotonic() > deadline or stale)):
+                break
+
+    def _gradients(
+        self, objective: nn.Module, labelled: Batch, unlabelled: Batch | None, *, last: bool
+    ) -> dict[str, float]:
+        """Add the gradients of one piece of a batch; its terms."""
+        options = self.options
+        epoch = self.state.step // options.steps_per_epoch
+        half = options.precision == "bf16"
+        arithmetic: Any = torch.autocast(self.device.type, dtype=torch.bfloat16) if half else nullcontext()
+        alone = nullcontext() if last or not isinstance(objective, DistributedDataParallel) else objective.no_sync()
+        with alone:
+            with arithmetic:
+                terms = objective(self._moved(labelled), self._moved(unlabelled) if unlabelled else None, epoch)
+            (terms["loss"] / options.accumulate).backward()
+        return {name: float(value.detach()) for name, value in terms.items()}
+
+    def _moved(self, batch: Batch) -> Batch:
+        return {k: v.to(self.device, non_blocking=True) for k, v in batch.items() if k != "seconds"}
+
+    def _update_average(self) -> None:
+        step = self.state.step
+        decay = min(self.options.ema, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for mean, current in zip(self.average.parameters(), self.networks.parameters(), strict=True):
+                if current.requires_grad:
+                    mean.lerp_(current, 1 - decay)
+
+    def _validated(self, batches: list[Batch], log: TrainLog | None) -> float:
+        """Score of the averaged weights, the same in every process; the best are kept where a run may stop early."""
+        score = 0.0
+        if log:
+            score, result, truth = validate(self.average, self.options, batches)
+            log.pictures(self.state.step, result, truth)
+        score = self.ranks.mean({"score": score})["score"] * self.ranks.world
+        self.state.validation = score
+        if score > self.state.best:
+            self.state.best, self.state.best_step = score, self.state.step
+            if self.options.patience:
+                self.best = {k: v.detach().cpu().clone() for k, v in self.average.state_dict().items()}
+        return score
+
+    def _save_or_warn(self) -> None:
+        try:
+            self._save()
+        except OutputError as error:
+            if self.on_warning:
+                self.on_warning(f"{error}; training goes on with the checkpoint before")
+
+    def _validation(self, material: Material) -> Iterator[Batch]:
+        o = self.options
+        sample = SampleOptions(o.num_exposures, _validation_side(o), seed=o.seed, augment=False, dis=_uses_dis(o))
+        windows = TrainingWindows(material.validation, sample, material.num_validation)
+        for batch in DataLoader(windows, batch_size=6):
+            yield self._moved(batch)
+
+    def _batches(self, stage: Stage, material: Material) -> Iterator[list[tuple[Batch, Batch | None]]]:
+        """The pieces of every batch of this process, from the current step to the end of the stage."""
+        o = self.options
+        labelled = SampleOptions(
+            o.num_exposures,
+            o.crop + 2 * o.margin,
+            seed=o.seed,
+            dis=_uses_dis(o),
+            exact_flow=stage.name == "flow",
+            perturb=stage.name == "flow",
+        )
+        total = o.total_steps * o.batch
+        loader = iter(self._loader(TrainingWindows(material.labelled, labelled, total), stage))
+        other: Iterator[Batch] | None = None
+        if material.unlabelled and stage.name != "flow":
+            unlabelled = SampleOptions(o.num_exposures, o.crop + 2 * o.margin, seed=o.seed, dis=_uses_dis(o))
+            other = iter(self._loader(UnlabelledWindows(material.unlabelled, unlabelled, total), stage))
+        for _ in range(self.state.step, stage.stop):
+            yield [(next(loader), next(other) if other else None) for _ in range(o.accumulate)]
+
+    def _loader(self, windows: Dataset, stage: Stage) -> DataLoader:
+        o, rank = self.options, self.ranks.rank
+        each = self.piece * o.accumulate
+        mine = [
+            index
+            for step in range(self.state.step, stage.stop)
+            for index in range(step * o.batch + rank * each, step * o.batch + (rank + 1) * each)
+        ]
+        return DataLoader(
+            windows,
+            batch_size=self.piece,
+            sampler=mine,
+            num_workers=self.workers,
+            prefetch_factor=4 if self.workers else None,
+            multiprocessing_context="spawn" if self.workers else None,
+            worker_init_fn=_quiet_worker if self.workers else None,
+            pin_memory=self.device.type == "cuda",
+        )
+
+
+def _uses_dis(options: TrainOptions) -> bool:
+    return options.preset == "default"
+
+
+def _validation_side(options: TrainOptions) -> int:
+    """The largest whole picture of a cached window."""
+    return (options.window_size - 2 * options.margin) // 16 * 16 + 2 * options.margin
+
+
+@contextmanager
+def _deferred_interrupt() -> Iterator[threading.Event]:
+    """Ctrl-C sets the event instead of stopping the code anywhere; a second one stops it at once."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def interrupt(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGINT, before)
+        event.set()
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _quiet_worker(_: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that reads the data decides
+    torch.set_num_threads(1)

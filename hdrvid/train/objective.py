@@ -1,0 +1,131 @@
+"""What is minimised: the losses of every stage, supervised or few-shot, over one batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from hdrvid import losses
+from hdrvid.models.prior import blend
+from hdrvid.models.runner import align, memo_candidates
+from hdrvid.radiance import radiance_from_ldr
+from hdrvid.train.options import Stage, TrainOptions
+
+Batch = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the networks make of a batch, cut to the crop."""
+
+    radiance: torch.Tensor
+    """(B, 3, H, W) the reconstruction."""
+    blended: torch.Tensor
+    """(B, 3, H, W) the blend of candidates alone."""
+    weights: torch.Tensor
+    """(B, C, 3, H, W) weights of the blend; they add up to 1 over C."""
+    codes: torch.Tensor
+    """(B, K + 1, 3, H, W) the reference and the warped neighbours."""
+    visible: torch.Tensor
+    """(B, K + 1, 1, H, W) how far each of them can be trusted, 1 for the reference."""
+    flows: torch.Tensor
+    """(B, K, 2, H, W) flows of the neighbours, pixels."""
+
+
+def cut(x: torch.Tensor, margin: int) -> torch.Tensor:
+    """(..., H, W) without `margin` pixels on every side."""
+    return x[..., margin:-margin, margin:-margin] if margin else x
+
+
+def run(networks: nn.ModuleDict, batch: Batch, margin: int, *, train_flow: bool = False) -> Result:
+    """Both networks on a batch. Gradients reach the flow only with `train_flow`."""
+    ldr, exposures = batch["ldr"], batch["exposures"]
+    k = ldr.shape[1] - 1
+    with torch.set_grad_enabled(train_flow and torch.is_grad_enabled()):
+        aligned = align(networks, ldr, exposures, batch.get("dis"), batch.get("dis_back"))
+    flows = cut(aligned.flows, margin)
+    visible = cut(torch.cat([torch.ones_like(aligned.confidence[:, :1]), aligned.confidence], 1), margin)
+    if aligned.candidates is None:
+        codes, order = memo_candidates(ldr, aligned.flows)
+        radiance = radiance_from_ldr(codes, exposures[:, order, None, None, None])
+        weights = networks["merge"](codes, radiance).float()
+        h = blend(radiance, weights)
+        return Result(h, h, weights / weights.sum(1, keepdim=True), codes[:, : k + 1], visible, flows)
+    codes, radiance, prior = (cut(x, margin) for x in aligned.candidates)
+    h, weights, blended = networks["merge"](codes, radiance, prior)
+    return Result(h, blended, weights, codes, visible, flows)
+
+
+class Objective(nn.Module):
+    """The loss of a stage as a module, so that gradients can be shared between processes."""
+
+    def __init__(self, networks: nn.ModuleDict, options: TrainOptions, stage: Stage) -> None:
+        super().__init__()
+        self.networks = networks
+        self.options = options
+        self.stage = stage.name
+        trained = {"flow": ("flow",), "merge": ("merge",), "joint": ("flow", "merge")}[stage.name]
+        for name, network in networks.items():
+            network.requires_grad_(name in trained)
+
+    def forward(self, batch: Batch, unlabelled: Batch | None, epoch: int) -> Batch:
+        """Every term by its name, and their weighted sum 'loss'."""
+        if self.stage == "flow":
+            return self._flow(batch)
+        options = self.options
+        train_flow = self.stage == "joint"
+        result = run(self.networks, batch, options.margin, train_flow=train_flow)
+        middle = batch["ldr"].shape[1] // 2
+        truth = cut(batch["truth"][:, middle], options.margin)
+        terms: Batch = {}
+        if options.preset == "default" and not options.few_shot:
+            terms["log_l1"] = losses.tone_log_l1(result.radiance, truth)
+            terms["log_l1_blend"] = losses.tone_log_l1(result.blended, truth)
+            loss = terms["log_l1"] + terms["log_l1_blend"] / 3
+        else:
+            loss = truth.new_zeros(())
+            if "l1" not in options.without:
+                terms["l1"] = losses.tone_l1(result.radiance, truth)
+                loss = loss + terms["l1"]
+            if "structure" not in options.without:
+                terms["structure"] = losses.structure(result.radiance, truth)
+                loss = loss + losses.ALPHA * terms["structure"]
+        if train_flow:
+            terms["alignment"] = self._alignment(batch, result.flows)
+            loss = loss + 0.1 * terms["alignment"]
+        if unlabelled is not None:
+            loss = loss + losses.beta(epoch) * self._unlabelled(unlabelled, epoch, train_flow, terms)
+        return terms | {"loss": loss}
+
+    def _unlabelled(self, batch: Batch, epoch: int, train_flow: bool, terms: Batch) -> torch.Tensor:
+        """L_unsup; its terms are put into `terms`."""
+        margin, without = self.options.margin, self.options.without
+        result = run(self.networks, batch, margin, train_flow=train_flow)
+        middle = batch["ldr"].shape[1] // 2
+        loss = result.radiance.new_zeros(())
+        if "self" not in without:
+            order = [middle, *(i for i in range(batch["ldr"].shape[1]) if i != middle)]
+            exposures = batch["exposures"][:, order]
+            terms["self"] = losses.self_consistency(result.radiance, result.codes, exposures, result.visible)
+            loss = loss + losses.theta(epoch) * terms["self"]
+        if "smoothness" not in without:
+            terms["smoothness"] = losses.smoothness(result.flows, cut(batch["ldr"][:, middle], margin))
+            loss = loss + losses.LAMBDA * terms["smoothness"]
+        return loss
+
+    def _flow(self, batch: Batch) -> Batch:
+        margin = self.options.margin
+        aligned = align(self.networks, batch["ldr"], batch["exposures"], batch.get("dis"), batch.get("dis_back"))
+        flows = cut(aligned.flows, margin)
+        terms = {"alignment": self._alignment(batch, flows)}
+        exact, visible = cut(batch["flow"], margin), cut(batch["visible"], margin)
+        terms["endpoint"] = losses.endpoint_error(flows, exact, visible)
+        return terms | {"loss": terms["alignment"] + 0.01 * terms["endpoint"]}
+
+    def _alignment(self, batch: Batch, flows: torch.Tensor) -> torch.Tensor:
+        truth = cut(batch["truth"], self.options.margin)
+        middle = truth.shape[1] // 2
+        neighbours = [i for i in range(truth.shape[1]) if i != middle]
+        return losses.alignment(flows, truth[:, neighbours], truth[:, middle])

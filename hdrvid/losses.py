@@ -28,6 +28,10 @@ BETA_MAX = 0.05
 BETA_EPOCHS = 30
 EDGE_SCALE = 10.0
 """How fast an edge of the picture frees the flow to change: exp(-EDGE_SCALE |dI|), codes in [0, 1]."""
+OCCLUDED_SHARE = 0.2
+"""How much of a visible pixel a hidden one counts in `alignment_log`: its flow is a guess, but not any guess."""
+FITS = 0.03
+"""Largest mu-law difference at which a warped pixel shows what the reference does."""
 WELL_EXPOSED = (0.05, 0.95)
 """Codes between which a frame tells of the scene: below is mostly noise, above it clips."""
 
@@ -105,25 +109,57 @@ def smoothness(flows: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     return total / len(flows)
 
 
-def alignment(
-    flows: torch.Tensor, neighbours: torch.Tensor, reference: torch.Tensor, visible: torch.Tensor | None = None
-) -> torch.Tensor:
+def alignment(flows: torch.Tensor, neighbours: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     """Mean mu-law L1 of the warped neighbours' truth against the reference's truth.
 
-    `neighbours` (B, K, 3, H, W), `reference` (B, 3, H, W): radiance without noise or clipping. With `visible`
-    (B, K, H, W) only those pixels count.
+    `neighbours` (B, K, 3, H, W), `reference` (B, 3, H, W): radiance without noise or clipping.
     """
     target = mu_law(reference)
-    terms = []
-    for k in range(flows.shape[1]):
-        error = (warp(mu_law(neighbours[:, k]), flows[:, k]) - target).abs().mean(1)
-        if visible is not None:
-            error = error * visible[:, k] / visible[:, k].mean((1, 2), keepdim=True).clamp(min=0.05)
-        terms.append(error.mean())
+    terms = [(warp(mu_law(neighbours[:, k]), flows[:, k]) - target).abs().mean() for k in range(flows.shape[1])]
     return torch.stack(terms).mean()
 
 
-def endpoint_error(flows: torch.Tensor, exact: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
-    """Mean endpoint error in pixels against exact flow, over the pixels `visible` (B, K, H, W) in both frames."""
-    error = ((flows - exact).square().sum(2) + 1e-6).sqrt() * visible
+def alignment_log(
+    flows: torch.Tensor, neighbours: torch.Tensor, reference: torch.Tensor, visible: torch.Tensor
+) -> torch.Tensor:
+    """As `alignment`, the logarithm of every neighbour's mean, in which hidden pixels count OCCLUDED_SHARE."""
+    target = mu_law(reference)
+    share = visible + OCCLUDED_SHARE * (1 - visible)
+    terms = []
+    for k in range(flows.shape[1]):
+        error = (warp(mu_law(neighbours[:, k]), flows[:, k]) - target).abs().mean(1)
+        terms.append(torch.log((error * share[:, k]).mean((1, 2)) + 1e-3))
+    return torch.stack(terms).mean()
+
+
+def endpoint_error(
+    flows: torch.Tensor, exact: torch.Tensor, visible: torch.Tensor, limit: float = math.inf
+) -> torch.Tensor:
+    """Mean endpoint error in pixels, each cut at `limit`, over the pixels `visible` (B, K, H, W) in both frames."""
+    error = ((flows - exact).square().sum(2) + 1e-6).sqrt().clamp(max=limit) * visible
     return (error.sum((1, 2, 3)) / visible.sum((1, 2, 3)).clamp(min=1.0)).mean()
+
+
+def confidence(
+    logits: torch.Tensor,
+    flows: torch.Tensor,
+    neighbours: torch.Tensor,
+    reference: torch.Tensor,
+    visible: torch.Tensor,
+) -> torch.Tensor:
+    """Binary cross-entropy of the logits (B, K, 1, H, W) against: visible, and the warped truth fits within FITS.
+
+    No gradient reaches the flows. Windows whose flow is not known (nothing visible) do not count.
+    """
+    target = mu_law(reference)
+    terms = []
+    with torch.no_grad():
+        fits = [
+            ((warp(mu_law(neighbours[:, k]), flows[:, k]) - target).abs().amax(1) < FITS) * visible[:, k]
+            for k in range(flows.shape[1])
+        ]
+        known = (visible.amax((2, 3)) > 0).float()
+    for k, fit in enumerate(fits):
+        entropy = F.binary_cross_entropy_with_logits(logits[:, k, 0], fit, reduction="none").mean((1, 2))
+        terms.append((entropy * known[:, k]).mean())
+    return torch.stack(terms).mean()

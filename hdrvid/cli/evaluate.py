@@ -51,7 +51,11 @@ def command(
     size: Annotated[str, typer.Option(metavar="WxH", help="Size of the clips in pixels.")] = "448x256",
     jpeg: Annotated[
         int | None,
-        typer.Option(min=1, max=100, metavar="QUALITY", help="Damage the input like a codec.", show_default=False),
+        typer.Option(min=1, max=100, metavar="QUALITY", help="Code every frame as JPEG.", show_default=False),
+    ] = None,
+    crf: Annotated[
+        float | None,
+        typer.Option(min=1, max=51, metavar="CRF", help="Code the clips as H.264 of this CRF.", show_default=False),
     ] = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:i]|mps", help="Where the networks run.")] = "auto",
     precision: Annotated[str, typer.Option(metavar="auto|fp32|bf16|fp16", help="Arithmetic of the networks.")] = "auto",
@@ -78,8 +82,7 @@ def command(
     if declared is None or (exposures and len(declared) != cycle and cycle != 2):
         raise UsageError("--exposures takes the stops of one cycle here, for example 0,3 or 0,2,4")
     options = SyntheticOptions(declared, scenes, frames, width, height, root=Path(root) if root else None)
-    if jpeg:
-        options = replace(options, camera=replace(options.camera, jpeg_quality=jpeg))
+    options = replace(options, camera=replace(options.camera, jpeg_quality=jpeg, h264_crf=crf))
     with FrameProgress("eval") as progress:
         total = None if root else scenes * frames
         results = evaluate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -59,6 +60,9 @@ def command(
     out: Annotated[str, typer.Option("-o", "--out", metavar="FOLDER", help="Where the run is kept.")] = "runs/train",
     preset: Annotated[str, typer.Option(metavar="default|memo", help="Network.")] = "default",
     cycle: Annotated[int, typer.Option(min=2, max=3, metavar="2|3", help="Exposures in a cycle.")] = 2,
+    refine: Annotated[
+        bool, typer.Option("--refine/--no-refine", help="Preset default: train a network that refines the flow too.")
+    ] = True,
     init: Annotated[str, typer.Option(metavar="NAME|FILE", help="Weights to start from.", show_default=False)] = "",
     epochs: Annotated[int, typer.Option(min=1, metavar="N", help="Epochs.")] = 30,
     steps_per_epoch: Annotated[int, typer.Option(min=1, metavar="N", help="Optimiser steps in an epoch.")] = 200,
@@ -106,7 +110,15 @@ def command(
         str | None,
         typer.Option(metavar="FOLDER", help="Rendered windows. [default: OUT/cache]", show_default=False),
     ] = None,
-    workers: Annotated[int, typer.Option(min=0, metavar="N", help="Processes that prepare data.")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Processes that prepare data. [default: 1 on a CPU, else one less than there are cores]",
+            show_default=False,
+        ),
+    ] = None,
     minutes: Annotated[
         float, typer.Option(metavar="N", help="Stop after this long, ready to be resumed.", show_default=False)
     ] = math.inf,
@@ -117,6 +129,7 @@ def command(
     options = TrainOptions(
         preset=preset,
         num_exposures=cycle,
+        refine_flow=refine and preset == "default",
         stages=tuple(stage or ()),
         data=tuple(data or ()),
         hold_out=_names(hold_out),
@@ -169,6 +182,8 @@ def command(
             on_step=on_step,
             on_warning=lambda text: training.say(f"hdrvid: warning: {text}"),
         )
+    if os.environ.get("RANK", "0") != "0":  # torchrun: the first process speaks for all
+        return
     typer.echo(str(path))
     say(f"hdrvid: use it with: hdrvid reconstruct in.mp4 -o out/ --model {path}")
 

@@ -87,11 +87,16 @@ class Candidates(NamedTuple):
 
 
 def candidates_and_prior(
-    ldr: torch.Tensor, exposures: torch.Tensor, flows: torch.Tensor, flows_back: torch.Tensor
+    ldr: torch.Tensor,
+    exposures: torch.Tensor,
+    flows: torch.Tensor,
+    flows_back: torch.Tensor | None,
+    confidence: torch.Tensor | None = None,
 ) -> tuple[Candidates, torch.Tensor]:
     """Align the candidates of a window and weight them as the classical merge does.
 
-    Also returns the confidence of the warped neighbours, (B, K, 1, H, W) in [0, 1].
+    `confidence` (B, K, 1, H, W) in [0, 1] of the warped neighbours, where a network has found one; else it is
+    `alignment_confidence`. Returned as the second value.
     """
     n = ldr.shape[1]
     middle = n // 2
@@ -103,12 +108,14 @@ def candidates_and_prior(
     weights = [well_exposedness(reference, exposures[:, middle]) * exposures[:, middle, None, None, None]]
     for k, i in enumerate(neighbours):
         warped = warp(ldr[:, i], flows[:, k])
-        confidence = alignment_confidence(
-            reference, warped, exposures[:, middle], exposures[:, i], flows[:, k], flows_back[:, k]
-        )
-        confidences.append(confidence)
+        if confidence is not None:
+            trust = confidence[:, k]
+        else:
+            back = None if flows_back is None else flows_back[:, k]
+            trust = alignment_confidence(reference, warped, exposures[:, middle], exposures[:, i], flows[:, k], back)
+        confidences.append(trust)
         hat = well_exposedness(warped, exposures[:, i])
-        weights.append(hat * exposures[:, i, None, None, None] * confidence)
+        weights.append(hat * exposures[:, i, None, None, None] * trust)
         codes.append(warped)
     order = [middle, *neighbours]
     stacked = torch.stack(codes, 1)

@@ -1,4 +1,4 @@
-"""Learnt refinement of the classical flow: from dense inverse search (DIS) to flow and a confidence for every neighbour.
+"""Learnt refinement of the classical flow: dense inverse search (DIS) in, better flow and a confidence out.
 
 Basics:
     DIS errs in two ways. Its last picture is half size, so texture is a fraction of a pixel off; and where something

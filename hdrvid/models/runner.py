@@ -19,6 +19,7 @@ from hdrvid.models.config import ModelConfig
 from hdrvid.models.flow import FlowNet
 from hdrvid.models.merge import MemoMerge
 from hdrvid.models.prior import Candidates, alignment_confidence, blend, candidates_and_prior
+from hdrvid.models.refine import FlowRefiner, evidence
 from hdrvid.radiance import radiance_from_ldr
 from hdrvid.types import Reconstruction, Window
 from hdrvid.warp import warp
@@ -36,7 +37,7 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def build(config: ModelConfig) -> nn.ModuleDict:
-    """The networks of a config, untrained: 'merge', and 'flow' for the memo preset."""
+    """The networks of a config, untrained: 'merge', and 'flow' where the config has one."""
     if config.preset == "memo":
         return nn.ModuleDict(
             {
@@ -44,7 +45,10 @@ def build(config: ModelConfig) -> nn.ModuleDict:
                 "merge": MemoMerge(config.num_exposures, config.base_width),
             }
         )
-    return nn.ModuleDict({"merge": BlendNet(config.num_neighbours + 1, config.width)})
+    networks = nn.ModuleDict({"merge": BlendNet(config.num_neighbours + 1, config.width)})
+    if config.refine_flow:
+        networks["flow"] = FlowRefiner()
+    return networks
 
 
 def place(networks: nn.ModuleDict, device: torch.device) -> nn.ModuleDict:
@@ -231,11 +235,15 @@ class ModelRunner:
         flows, flows_back = (
             torch.from_numpy(f).to(self.device).permute(0, 3, 1, 2)[None].contiguous() for f in (forward, backward)
         )
-        (codes, radiance, prior), _ = candidates_and_prior(ldr, exposures, flows, flows_back)
+        confidence = None
+        if self.networks is not None and "flow" in self.networks:
+            flows, confidence = self._refined(ldr, exposures, flows, flows_back)
+        (codes, radiance, prior), _ = candidates_and_prior(ldr, exposures, flows, flows_back, confidence)
         if self.networks is None:
             weights = (prior / prior.sum(1, keepdim=True)).expand_as(codes)
             return _result(blend(radiance, prior), weights if diagnostics else None, forward if diagnostics else None)
-        del flows, flows_back, ldr
+        shown = flows[0].permute(0, 2, 3, 1).cpu().numpy() if diagnostics else None
+        del flows, flows_back, ldr, confidence
         merge = self.networks["merge"]
         assert isinstance(merge, BlendNet)
         c = merge.num_weights
@@ -247,7 +255,23 @@ class ModelRunner:
 
         out = self._tiled([codes, radiance, prior], [3, 3 * c][: 1 + diagnostics], network)
         weights_out = out[1].reshape(1, c, 3, *out[1].shape[-2:]) if diagnostics else None
-        return _result(out[0], weights_out, forward if diagnostics else None)
+        return _result(out[0], weights_out, shown)
+
+    def _refined(
+        self, ldr: torch.Tensor, exposures: torch.Tensor, flows: torch.Tensor, flows_back: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Refined flows and confidence of one window."""
+        assert self.networks is not None
+        refiner = self.networks["flow"]
+        assert isinstance(refiner, FlowRefiner)
+        k = flows.shape[1]
+
+        def network(seen: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            with self._autocast():
+                return refiner.correct(seen)
+
+        delta, logits = self._tiled([evidence(ldr, exposures, flows, flows_back)], [2 * k, k], network)
+        return flows + delta.reshape(flows.shape), torch.sigmoid(logits).reshape(1, k, 1, *logits.shape[-2:])
 
     def _memo(self, window: Window, diagnostics: bool) -> Reconstruction:
         assert self.networks is not None
@@ -283,6 +307,8 @@ class Aligned:
     """(B, K, 1, H, W) in [0, 1]: how far each neighbour can be trusted."""
     candidates: Candidates | None = None
     """What the `default` network blends; None for the memo's networks."""
+    logits: torch.Tensor | None = None
+    """(B, K, 1, H, W) of the confidence, where a network has found it."""
 
 
 def align(
@@ -294,17 +320,21 @@ def align(
 ) -> Aligned:
     """Align windows (B, W, 3, H, W') with the networks' own flow, or from the classical flows of both directions."""
     if dis is not None and dis_back is not None:
-        candidates, trust = candidates_and_prior(ldr, exposures, dis, dis_back)
-        return Aligned(dis, trust, candidates)
+        flows, logits, confidence = dis, None, None
+        if "flow" in networks:
+            flows, logits = networks["flow"](ldr, exposures, dis, dis_back)
+            confidence = torch.sigmoid(logits)
+        candidates, trust = candidates_and_prior(ldr, exposures, flows, dis_back, confidence)
+        return Aligned(flows, trust, candidates, logits)
     flows = networks["flow"](ldr, exposures).float()
     middle = ldr.shape[1] // 2
-    confidence = [
+    trusts = [
         alignment_confidence(
             ldr[:, middle], warp(ldr[:, i], flows[:, k]), exposures[:, middle], exposures[:, i], flows[:, k], None
         )
         for k, i in enumerate(i for i in range(ldr.shape[1]) if i != middle)
     ]
-    return Aligned(flows, torch.stack(confidence, 1))
+    return Aligned(flows, torch.stack(trusts, 1))
 
 
 def memo_candidates(ldr: torch.Tensor, flows: torch.Tensor) -> tuple[torch.Tensor, list[int]]:

@@ -62,6 +62,8 @@ def joined() -> Iterator[Ranks]:
     if world == 1:
         yield Ranks()
         return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local_device("cuda"))
     distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield Ranks(distributed.get_rank(), world)

@@ -137,7 +137,7 @@ def train(
     *,
     device: str = "auto",
     resume: bool = False,
-    workers: int = 1,
+    workers: int | None = None,
     cache: Path | None = None,
     checkpoint_seconds: float = 120.0,
     validate_every: int = 500,
@@ -151,8 +151,9 @@ def train(
     Writes `checkpoint.pt` (everything a resumed run needs), `log.jsonl`, TensorBoard events where that is installed,
     and the weights, each atomically. `cache` holds the windows (default `out/cache`; others lie beside it).
     `stop_after_seconds` ends the process early with a checkpoint. With `options.patience` validation is done after
-    every epoch instead of every `validate_every` steps. Under torchrun every process calls this; the first one writes
-    and reports. A checkpoint that cannot be written is told to `on_warning` and the run goes on with the one before.
+    every epoch instead of every `validate_every` steps. `workers` processes prepare data, by default as many as the
+    device needs. Under torchrun every process calls this; the first one writes and reports. A checkpoint that cannot
+    be written is told to `on_warning` and the run goes on with the one before.
     Raises InputError, ModelError, UsageError or OutputError.
     """
     with joined() as ranks:
@@ -172,16 +173,19 @@ class _Run:
         ranks: Ranks,
         device: str,
         resume: bool,
-        workers: int,
+        workers: int | None,
         validate_every: int,
         checkpoint_seconds: float,
         on_warning: Callable[[str], None] | None,
     ) -> None:
-        self.out, self.options, self.ranks, self.workers = out, options, ranks, workers
+        self.out, self.options, self.ranks = out, options, ranks
         self.validate_every = options.steps_per_epoch if options.patience else validate_every
         self.checkpoint_seconds, self.on_warning = checkpoint_seconds, on_warning
         self.piece = piece(options.batch, ranks, options.accumulate)
         self.device = resolve_device(local_device(device))
+        if workers is None:  # an accelerator waits for data sooner than a CPU, which has the networks to run as well
+            workers = 1 if self.device.type == "cpu" else max((os.cpu_count() or 2) // ranks.world - 1, 1)
+        self.workers = workers
         checkpoint = out / CHECKPOINT
         if checkpoint.exists() and not resume:
             raise OutputError(f"{out} holds a training run already: continue it with --resume, or choose another --out")

@@ -14,6 +14,8 @@ from hdrvid.radiance import radiance_from_ldr
 from hdrvid.train.options import Stage, TrainOptions
 
 Batch = dict[str, torch.Tensor]
+ENDPOINT_LIMIT_PX = 8.0
+"""Endpoint errors of the refinement are cut here: what is lost altogether should not decide the rest."""
 
 
 @dataclass(frozen=True)
@@ -118,14 +120,29 @@ class Objective(nn.Module):
     def _flow(self, batch: Batch) -> Batch:
         margin = self.options.margin
         aligned = align(self.networks, batch["ldr"], batch["exposures"], batch.get("dis"), batch.get("dis_back"))
-        flows = cut(aligned.flows, margin)
-        terms = {"alignment": self._alignment(batch, flows)}
+        flows, truth = cut(aligned.flows, margin), cut(batch["truth"], margin)
         exact, visible = cut(batch["flow"], margin), cut(batch["visible"], margin)
-        terms["endpoint"] = losses.endpoint_error(flows, exact, visible)
-        return terms | {"loss": terms["alignment"] + 0.01 * terms["endpoint"]}
+        neighbours, reference = _split(truth)
+        if aligned.logits is None or aligned.candidates is None:
+            terms = {"alignment": losses.alignment(flows, neighbours, reference)}
+            terms["endpoint"] = losses.endpoint_error(flows, exact, visible)
+            return terms | {"loss": terms["alignment"] + 0.01 * terms["endpoint"]}
+        logits = cut(aligned.logits, margin)
+        _, radiance, weights = (cut(x, margin) for x in aligned.candidates)
+        terms = {
+            "log_alignment": losses.alignment_log(flows, neighbours, reference, visible),
+            "endpoint": losses.endpoint_error(flows, exact, visible, ENDPOINT_LIMIT_PX),
+            "log_l1_merge": losses.tone_log_l1(blend(radiance, weights), reference),
+            "confidence": losses.confidence(logits, flows, neighbours, reference, visible),
+        }
+        loss = terms["log_alignment"] + 0.05 * terms["endpoint"] + terms["log_l1_merge"] + 0.2 * terms["confidence"]
+        return terms | {"loss": loss}
 
     def _alignment(self, batch: Batch, flows: torch.Tensor) -> torch.Tensor:
-        truth = cut(batch["truth"], self.options.margin)
-        middle = truth.shape[1] // 2
-        neighbours = [i for i in range(truth.shape[1]) if i != middle]
-        return losses.alignment(flows, truth[:, neighbours], truth[:, middle])
+        return losses.alignment(flows, *_split(cut(batch["truth"], self.options.margin)))
+
+
+def _split(frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The neighbours (B, K, ...) and the reference (B, ...) of windows (B, W, ...)."""
+    middle = frames.shape[1] // 2
+    return torch.cat([frames[:, :middle], frames[:, middle + 1 :]], 1), frames[:, middle]

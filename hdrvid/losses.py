@@ -69,8 +69,10 @@ def structure(estimate: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     kernel = (kernel / kernel.sum()).expand(a.shape[1], 1, 1, -1)
 
     def mean(image: torch.Tensor) -> torch.Tensor:
-        rows = F.conv2d(image, kernel, groups=image.shape[1])
-        return F.conv2d(rows, kernel.transpose(2, 3), groups=image.shape[1])
+        # autocast would leave nothing of the variances, which are differences of nearly equal means
+        with torch.autocast(image.device.type, enabled=False):
+            rows = F.conv2d(image, kernel, groups=image.shape[1])
+            return F.conv2d(rows, kernel.transpose(2, 3), groups=image.shape[1])
 
     c1, c2 = 0.01**2, 0.03**2
     mean_a, mean_b = mean(a), mean(b)
@@ -128,7 +130,8 @@ def alignment_log(
     terms = []
     for k in range(flows.shape[1]):
         error = (warp(mu_law(neighbours[:, k]), flows[:, k]) - target).abs().mean(1)
-        terms.append(torch.log((error * share[:, k]).mean((1, 2)) + 1e-3))
+        mean = (error * share[:, k]).sum((1, 2)) / share[:, k].sum((1, 2))
+        terms.append(torch.log(mean + 1e-3))
     return torch.stack(terms).mean()
 
 

@@ -12,19 +12,22 @@ from __future__ import annotations
 import torch
 
 
-def warp(image: torch.Tensor, flow_px: torch.Tensor) -> torch.Tensor:
+def warp(image: torch.Tensor, flow_px: torch.Tensor, first_row: int = 0) -> torch.Tensor:
     """Sample `image` (B, C, H, W) at x + flow; returns (B, C, H, W), differentiable in both arguments.
+
+    A strip of the result needs only its own flow (B, 2, h, W), h rows from `first_row` on: (B, C, h, W).
 
     Positions stay in pixels. `grid_sample` is not used: its normalised grid loses the last bits of a position, so
     that zero flow would change the picture.
-    Raises ValueError when the flow is not (B, 2, H, W).
+    Raises ValueError when the flow does not fit the image.
     """
     b, c, h, w = image.shape
-    if flow_px.shape != (b, 2, h, w):
-        raise ValueError(f"flow must have shape {(b, 2, h, w)}, not {tuple(flow_px.shape)}")
+    rows = flow_px.shape[2] if flow_px.ndim == 4 else 0
+    if flow_px.shape != (b, 2, rows, w) or not 0 <= first_row <= h - rows:
+        raise ValueError(f"flow must have shape {(b, 2, h, w)} or less rows, not {tuple(flow_px.shape)}")
     flow = flow_px.float()
     xs = torch.arange(w, device=image.device, dtype=torch.float32)
-    ys = torch.arange(h, device=image.device, dtype=torch.float32)[:, None]
+    ys = torch.arange(first_row, first_row + rows, device=image.device, dtype=torch.float32)[:, None]
     x = (xs + flow[:, 0]).clamp(0, w - 1)
     y = (ys + flow[:, 1]).clamp(0, h - 1)
     left, top = x.floor(), y.floor()
@@ -34,8 +37,8 @@ def warp(image: torch.Tensor, flow_px: torch.Tensor) -> torch.Tensor:
     flat = image.reshape(b, c, h * w)
 
     def fetch(yi: torch.Tensor, xi: torch.Tensor) -> torch.Tensor:
-        index = (yi * w + xi).reshape(b, 1, h * w).expand(b, c, h * w)
-        return flat.gather(2, index).reshape(b, c, h, w)
+        index = (yi * w + xi).reshape(b, 1, rows * w).expand(b, c, rows * w)
+        return flat.gather(2, index).reshape(b, c, rows, w)
 
     upper = fetch(y0, x0) * (1 - fx) + fetch(y0, x1) * fx
     lower = fetch(y1, x0) * (1 - fx) + fetch(y1, x1) * fx

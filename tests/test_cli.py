@@ -14,12 +14,15 @@ import cv2
 import numpy as np
 import pytest
 from test_reconstruct import exr_frames, scene_radiance, write_frames, write_video
+from training import made_in_process
 
 from hdrvid import __version__
 from hdrvid.cli import console, main, reconstruct
 from hdrvid.io.exr import write_exr
 from hdrvid.reconstruct import ReconstructOptions
 from hdrvid.tonemap import OPERATORS
+from hdrvid.types import Window
+from hdrvid.weights import load_reconstructor
 
 CLASSICAL = ("--model", "classical", "--device", "cpu", "--exposures", "0,3")
 
@@ -276,6 +279,18 @@ def test_other_settings_are_refused_until_overwrite(
         ("reconstruct", "clip.mov", "-o", "out", "--white", "-1"),
         ("synth", "-o", "out", "--size", "huge"),
         ("synth",),
+        ("train", "--shots", "1", "--without", "colour"),
+        ("train", "--shots", "1", "--without", "l1", "--without", "structure"),
+        ("train", "--crop", "100"),
+        ("train", "--crop", "128", "--window-size", "96"),
+        ("train", "--stage", "last"),
+        ("train", "--schedule", "flat"),
+        ("train", "--precision", "fp16"),
+        ("train", "--batch", "6", "--accumulate", "4"),
+        ("train", "--unlabelled", "clips"),
+        ("train", "--cycle", "4"),
+        ("train", "--shots", "0"),
+        ("train", "--device", "abacus"),
         ("info", "a.mov", "b.mov"),
         ("nonsense",),
     ],
@@ -379,6 +394,65 @@ def test_synth_makes_a_clip_that_can_be_reconstructed(tmp_path: Path, capfd: pyt
     code, _, stderr = hdrvid(capfd, "synth", "-o", tmp_path / "auto", "--exposures", "auto")
     assert code == 2
     assert "--exposures auto" in sentence(stderr)
+
+
+TINY_TRAINING = (
+    *("--epochs", "1", "--steps-per-epoch", "2", "--batch", "2", "--crop", "32", "--window-size", "64"),
+    *("--windows", "4", "--workers", "0", "--device", "cpu"),
+)
+
+
+def test_train_ends_with_weights_that_reconstruct(
+    clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with made_in_process():
+        code, stdout, stderr = hdrvid(capfd, "train", "--shots", "1", *TINY_TRAINING, "-o", tmp_path / "run")
+    assert code == 0
+    model = tmp_path / "run" / "model.safetensors"
+    assert stdout == f"{model}\n"
+    assert f"--model {model}" in stderr
+    reconstructor = load_reconstructor(str(model), 2, device="cpu")
+    frames = [np.full((32, 40, 3), code, np.float32) for code in (0.4, 0.2, 0.4)]
+    result = reconstructor.reconstruct(Window(1, tuple(frames), (8.0, 1.0, 8.0)))
+    assert result.radiance.shape == (32, 40, 3)
+    assert np.isfinite(result.radiance).all()
+    arguments = ("--model", model, "--device", "cpu", "--exposures", "0,3", "--no-preview")
+    assert hdrvid(capfd, "reconstruct", clip, "-o", tmp_path / "out", *arguments)[0] == 0
+    assert len(exr_frames(tmp_path / "out")) == 4
+    code, _, stderr = hdrvid(capfd, "train", "--shots", "1", *TINY_TRAINING, "-o", tmp_path / "run")
+    assert code == 1
+    assert "--resume" in sentence(stderr)
+    code, _, stderr = hdrvid(capfd, "train", *TINY_TRAINING, "-o", tmp_path / "run", "--resume")
+    assert code == 1
+    assert "other options" in sentence(stderr)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (("--data", "nothing"), "nothing does not exist"),
+        (("--data", "empty"), "empty holds no"),
+        (("--shots", "1", "--unlabelled", "nothing"), "nothing does not exist"),
+        (("--shots", "1", "--unlabelled", "empty"), "empty holds no clip"),
+        (("--hold-out", "nothing"), "nothing cannot be read"),
+        (("--preset", "huge"), "unknown preset 'huge'"),
+        (("--init", "nothing.safetensors"), "there is no weights file"),
+    ],
+)
+def test_training_that_cannot_begin(
+    arguments: tuple[str, ...],
+    names: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    code, stdout, stderr = hdrvid(capfd, "train", *TINY_TRAINING, *arguments)
+    assert code == 1
+    assert stdout == ""
+    assert names in sentence(stderr)
+    assert not list(tmp_path.rglob("*.npy"))
 
 
 # The console

@@ -1,219 +1,605 @@
-"""Training on tiny scenes: data is a function of (seed, index), stages, resuming bit for bit, learning at all."""
+"""Training on tiny scenes: what is planned, what is minimised, resuming bit for bit, stopping, failing, learning."""
 
+from __future__ import annotations
+
+import errno
 import json
+import math
+import signal
+import sys
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from training import TINY, batch_of, log_of, made_in_process, numbered, write_sequence
 
-from hdrvid import losses
-from hdrvid.data.windows import NUM_FRAMES, CacheOptions, SampleOptions, TrainingWindows, build_cache, find_hdr_images
-from hdrvid.errors import InputError, ModelError, OutputError
+from hdrvid.data.layouts import fewshot_trial, validation_shots
+from hdrvid.data.synth import synth_to_folder
+from hdrvid.data.windows import CacheOptions, LdrCacheOptions, SampleOptions, build_cache, build_ldr_cache
+from hdrvid.errors import InputError, ModelError, OutputError, UsageError
 from hdrvid.io.exr import write_exr
 from hdrvid.models.config import ModelConfig
-from hdrvid.models.prior import blend
+from hdrvid.models.prior import blend, candidates_and_prior
 from hdrvid.models.runner import build
 from hdrvid.radiance import mu_law
-from hdrvid.train import TrainOptions, learning_rate, published, stage_at, stages, train, transfer
-from hdrvid.warp import warp
-from hdrvid.weights import read_weights
+from hdrvid.train import TERMS, TrainOptions, train
+from hdrvid.train.distributed import Ranks, piece
+from hdrvid.train.log import TrainLog, flow_colours, picture_strip
+from hdrvid.train.loop import initial_networks, transfer, validate
+from hdrvid.train.material import plan
+from hdrvid.train.objective import Objective, run
+from hdrvid.train.options import Stage, learning_rate, published, stage_at, stages
+from hdrvid.types import ExposureCycle
+from hdrvid.weights import read_weights, save_weights
 
-TINY = TrainOptions(windows=6, window_size=64, crop=32, batch=2, epochs=1, steps_per_epoch=8, seed=3)
+pytestmark = pytest.mark.usefixtures("one_thread")
+FEW_SHOT = replace(TINY, shots=1, windows=4, epochs=3, steps_per_epoch=2, patience=5)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _in_process():
+    with made_in_process():
+        yield
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run") / "cache"
-    build_cache(folder, CacheOptions(6, 64, 3, ("procedural",), 0.3), workers=1)
-    return folder
+def caches(tmp_path_factory) -> Path:
+    """Where the caches of TINY and FEW_SHOT runs are built by the first test that needs them."""
+    return tmp_path_factory.mktemp("caches")
 
 
-class TestWindows:
-    @pytest.mark.parametrize("prior", [True, False])
-    @pytest.mark.parametrize("num_exposures", [2, 3])
-    def test_samples_have_their_shapes_and_depend_on_the_index_alone(self, cache, num_exposures, prior):
-        options = SampleOptions(num_exposures, 32, 16, seed=5, prior=prior)
-        data = TrainingWindows(cache, options, 10)
-        again = TrainingWindows(cache, options, 10)
-        again[7]  # the order of drawing must not matter
-        a, b = data[4], again[4]
-        assert all(torch.equal(a[k], b[k]) for k in a)
-        assert any(not torch.equal(a[k], data[5][k]) for k in a)
-        w = 2 * num_exposures - 1
-        if prior:
-            assert a["codes"].shape == a["radiance"].shape == (w, 3, 32, 32)
-            assert a["prior"].shape == (w, 1, 32, 32)
-            assert a["prior"].min() > 0
-        else:
-            assert a["ldr"].shape == a["truth"].shape == (w, 3, 32, 32)
-            assert a["flow"].shape == (w - 1, 2, 32, 32)
-        assert all(torch.isfinite(v).all() for v in a.values())
-
-    def test_flow_and_truth_belong_together_after_flips(self, cache):
-        data = TrainingWindows(cache, SampleOptions(2, 48, seed=9, prior=False), 40)
-        errors = []
-        for i in range(12):
-            s = data[i]
-            tone = mu_law(s["truth"])
-            for k, source in enumerate((0, 2)):
-                aligned = warp(tone[source][None], s["flow"][k][None])[0]
-                seen = s["visible"][k] > 0
-                errors.append(float((aligned - tone[1]).abs().mean(0)[seen].mean()))
-        assert np.median(errors) < 0.02
-
-    def test_the_classical_merge_of_a_sample_is_near_its_truth(self, cache):
-        data = TrainingWindows(cache, SampleOptions(2, 48, 16, augment=False), 6)
-        error = [
-            float((mu_law(blend(s["radiance"], s["prior"][None])[0]) - mu_law(s["truth"])).abs().mean())
-            for s in ({k: v[None] if k == "radiance" else v for k, v in data[i].items()} for i in range(6))
-        ]
-        assert np.mean(error) < 0.05
-
-    def test_an_unfinished_cache_goes_on(self, tmp_path, cache):
-        folder = tmp_path / "cache"
-        options = CacheOptions(6, 64, 3, ("procedural",), 0.3)
-        build_cache(folder, options, workers=1)
-        done = np.load(folder / "done.npy")
-        done[2] = 0
-        np.save(folder / "done.npy", done)
-        radiance = np.lib.format.open_memmap(folder / "radiance.npy", mode="r+")
-        radiance[2] = 0
-        radiance.flush()
-        build_cache(folder, options, workers=1)
-        assert np.array_equal(np.load(folder / "radiance.npy"), np.load(cache / "radiance.npy"))
-        assert np.load(folder / "radiance.npy").shape == (6, NUM_FRAMES, 3, 64, 64)
-
-    def test_pictures_are_found_and_held_out(self, tmp_path):
-        for name in ("a", "b", "c"):
-            write_exr(tmp_path / f"{name}.exr", np.ones((8, 16, 3), np.float32))
-        assert [p[-5:] for p in find_hdr_images([tmp_path], ["b"])] == ["a.exr", "c.exr"]
-        with pytest.raises(InputError, match="does not exist"):
-            find_hdr_images([tmp_path / "none"])
-        (tmp_path / "empty").mkdir()
-        with pytest.raises(InputError, match="holds no"):
-            find_hdr_images([tmp_path / "empty"])
+@pytest.fixture(scope="module")
+def batches(tmp_path_factory):
+    """A labelled and an unlabelled batch of four samples with the classical flow."""
+    folder = tmp_path_factory.mktemp("batches")
+    build_cache(folder / "hdr", CacheOptions(4, 64, 1, ("procedural",), 1.0))
+    build_ldr_cache(folder / "ldr", LdrCacheOptions(4, 64, 2, 2, ("procedural",), 1.0))
+    sample = SampleOptions(2, 64, seed=1, exact_flow=True)
+    return batch_of(folder / "hdr", sample, 4), batch_of(folder / "ldr", sample, 4, labelled=False)
 
 
-class TestLosses:
-    def test_tone_l1(self):
-        a, b = torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 4, 4)
-        assert losses.tone_l1(a, a) == 0
-        assert losses.tone_l1(a, b) == 1
-
-    def test_alignment_is_least_at_the_true_flow(self):
-        truth = torch.rand(1, 3, 24, 24)
-        moved = torch.roll(truth, 2, dims=-1)
-        flow = torch.zeros(1, 1, 2, 24, 24)
-        still = losses.alignment(flow, moved[:, None], truth)
-        flow[:, :, 0] = 2
-        assert losses.alignment(flow, moved[:, None], truth) < still / 3
-
-    def test_endpoint_error_counts_visible_pixels_only(self):
-        flows = torch.zeros(1, 1, 2, 4, 4)
-        exact = torch.zeros(1, 1, 2, 4, 4)
-        exact[..., 0, :, :2] = 3
-        exact[..., 1, :, :2] = 4
-        visible = torch.ones(1, 1, 4, 4)
-        assert losses.endpoint_error(flows, exact, visible) == pytest.approx(2.5, abs=1e-2)
-        visible[..., :2] = 0
-        assert losses.endpoint_error(flows, exact, visible) == pytest.approx(0, abs=1e-2)
+def here(caches: Path, options: TrainOptions, **more):
+    """Arguments of a run on the shared caches."""
+    return {"device": "cpu", "workers": 0, "cache": caches / f"cache-{options.shots}"} | more
 
 
-def test_stages_cover_every_step():
-    for preset in ("default", "memo"):
-        options = replace(TINY, preset=preset, steps_per_epoch=100)
+def tensors(path: Path) -> dict[str, torch.Tensor]:
+    return read_weights(path)[0].state_dict()
+
+
+def same(a: Path, b: Path) -> bool:
+    x, y = tensors(a), tensors(b)
+    return x.keys() == y.keys() and all(torch.equal(x[k], y[k]) for k in x)
+
+
+class TestOptions:
+    @pytest.mark.parametrize("more", [{}, {"preset": "memo"}, {"refine_flow": True}, {"epochs": 1}])
+    def test_stages_cover_every_step(self, more):
+        options = replace(TINY, steps_per_epoch=100, **more)
         parts = stages(options)
         assert parts[0].start == 0
         assert parts[-1].stop == options.total_steps
         assert all(a.stop == b.start for a, b in pairwise(parts))
-    memo = replace(TINY, preset="memo", steps_per_epoch=100)
-    assert [stage_at(memo, s).name for s in (0, 50, 99)] == ["flow", "merge", "joint"]
+
+    def test_stages_of_the_presets(self):
+        memo = replace(TINY, preset="memo", steps_per_epoch=100)
+        assert [stage_at(memo, s).name for s in (0, 50, 99)] == ["flow", "merge", "joint"]
+        assert [s.name for s in stages(replace(memo, stages=("joint", "merge")))] == ["merge", "joint"]
+        alone = stages(replace(memo, stages=("joint",)))
+        assert [(s.start, s.stop, s.rate) for s in alone] == [(0, 100, 1.0)]
+        assert [s.name for s in stages(replace(TINY, refine_flow=False))] == ["merge"]
+
+    def test_cosine_warms_up_and_falls(self):
+        options = replace(TINY, refine_flow=False, steps_per_epoch=1000)
+        rates = [learning_rate(options, s) for s in range(1000)]
+        assert rates[0] < options.learning_rate / 5
+        assert max(rates) <= options.learning_rate
+        assert rates[-1] < 0.03 * options.learning_rate
+        assert max(range(1000), key=rates.__getitem__) < 50
+
+    def test_halve_is_the_memo(self):
+        options = replace(TINY, refine_flow=False, schedule="halve", epochs=30, steps_per_epoch=10)
+        factors = [learning_rate(options, 10 * e + 5) / options.learning_rate for e in (1, 9, 10, 19, 20, 29)]
+        assert factors == [1, 1, 0.5, 0.5, 0.25, 0.25]
+
+    @pytest.mark.parametrize(
+        ("more", "names"),
+        [
+            ({"without": ("colour",)}, "colour"),
+            ({"without": ("l1", "structure")}, "keep one"),
+            ({"schedule": "flat"}, "--schedule"),
+            ({"precision": "fp16"}, "fp32 or bf16"),
+            ({"crop": 40}, "--crop"),
+            ({"crop": 0}, "--crop"),
+            ({"crop": 64}, "--window-size"),
+            ({"stages": ("last",)}, "--stage"),
+        ],
+    )
+    def test_options_without_meaning(self, more, names):
+        with pytest.raises(UsageError, match=names):
+            replace(TINY, **more)
+
+    def test_a_batch_is_cut_evenly_or_refused(self):
+        assert piece(12, Ranks(0, 2), 3) == 2
+        with pytest.raises(UsageError, match=r"a batch of 6 cannot be cut into 4 .*--batch a multiple of 4"):
+            piece(6, Ranks(1, 2), 2)
 
 
-def test_learning_rate_warms_up_and_falls():
-    options = replace(TINY, steps_per_epoch=1000)
-    rates = [learning_rate(options, s) for s in range(1000)]
-    assert rates[0] < options.learning_rate / 5
-    assert max(rates) <= options.learning_rate
-    assert rates[-1] < 0.03 * options.learning_rate
-    assert max(range(1000), key=rates.__getitem__) < 50
+class TestObjective:
+    """Numbers of the few-shot loss through a small network."""
+
+    def terms(self, batches, without=(), epoch=12, **more):
+        options = replace(FEW_SHOT, without=without, **more)
+        torch.manual_seed(0)
+        networks = build(ModelConfig("default", 2, width=12, refine_flow=options.refine_flow))
+        torch.nn.init.normal_(networks["merge"].head.weight, std=0.05)
+        objective = Objective(networks, options, Stage("merge", 0, 6, 1.0))
+        labelled, unlabelled = batches
+        result = objective(labelled, unlabelled if options.uses_unlabelled else None, epoch)
+        return {k: float(v.detach()) for k, v in result.items()}
+
+    @pytest.mark.parametrize("epoch", [0, 12, 45])
+    @pytest.mark.parametrize(
+        "without", [(), ("l1",), ("structure",), ("self",), ("smoothness",), ("self", "smoothness"), TERMS[1:]]
+    )
+    def test_every_term_can_be_left_out(self, batches, without, epoch):
+        values = self.terms(batches, without, epoch)
+        assert set(values) == set(TERMS) - set(without) | {"loss"}
+        beta = 0.05 * math.exp(-0.01 * (30 - min(epoch, 30)) ** 2)
+        theta = {0: 1.0, 12: 1.1, 45: 1.4}[epoch]
+        weights = {"l1": 1.0, "structure": 0.01, "self": beta * theta, "smoothness": beta * 5e-6}
+        assert values["loss"] == pytest.approx(sum(weights[k] * values[k] for k in values if k != "loss"), rel=1e-5)
+        assert all(values[k] > 1e-5 for k in values)
+
+    def test_the_others_are_as_they_were(self, batches):
+        whole = self.terms(batches)
+        for term in TERMS:
+            rest = self.terms(batches, (term,))
+            assert all(rest[k] == whole[k] for k in rest if k != "loss")
+
+    def test_both_kinds_of_data_give_gradients(self, batches):
+        torch.manual_seed(0)
+        networks = build(ModelConfig("default", 2, width=12))
+        objective = Objective(networks, replace(FEW_SHOT, without=("structure", "smoothness")), Stage("merge", 0, 6, 1))
+        gradients = []
+        for epoch in (0, 40):  # the unlabelled term weighs nothing, and 0.05
+            networks.zero_grad()
+            objective(*batches, epoch)["loss"].backward()
+            gradients.append(networks["merge"].head.weight.grad.clone())
+        assert gradients[0].abs().sum() > 0
+        assert (gradients[1] - gradients[0]).abs().sum() > 1e-3 * gradients[0].abs().sum()
+
+    @pytest.mark.parametrize("shots", [0, 1])
+    def test_gradients_of_pieces_add_up(self, batches, shots):
+        options = replace(FEW_SHOT, shots=shots)
+        torch.manual_seed(0)
+        networks = build(ModelConfig("default", 2, width=12))
+        objective = Objective(networks, options, Stage("merge", 0, 6, 1.0))
+
+        def gradient(*pieces: slice) -> torch.Tensor:
+            networks.zero_grad()
+            for part in pieces:
+                labelled, unlabelled = ({k: v[part] for k, v in b.items()} for b in batches)
+                (objective(labelled, unlabelled if shots else None, 40)["loss"] / len(pieces)).backward()
+            return torch.cat([p.grad.flatten() for p in networks.parameters() if p.grad is not None])
+
+        whole, halves = gradient(slice(None)), gradient(slice(2), slice(2, 4))
+        assert whole.norm() > 0
+        assert (whole - halves).norm() < 1e-5 * whole.norm()
+
+    @pytest.mark.parametrize("stage", ["flow", "merge", "joint"])
+    def test_a_stage_trains_its_networks_alone(self, batches, stage):
+        torch.manual_seed(0)
+        networks = build(ModelConfig("memo", 2, base_width=32))
+        objective = Objective(networks, replace(FEW_SHOT, preset="memo"), Stage(stage, 0, 6, 1.0))
+        labelled, unlabelled = ({k: v for k, v in b.items() if "dis" not in k} for b in batches)
+        terms = objective(labelled, None if stage == "flow" else unlabelled, 40)
+        terms["loss"].backward()
+        trained = {n for n, network in networks.items() if any(p.grad is not None for p in network.parameters())}
+        assert trained == {"flow": {"flow"}, "merge": {"merge"}, "joint": {"flow", "merge"}}[stage]
+        assert all(torch.isfinite(p.grad).all() for p in networks.parameters() if p.grad is not None)
+        assert ("alignment" in terms) == (stage != "merge")
+
+    @pytest.mark.parametrize("shots", [0, 1])
+    def test_half_precision_is_close(self, batches, shots):
+        torch.manual_seed(0)
+        networks = build(ModelConfig("default", 2, width=12))
+        torch.nn.init.normal_(networks["merge"].head.weight, std=0.02)
+        objective = Objective(networks, replace(FEW_SHOT, shots=shots), Stage("merge", 0, 6, 1.0))
+        arguments = (*batches, 40) if shots else (batches[0], None, 40)
+        exact = objective(*arguments)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            half = objective(*arguments)
+        for name, value in exact.items():
+            assert half[name].dtype == torch.float32
+            assert float(half[name].detach()) == pytest.approx(float(value.detach()), rel=0.05), name
 
 
-@pytest.mark.parametrize("preset", ["default", "memo"])
-def test_resuming_continues_bit_for_bit(tmp_path, cache, preset):
-    options = replace(TINY, preset=preset)
-    run = {"device": "cpu", "workers": 0, "cache": cache, "validate_every": 100}
-    whole = train(tmp_path / "whole", options, **run)
-    with pytest.raises(KeyboardInterrupt):
-        _interrupted(tmp_path / "cut", options, run)
-    state = torch.load(tmp_path / "cut" / "checkpoint.pt", weights_only=True)
-    assert 0 < state["step"] < options.total_steps
-    resumed = train(tmp_path / "cut", options, resume=True, **run)
-    a, b = (read_weights(p)[0].state_dict() for p in (whole, resumed))
-    assert all(torch.equal(a[k], b[k]) for k in a)
+class TestPlan:
+    def test_shots_of_own_scenes(self):
+        planned = plan(replace(FEW_SHOT, shots=3))
+        assert planned.labelled.rows == 24
+        assert planned.labelled.patches
+        assert planned.unlabelled.rows == FEW_SHOT.windows
+        assert planned.labelled.seed != plan(replace(FEW_SHOT, shots=3, trial=2)).labelled.seed
+        assert planned.labelled == plan(replace(FEW_SHOT, shots=3)).labelled
+        assert len({planned.labelled.seed, planned.unlabelled.seed, planned.validation.seed}) == 3
+
+    def test_without_the_unlabelled_terms_nothing_unlabelled_is_planned(self):
+        assert plan(replace(FEW_SHOT, without=("self", "smoothness"))).unlabelled is None
+        assert plan(replace(FEW_SHOT, without=("self",))).unlabelled is not None
+        assert plan(TINY).unlabelled is None
+
+    def test_shots_of_sequences_are_drawn_by_trial(self, tmp_path):
+        for scene in ("attic", "beach"):
+            write_sequence(tmp_path / scene, numbered(f"{scene}.", 1, 42, 4), (20, 24))
+        options = replace(FEW_SHOT, shots=3, data=(str(tmp_path),))
+        drawn = [tuple(w.name for w in plan(replace(options, trial=t)).labelled.files) for t in range(1, 6)]
+        assert all(len(set(names)) == 3 for names in drawn)
+        assert len(set(drawn)) > 2
+        assert drawn[1] == tuple(w.name for w in plan(replace(options, trial=2)).labelled.files)
+        assert plan(options).labelled.count == 0  # nothing but the shots is labelled
+        with pytest.raises(InputError, match=r"holds 12 windows, not 13: give --shots 12 or less"):
+            plan(replace(options, shots=13))
+
+    def test_supervised_training_takes_all_windows_and_pictures(self, tmp_path):
+        write_sequence(tmp_path / "attic", numbered("attic.", 1, 14, 4), (20, 24))
+        write_exr(tmp_path / "still.exr", np.ones((8, 16, 3), np.float32))
+        labelled = plan(replace(TINY, data=(str(tmp_path),))).labelled
+        assert sorted(w.name for w in labelled.files) == ["attic.0004_0", "attic.0011_0"]
+        assert str(tmp_path / "still.exr") in labelled.sources
+        assert labelled.count == TINY.windows
+
+    def test_held_out_pictures_validate(self, tmp_path):
+        for name in ("forest", "sea"):
+            write_exr(tmp_path / f"{name}.exr", np.ones((8, 16, 3), np.float32))
+        planned = plan(replace(TINY, data=(str(tmp_path),), hold_out=("sea",)))
+        assert not any("sea" in s for s in planned.labelled.sources)
+        assert any("sea" in s for s in planned.validation.sources)
+        assert not any("forest" in s for s in planned.validation.sources)
+
+    @pytest.fixture
+    def memo_sets(self, tmp_path) -> Path:
+        """The frames of trial 2 and of its validation."""
+        for shot in (*fewshot_trial(2), *validation_shots()):
+            stem, number = shot.frame[:-4], int(shot.frame[-4:])
+            step = 2 if shot.scene == "water" else 1
+            names = [f"{stem}{number + step * d:04d}" for d in range(-3, 4)]
+            write_sequence(tmp_path / shot.set / shot.scene, names, (20, 24))
+        return tmp_path
+
+    def test_the_trial_of_the_memo(self, memo_sets):
+        options = replace(FEW_SHOT, shots=5, trial=2, data=(str(memo_sets / "HdM"), str(memo_sets / "LiU")))
+        planned = plan(options)
+        assert [w.name for w in planned.labelled.files] == [f"{s.frame}_0" for s in fewshot_trial(2)]
+        assert [w.name for w in planned.validation.files] == ["bistro_01_000304_0", "clip_000005.000204_0"]
+        assert planned.labelled.count == planned.validation.count == 0
+        # any other number of shots is drawn
+        assert len(plan(replace(options, shots=4)).labelled.files) == 4
+
+    def test_everything_that_is_missing_is_told_before_anything_is_rendered(self, memo_sets, tmp_path):
+        for stem in ("fireplace_01_000689", "clip_000005.000203"):
+            (path,) = memo_sets.rglob(f"{stem}.exr")
+            path.unlink()
+        options = replace(FEW_SHOT, shots=5, trial=2, data=(str(memo_sets),))
+        with pytest.raises(InputError, match="2 labelled windows are missing or incomplete") as caught:
+            train(tmp_path / "run", options, device="cpu", workers=0)
+        assert "fireplace_01_000686.exr to fireplace_01_000692.exr" in str(caught.value)
+        assert "clip_000005.000203.exr, a neighbour of clip_000005.000204" in str(caught.value)
+        assert not list(tmp_path.glob("run/*"))
+
+    def test_unlabelled_clips(self, tmp_path):
+        synth_to_folder(tmp_path / "two", ExposureCycle((0, 3)), 14, 48, 32, seed=1)
+        options = replace(FEW_SHOT, unlabelled=(str(tmp_path),))
+        (first, second) = plan(options).unlabelled.files
+        assert (first.start, second.start) == (0, 7)
+        assert plan(options).unlabelled.count == 0
+        assert len(plan(replace(options, windows=1)).unlabelled.files) == 1
+        with pytest.raises(InputError, match=r"none of the 2 unlabelled windows alternates 3 exposures: give --cycle"):
+            plan(replace(options, num_exposures=3))
 
 
-def _interrupted(out, options, run):
-    """Ctrl-C after the third step."""
+class TestResuming:
+    @pytest.mark.parametrize(
+        "options",
+        [replace(TINY, refine_flow=True), replace(TINY, preset="memo", batch=1, steps_per_epoch=5), FEW_SHOT],
+        ids=["default", "memo", "few-shot"],
+    )
+    def test_it_continues_bit_for_bit(self, tmp_path, caches, options):
+        more = here(caches, options, validate_every=3)
+        whole = train(tmp_path / "whole", options, **more)
 
-    def stop(progress):
-        raise KeyboardInterrupt
+        def stop(progress):
+            signal.raise_signal(signal.SIGINT)  # Ctrl-C at the first report
 
-    train(out, options, on_step=stop, **(run | {"validate_every": 3}))
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "cut", options, on_step=stop, **more)
+        model = tmp_path / "cut" / "model.safetensors"
+        cut_at = log_of(tmp_path / "cut")[-1]["step"]
+        assert 0 < cut_at < options.total_steps
+        assert int(read_weights(model)[2]["steps"]) <= cut_at  # usable already
+        assert not same(model, whole)
+        train(tmp_path / "cut", options, resume=True, **more)
+        assert same(model, whole)
+        assert [e["step"] for e in log_of(tmp_path / "cut")] == [e["step"] for e in log_of(tmp_path / "whole")]
+
+    def test_time_that_is_up_ends_a_run_with_a_checkpoint(self, tmp_path, caches):
+        more = here(caches, TINY, stop_after_seconds=0.0)
+        model = train(tmp_path, TINY, **more)
+        assert read_weights(model)[2]["steps"] == "1"
+        train(tmp_path, TINY, resume=True, **more)
+        assert read_weights(model)[2]["steps"] == "2"
+
+    def test_a_run_is_not_mixed_with_another(self, tmp_path, caches):
+        options = replace(TINY, steps_per_epoch=2)
+        more = here(caches, options)
+        model = train(tmp_path, options, **more)
+        before = model.read_bytes()
+        with pytest.raises(OutputError, match="--resume"):
+            train(tmp_path, options, **more)
+        with pytest.raises(InputError, match="other options"):
+            train(tmp_path, replace(options, batch=1), resume=True, **more)
+        train(tmp_path, options, resume=True, **more)  # it has ended already
+        assert model.read_bytes() == before
+        assert [e["step"] for e in log_of(tmp_path)] == [2]
+
+    @pytest.mark.parametrize("size", [0, 1000, 60_000])
+    def test_a_damaged_checkpoint_is_named(self, tmp_path, caches, size):
+        options = replace(TINY, steps_per_epoch=1)
+        train(tmp_path, options, **here(caches, options))
+        checkpoint = tmp_path / "checkpoint.pt"
+        checkpoint.write_bytes(checkpoint.read_bytes()[:size])
+        with pytest.raises(InputError, match=r"checkpoint\.pt .*damaged"):
+            train(tmp_path, options, resume=True, **here(caches, options))
+
+    def test_processes_that_prepare_data_change_nothing(self, tmp_path, caches):
+        options = replace(TINY, steps_per_epoch=2)
+        a = train(tmp_path / "a", options, **here(caches, options))
+        b = train(tmp_path / "b", options, **here(caches, options, workers=1))
+        assert same(a, b)
 
 
-def test_a_run_is_not_mixed_with_another(tmp_path, cache):
-    run = {"device": "cpu", "workers": 0, "cache": cache}
-    options = replace(TINY, steps_per_epoch=2)
-    train(tmp_path / "run", options, **run)
-    with pytest.raises(OutputError, match="--resume"):
-        train(tmp_path / "run", options, **run)
-    with pytest.raises(InputError, match="other options"):
-        train(tmp_path / "run", replace(options, batch=1), resume=True, **run)
-    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    assert lines[-1]["step"] == 2
+class TestEnding:
+    def test_early_stopping_ships_the_best_weights(self, tmp_path, caches):
+        destroying = replace(TINY, refine_flow=False, steps_per_epoch=1, epochs=12, learning_rate=0.01, ema=0.0)
+        options = replace(destroying, patience=2, schedule="halve")
+        model = train(tmp_path, options, **here(caches, options))
+        scores = {e["step"]: e["validation_psnr_t"] for e in log_of(tmp_path)}
+        best = max(scores, key=scores.__getitem__)
+        assert list(scores) == list(range(1, best + 3))  # two more epochs, and no more
+        assert best + 2 < options.total_steps
+        networks, _, provenance = read_weights(model)
+        assert provenance["steps"] == str(best)
+        assert float(provenance["validation_psnr_t"]) == pytest.approx(scores[best], abs=1e-3)
+        sample = SampleOptions(2, 64, seed=options.seed, augment=False)
+        batch = batch_of(caches / "cache-0-validation", sample, 4)
+        score, _, _ = validate(networks, options, [batch])
+        assert score == pytest.approx(scores[best], abs=0.1)  # the file is in half precision
+        assert scores[best + 2] < scores[best] - 0.3
+
+    def test_without_patience_the_last_weights_are_shipped(self, tmp_path, caches):
+        options = replace(TINY, refine_flow=False, steps_per_epoch=1, epochs=2, learning_rate=3e-3, ema=0.0)
+        options = replace(options, schedule="halve")
+        model = train(tmp_path, options, **here(caches, options, validate_every=1))
+        scores = [e["validation_psnr_t"] for e in log_of(tmp_path)]
+        assert float(read_weights(model)[2]["validation_psnr_t"]) == pytest.approx(scores[-1], abs=1e-3)
+        assert scores[-1] < max(scores)
+
+    def test_gradients_that_overflow_do_not_destroy_the_weights(self, tmp_path, caches):
+        options = replace(TINY, refine_flow=False, learning_rate=0.3, ema=0.0)
+        model = train(tmp_path, options, **here(caches, options))
+        assert all(torch.isfinite(t).all() for t in tensors(model).values())
+        assert int(read_weights(model)[2]["steps"]) == options.total_steps
+
+    def test_networks_that_are_not_trained_yet_do_not_stop_a_run(self, tmp_path, caches):
+        # while the flow is trained nothing is blended by it yet: the score says little
+        options = replace(TINY, refine_flow=True, steps_per_epoch=1, epochs=10, patience=1, learning_rate=0.0)
+        train(tmp_path, options, **here(caches, options))
+        stage = {s.name: s for s in stages(options)}
+        steps = [e["step"] for e in log_of(tmp_path)]
+        assert steps[-1] == stage["merge"].start + 1
+
+    def test_a_full_disk_does_not_end_a_run(self, tmp_path, caches, monkeypatch):
+        more = here(caches, TINY)
+        checkpoint = tmp_path / "checkpoint.pt"
+        train(tmp_path, TINY, stop_after_seconds=0.0, **more)
+        before, full, warnings = checkpoint.read_bytes(), [True], []
+        write = Path.write_bytes
+
+        def refuse(path, data):
+            if full and "checkpoint" in path.name:
+                write(path, data[:100])
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return write(path, data)
+
+        def warned(text):
+            warnings.append(text)
+            assert checkpoint.read_bytes() == before
+            assert not list(tmp_path.glob(".*"))
+            if len(warnings) == 3:
+                full.clear()
+
+        monkeypatch.setattr(Path, "write_bytes", refuse)
+        train(tmp_path, TINY, resume=True, checkpoint_seconds=0.0, on_warning=warned, **more)
+        assert len(warnings) == 3
+        assert all("the disk is full" in w and "training goes on" in w for w in warnings)
+        assert read_weights(tmp_path / "model.safetensors")[2]["steps"] == str(TINY.total_steps)
+
+    def test_a_last_checkpoint_that_cannot_be_written_is_an_error(self, tmp_path, caches, monkeypatch):
+        def refuse(path, data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(Path, "write_bytes", refuse)
+        with pytest.raises(OutputError, match="the disk is full"):
+            train(tmp_path, replace(TINY, steps_per_epoch=1), **here(caches, TINY))
+
+    def test_a_file_in_the_way_is_named(self, tmp_path, caches):
+        (tmp_path / "file").write_text("in the way")
+        with pytest.raises(OutputError, match="file is not a folder"):
+            train(tmp_path / "file", TINY, **here(caches, TINY))
 
 
-def test_weights_carry_no_path_of_the_machine():
-    options = replace(TINY, data=("/some/where/pictures",), init="/else/where/model.safetensors")
-    assert "where" not in json.dumps(published(options))
-    assert published(options)["data"] == ["pictures"]
+class TestRunning:
+    def test_accumulation_changes_the_memory_alone(self, tmp_path, caches):
+        options = replace(FEW_SHOT, batch=4, epochs=1)
+        entries = []
+        for accumulate in (1, 2):
+            out = tmp_path / str(accumulate)
+            train(out, replace(options, accumulate=accumulate), **here(caches, options))
+            entries.append(log_of(out))
+        for a, b in zip(*entries, strict=True):
+            for name in (*TERMS, "loss", "validation_psnr_t"):
+                assert a[name] == pytest.approx(b[name], rel=1e-5), name
+
+    def test_half_precision_trains(self, tmp_path, caches):
+        entries = []
+        for precision in ("fp32", "bf16"):
+            out = tmp_path / precision
+            options = replace(FEW_SHOT, precision=precision, epochs=1)
+            train(out, options, **here(caches, options))
+            entries.append(log_of(out)[-1])
+        exact, half = entries
+        for name in ("l1", "structure", "self", "loss"):
+            assert half[name] == pytest.approx(exact[name], rel=0.1), name
+        assert half["validation_psnr_t"] == pytest.approx(exact["validation_psnr_t"], abs=0.5)
+
+    def test_without_the_unlabelled_terms_nothing_unlabelled_is_made(self, tmp_path):
+        options = replace(FEW_SHOT, without=("self", "smoothness"), epochs=1)
+        train(tmp_path / "run", options, device="cpu", workers=0)
+        assert {p.name for p in (tmp_path / "run").iterdir() if p.is_dir()} <= {
+            "cache",
+            "cache-validation",
+            "tensorboard",
+        }
+        (entry,) = log_of(tmp_path / "run")
+        assert {"l1", "structure", "loss"} <= set(entry)
+        assert not {"self", "smoothness"} & set(entry)
+
+    def test_people_s_own_data(self, tmp_path):
+        """Labelled frames and unlabelled clips from disk, through the whole loop."""
+        write_sequence(tmp_path / "films" / "walk", numbered("walk.", 1, 14, 4))
+        synth_to_folder(tmp_path / "clips", ExposureCycle((0, 3)), 7, 80, 70, seed=1)
+        data, unlabelled = (str(tmp_path / "films"),), (str(tmp_path / "clips"),)
+        options = replace(FEW_SHOT, data=data, unlabelled=unlabelled, epochs=1)
+        model = train(tmp_path / "run", options, device="cpu", workers=0)
+        assert (tmp_path / "run" / "cache-unlabelled").is_dir()
+        (entry,) = log_of(tmp_path / "run")
+        assert all(np.isfinite(entry[t]) for t in TERMS)
+        _, _, provenance = read_weights(model)
+        text = json.dumps(provenance)
+        assert str(tmp_path) not in text
+        assert tmp_path.name not in text
+        told = json.loads(provenance["options"])
+        assert (told["data"], told["unlabelled"]) == (["films"], ["clips"])
+
+    def test_weights_carry_no_path_of_the_machine(self):
+        options = replace(TINY, data=("/some/where/pictures/",), init="/else/where/model.safetensors")
+        assert "where" not in json.dumps(published(options))
+        assert published(options)["data"] == ["pictures"]
+
+    def test_training_learns(self, tmp_path, caches):
+        options = replace(TINY, refine_flow=False, steps_per_epoch=30, learning_rate=2e-3, batch=4, ema=0.9)
+        model = train(tmp_path, options, **here(caches, options))
+        sample = SampleOptions(2, 64, seed=3, augment=False)
+        batch = batch_of(caches / "cache-0-validation", sample, 4)
+        (_, radiance, prior), _ = candidates_and_prior(
+            batch["ldr"], batch["exposures"], batch["dis"], batch["dis_back"]
+        )
+        middle = slice(16, -16)
+        error = (mu_law(blend(radiance, prior)) - mu_law(batch["truth"][:, 1]))[..., middle, middle]
+        classical = float((-10 * torch.log10(error.square().mean((1, 2, 3)))).mean())
+        assert float(read_weights(model)[2]["validation_psnr_t"]) > classical + 0.3
 
 
-def test_training_learns(tmp_path, cache):
-    options = replace(TINY, steps_per_epoch=60, learning_rate=2e-3, batch=4, ema=0.9)
-    train(tmp_path / "run", options, device="cpu", workers=0, cache=cache)
-    _, _, provenance = read_weights(tmp_path / "run" / "model.safetensors")
-    before = _classical_score(cache)
-    assert float(provenance["validation_psnr_t"]) > before + 0.3
+class TestLog:
+    def test_without_tensorboard_there_is_the_log_alone(self, tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+        log = TrainLog(tmp_path)
+        log.scalars(3, {"stage": "merge", "loss": 0.5})
+        log.scalars(4, {"stage": "merge", "loss": 0.25})
+        log.close()
+        assert log_of(tmp_path) == [
+            {"step": 3, "stage": "merge", "loss": 0.5},
+            {"step": 4, "stage": "merge", "loss": 0.25},
+        ]
+        assert [p.name for p in tmp_path.iterdir()] == ["log.jsonl"]
+
+    def test_with_tensorboard_there_are_events(self, tmp_path, caches):
+        pytest.importorskip("tensorboard")
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        options = replace(TINY, steps_per_epoch=2)
+        train(tmp_path, options, **here(caches, options))
+        events = EventAccumulator(str(tmp_path / "tensorboard"))
+        events.Reload()
+        assert {"loss", "validation_psnr_t", "lr"} <= set(events.Tags()["scalars"])
+        assert [e.step for e in events.Scalars("loss")] == [2]
+        assert events.Tags()["images"] == ["validation"]
+
+    def test_a_line_that_cannot_be_written_does_not_end_a_run(self, tmp_path):
+        (tmp_path / "log.jsonl").mkdir()
+        log = TrainLog(tmp_path)
+        log.scalars(3, {"stage": "merge", "loss": 0.5})
+        log.close()
+
+    @pytest.mark.parametrize("preset", ["default", "memo"])
+    def test_a_strip_of_five_pictures(self, batches, preset):
+        networks = build(ModelConfig(preset, 2, width=12, base_width=32))
+        batch = {k: v for k, v in batches[0].items() if preset == "default" or "dis" not in k}
+        with torch.no_grad():
+            result = run(networks, batch, 0)
+        truth = batch["truth"][:, 1]
+        strip = picture_strip(result, truth)
+        assert strip.shape == (64, 5 * 64, 3)
+        assert strip.dtype == np.float32
+        assert 0 <= strip.min() < strip.max() <= 1
+        np.testing.assert_allclose(strip[:, -64:], mu_law(truth[0]).permute(1, 2, 0), atol=1e-6)
+        np.testing.assert_allclose(strip[:, :64], batch["ldr"][0, 1].permute(1, 2, 0), atol=1e-6)
+
+    def test_flow_colours_tell_directions(self):
+        still = flow_colours(np.zeros((2, 4, 4)))
+        np.testing.assert_allclose(still, 1)  # white
+        right = np.stack([np.full((4, 4), 3.0), np.zeros((4, 4))])
+        colours = [flow_colours(f)[0, 0] for f in (right, -right, right[::-1], -right[::-1])]
+        np.testing.assert_allclose(colours[0], [1, 0, 0], atol=1e-6)
+        assert all(np.abs(a - b).max() > 0.4 for i, a in enumerate(colours) for b in colours[:i])
 
 
-def _classical_score(cache):
-    folder = cache.with_name("cache-validation")
-    data = TrainingWindows(folder, SampleOptions(2, 64, seed=3, augment=False), 24)
-    values = []
-    for i in range(24):
-        s = data[i]
-        error = (mu_law(blend(s["radiance"][None], s["prior"][None])) - mu_law(s["truth"])).square().mean()
-        values.append(-10 * float(torch.log10(error)))
-    return float(np.mean(values))
+class TestStartingWeights:
+    def test_two_exposure_weights_start_a_three_exposure_network(self):
+        torch.manual_seed(0)
+        source = build(ModelConfig("default", 2, width=24))
+        torch.nn.init.normal_(source["merge"].head.weight, std=0.05)
+        target = build(ModelConfig("default", 3, width=24))
+        transfer(source, target)
+        codes = torch.rand(1, 3, 3, 32, 32)
+        radiance, prior = torch.rand(1, 3, 3, 32, 32), torch.rand(1, 3, 1, 32, 32) + 0.1
+        doubled = [0, 1, 1, 2, 2]
+        # every neighbour twice at half its weight is the same problem
+        half = torch.tensor([1, 0.5, 0.5, 0.5, 0.5])[None, :, None, None, None]
+        a = source["merge"](codes, radiance, prior)[0]
+        b = target["merge"](codes[:, doubled], radiance[:, doubled], prior[:, doubled] * half)[0]
+        assert (mu_law(a) - mu_law(b)).abs().mean() < 0.02
+        with pytest.raises(ModelError):
+            transfer(target, source)
 
+    def test_weights_are_taken_up(self, tmp_path):
+        config = ModelConfig("default", 2)
+        torch.manual_seed(9)
+        save_weights(tmp_path / "start.safetensors", build(config), config, {}, half=False)
+        networks, _ = initial_networks(replace(TINY, init=str(tmp_path / "start.safetensors")))
+        started = tensors(tmp_path / "start.safetensors")
+        state = networks.state_dict()
+        assert all(torch.equal(started[k], state[k]) for k in started)
 
-def test_two_exposure_weights_start_a_three_exposure_network():
-    torch.manual_seed(0)
-    source = build(ModelConfig("default", 2, width=24))
-    torch.nn.init.normal_(source["merge"].head.weight, std=0.05)
-    target = build(ModelConfig("default", 3, width=24))
-    transfer(source, target)
-    codes = torch.rand(1, 3, 3, 32, 32)
-    radiance, prior = torch.rand(1, 3, 3, 32, 32), torch.rand(1, 3, 1, 32, 32) + 0.1
-    doubled = [0, 1, 1, 2, 2]
-    # every neighbour twice at half its weight is the same problem
-    half = torch.tensor([1, 0.5, 0.5, 0.5, 0.5])[None, :, None, None, None]
-    a = source["merge"](codes, radiance, prior)[0]
-    b = target["merge"](codes[:, doubled], radiance[:, doubled], prior[:, doubled] * half)[0]
-    assert (mu_law(a) - mu_law(b)).abs().mean() < 0.02
-    with pytest.raises(ModelError):
-        transfer(target, source)
+    @pytest.mark.parametrize(
+        "options", [replace(TINY, num_exposures=3), replace(TINY, preset="memo", num_exposures=3), TINY]
+    )
+    def test_weights_that_do_not_fit_are_refused(self, tmp_path, options):
+        config = ModelConfig("memo", 2)
+        save_weights(tmp_path / "start.safetensors", build(config), config, {})
+        with pytest.raises(ModelError):
+            initial_networks(replace(options, init=str(tmp_path / "start.safetensors")))

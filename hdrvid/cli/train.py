@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from hdrvid.cli.console import FrameProgress, clock, say
-from hdrvid.errors import InputError
+from hdrvid.errors import InputError, UsageError
 
 HELP = """Train a network; the result is a weights file that --model takes.
 
@@ -153,7 +153,7 @@ def command(
         init=init,
     )
     if unlabelled and not shots:
-        raise InputError("--unlabelled belongs to few-shot training: give --shots, the number of labelled windows, too")
+        raise UsageError("--unlabelled belongs to few-shot training: give --shots, the number of labelled windows, too")
     with FrameProgress("train", "steps") as training:
 
         def on_cache(done: int, total: int) -> None:

@@ -31,6 +31,8 @@ class DenseInverseSearch:
     OpenCV cuts the picture into one stripe a thread and the result depends on the cut, so it is held to one thread
     (process-wide, `cv2.setNumThreads(1)`) and the pairs of a window run beside one another instead. The flow of a
     pair of frames is kept for the next windows, which need the same pair. Small frames are padded by edge replication.
+    The search ends at half resolution, OpenCV's setting `medium`. At full resolution it takes 6 to 11 times as long:
+    worth 1.25 dB in the classical merge of 24 validation windows, and 0.07 dB once the flow is refined.
     """
 
     MIN_SIDE = 32

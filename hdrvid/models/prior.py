@@ -41,6 +41,14 @@ def well_exposedness(ldr: torch.Tensor, exposure: torch.Tensor) -> torch.Tensor:
     return torch.where(exposure[:, None, None, None] <= 1.0 + 1e-6, torch.ones_like(ramp), ramp)
 
 
+def inside_picture(flow: torch.Tensor) -> torch.Tensor:
+    """1 where flow (B, 2, H, W) points into the picture, else 0: (B, 1, H, W)."""
+    h, w = flow.shape[-2:]
+    xs = torch.arange(w, device=flow.device, dtype=flow.dtype) + flow[:, 0]
+    ys = torch.arange(h, device=flow.device, dtype=flow.dtype)[:, None] + flow[:, 1]
+    return ((xs >= -0.5) & (xs <= w - 0.5) & (ys >= -0.5) & (ys <= h - 0.5))[:, None].to(flow.dtype)
+
+
 def alignment_confidence(
     reference: torch.Tensor,
     warped: torch.Tensor,
@@ -56,10 +64,7 @@ def alignment_confidence(
     noise does not count. Without `flow_back` the second is left out.
     `reference`, `warped` (B, 3, H, W) codes; exposures (B,); flows (B, 2, H, W) pixels.
     """
-    _, _, h, w = reference.shape
-    xs = torch.arange(w, device=flow.device, dtype=flow.dtype) + flow[:, 0]
-    ys = torch.arange(h, device=flow.device, dtype=flow.dtype)[:, None] + flow[:, 1]
-    inside = ((xs >= -0.5) & (xs <= w - 0.5) & (ys >= -0.5) & (ys <= h - 0.5))[:, None].to(flow.dtype)
+    inside = inside_picture(flow)
     consistent = torch.ones_like(inside)
     if flow_back is not None:
         error = (flow + warp(flow_back, flow)).square().sum(1, keepdim=True)
@@ -109,7 +114,7 @@ def candidates_and_prior(
     for k, i in enumerate(neighbours):
         warped = warp(ldr[:, i], flows[:, k])
         if confidence is not None:
-            trust = confidence[:, k]
+            trust = confidence[:, k] * inside_picture(flows[:, k])
         else:
             back = None if flows_back is None else flows_back[:, k]
             trust = alignment_confidence(reference, warped, exposures[:, middle], exposures[:, i], flows[:, k], back)

@@ -41,6 +41,8 @@ STEPS = 2
 """Lucas-Kanade steps."""
 WINDOW_SIGMA = 1.5
 """Standard deviation of their window, in pixels."""
+ROW_HALO = STEPS * (round(2.5 * WINDOW_SIGMA) + 1)
+"""Reach of the steps in rows."""
 DAMPING = 1e-3
 """Added to the squared gradients (code per pixel): flow of flat, noisy places stays where DIS left it."""
 CORRELATION_RADIUS = 4
@@ -77,13 +79,16 @@ def _smooth(x: torch.Tensor, sigma: float) -> torch.Tensor:
     return F.conv2d(rows, kernel.transpose(2, 3), groups=x.shape[1])
 
 
-def lucas_kanade(reference: torch.Tensor, source: torch.Tensor, flow: torch.Tensor, steps: int = STEPS) -> torch.Tensor:
+def lucas_kanade(
+    reference: torch.Tensor, source: torch.Tensor, flow: torch.Tensor, first_row: int = 0, steps: int = STEPS
+) -> torch.Tensor:
     """Flow (B, 2, H, W) in pixels brought closer by damped least squares over a Gaussian window, at most 1 px a step.
 
-    `reference`, `source` (B, C, H, W): codes of one exposure, all channels count.
+    `reference`, `source` (B, C, H, W): codes of one exposure, all channels count. Reference and flow may be a strip
+    of the picture from `first_row` on; the source is whole.
     """
     for _ in range(steps):
-        warped = warp(source, flow)
+        warped = warp(source, flow, first_row)
         mean = F.pad((warped + reference) / 2, (1, 1, 1, 1), mode="replicate")
         gx = (mean[..., 1:-1, 2:] - mean[..., 1:-1, :-2]) / 2
         gy = (mean[..., 2:, 1:-1] - mean[..., :-2, 1:-1]) / 2
@@ -97,14 +102,23 @@ def lucas_kanade(reference: torch.Tensor, source: torch.Tensor, flow: torch.Tens
     return flow
 
 
-def evidence(ldr: torch.Tensor, exposures: torch.Tensor, flows: torch.Tensor, flows_back: torch.Tensor) -> torch.Tensor:
+def evidence(
+    ldr: torch.Tensor,
+    exposures: torch.Tensor,
+    flows: torch.Tensor,
+    flows_back: torch.Tensor,
+    rows: slice | None = None,
+) -> torch.Tensor:
     """What the network sees of every neighbour: (B, K, EVIDENCE_CHANNELS, H, W') float32.
 
     `ldr` (B, W, 3, H, W') network codes of K + 1 = W frames, the reference in the middle, `exposures` (B, W), `flows`
-    and `flows_back` (B, K, 2, H, W') pixels, reference -> neighbour and back. Whole frames, not tiles: it warps.
+    and `flows_back` (B, K, 2, H, W') pixels, reference -> neighbour and back. Frames are whole, as it warps; `rows`
+    bounds the result to a strip of them, exact but for the ROW_HALO outermost rows.
     """
-    b, n, _, h, w = ldr.shape
+    b, n, _, height, w = ldr.shape
     middle, k = n // 2, n - 1
+    first, last, _ = (rows or slice(None)).indices(height)
+    h = last - first
     neighbours = [i for i in range(n) if i != middle]
 
     def fold(x: torch.Tensor) -> torch.Tensor:
@@ -112,15 +126,16 @@ def evidence(ldr: torch.Tensor, exposures: torch.Tensor, flows: torch.Tensor, fl
 
     # full precision whatever the caller's autocast: the determinant of a window is a product of small numbers
     with torch.autocast(ldr.device.type, enabled=False), torch.no_grad():
-        flow, back, mirrored = fold(flows), fold(flows_back), fold(-flows.flip(1))
-        reference = fold(ldr[:, middle : middle + 1].expand(-1, k, -1, -1, -1))
+        flow, back = fold(flows[..., first:last, :]), fold(flows_back)
+        mirrored = fold(-flows[..., first:last, :].flip(1))
+        reference = fold(ldr[:, middle : middle + 1, :, first:last].expand(-1, k, -1, -1, -1))
         source = fold(ldr[:, neighbours])
         e_ref = fold(exposures[:, middle : middle + 1].expand(-1, k))[:, None, None, None]
         e_src = fold(exposures[:, neighbours])[:, None, None, None]
         target = torch.maximum(e_ref, e_src)
         a, s = match_exposure(reference, e_ref, target), match_exposure(source, e_src, target)
-        refined = lucas_kanade(a, s, flow)
-        own = warp(source, flow)
+        refined = lucas_kanade(a, s, flow, first)
+        own = warp(source, flow, first)
         here = match_exposure(own, e_src, target)
         other, e_other = (x.reshape(b, k, *x.shape[1:]).flip(1).reshape(x.shape) for x in (own, e_src))
         longer = torch.maximum(e_src, e_other)
@@ -128,12 +143,12 @@ def evidence(ldr: torch.Tensor, exposures: torch.Tensor, flows: torch.Tensor, fl
         channels = [
             a,
             (here - a) * DIFFERENCE_SCALE,
-            (warp(s, refined) - a) * DIFFERENCE_SCALE,
-            (warp(s, mirrored) - a).abs().amax(1, keepdim=True) * DIFFERENCE_SCALE,
+            (warp(s, refined, first) - a) * DIFFERENCE_SCALE,
+            (warp(s, mirrored, first) - a).abs().amax(1, keepdim=True) * DIFFERENCE_SCALE,
             sides * DIFFERENCE_SCALE,
             refined - flow,
             mirrored - flow,
-            flow + warp(back, flow),
+            flow + warp(back, flow, first),
             reference.amax(1, keepdim=True),
             own.amax(1, keepdim=True),
             torch.log2(e_src / e_ref).expand(-1, 1, h, w),

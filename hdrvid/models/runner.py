@@ -19,7 +19,7 @@ from hdrvid.models.config import ModelConfig
 from hdrvid.models.flow import FlowNet
 from hdrvid.models.merge import MemoMerge
 from hdrvid.models.prior import Candidates, alignment_confidence, blend, candidates_and_prior
-from hdrvid.models.refine import FlowRefiner, evidence
+from hdrvid.models.refine import ROW_HALO, FlowRefiner, evidence
 from hdrvid.radiance import radiance_from_ldr
 from hdrvid.types import Reconstruction, Window
 from hdrvid.warp import warp
@@ -264,14 +264,20 @@ class ModelRunner:
         assert self.networks is not None
         refiner = self.networks["flow"]
         assert isinstance(refiner, FlowRefiner)
-        k = flows.shape[1]
-
-        def network(seen: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        h, w = ldr.shape[-2:]
+        ldr, flows, flows_back = (pad_to_multiple(x) for x in (ldr, flows, flows_back))
+        height, width = ldr.shape[-2:]
+        size = self._tile_size(h, w)
+        rows = max(size * size // width, SIZE_MULTIPLE) if size else height
+        refined, confidence = torch.empty_like(flows), torch.empty_like(flows[:, :, :1])
+        for strip in tiles(height, SIZE_MULTIPLE, rows, TILE_HALO_PX + ROW_HALO):
+            read, keep, inner = strip.read[0], strip.keep[0], strip.inner[0]
+            seen = evidence(ldr, exposures, flows, flows_back, read)
             with self._autocast():
-                return refiner.correct(seen)
-
-        delta, logits = self._tiled([evidence(ldr, exposures, flows, flows_back)], [2 * k, k], network)
-        return flows + delta.reshape(flows.shape), torch.sigmoid(logits).reshape(1, k, 1, *logits.shape[-2:])
+                delta, logits = refiner.correct(seen)
+            refined[..., keep, :] = flows[..., keep, :] + delta[..., inner, :]
+            confidence[..., keep, :] = torch.sigmoid(logits[..., inner, :])
+        return refined[..., :h, :w], confidence[..., :h, :w]
 
     def _memo(self, window: Window, diagnostics: bool) -> Reconstruction:
         assert self.networks is not None

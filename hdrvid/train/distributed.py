@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import distributed, nn
@@ -64,7 +65,8 @@ def joined() -> Iterator[Ranks]:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(local_device("cuda"))
-    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    # the others wait while the first one renders the windows, which may take hours
+    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=timedelta(days=1))
     try:
         yield Ranks(distributed.get_rank(), world)
     finally:

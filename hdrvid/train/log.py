@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ class TrainLog:
 
     def scalars(self, step: int, entry: dict[str, Any]) -> None:
         """One report."""
-        with self._path.open("a") as log:
+        with suppress(OSError), self._path.open("a") as log:  # a full disk is told when the checkpoint is written
             log.write(json.dumps({"step": step, **entry}) + "\n")
         if self._board is not None:
             for name, value in entry.items():

@@ -9,13 +9,14 @@ import io
 import json
 import math
 import os
+import pickle
 import signal
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from hdrvid.data.windows import SampleOptions, TrainingWindows, UnlabelledWindows
 from hdrvid.errors import InputError, ModelError, OutputError
-from hdrvid.io.atomic import atomic_path
+from hdrvid.io.atomic import atomic_path, output_error
 from hdrvid.models.blend import CHANNELS_PER_CANDIDATE, BlendNet
 from hdrvid.models.config import ModelConfig
 from hdrvid.models.runner import build, place, resolve_device
@@ -73,12 +74,12 @@ def initial_networks(options: TrainOptions) -> tuple[nn.ModuleDict, ModelConfig]
         trained, trained_config, _ = read_weights(find_weights(options.init, options.num_exposures))
         if trained_config.preset != options.preset:
             raise ModelError(f"{options.init} holds preset '{trained_config.preset}', not '{options.preset}'")
-        if "flow" in trained and "flow" in networks:
-            networks["flow"].load_state_dict(trained["flow"].state_dict())
         if trained_config.num_exposures == options.num_exposures:
             networks["merge"].load_state_dict(trained["merge"].state_dict())
         else:
             transfer(trained, networks)
+        if "flow" in trained and "flow" in networks:
+            networks["flow"].load_state_dict(trained["flow"].state_dict())
     return networks, config
 
 
@@ -200,7 +201,10 @@ class _Run:
             self._load(checkpoint)
 
     def _load(self, checkpoint: Path) -> None:
-        saved = torch.load(checkpoint, map_location=self.device, weights_only=True)
+        try:
+            saved = torch.load(checkpoint, map_location=self.device, weights_only=True)
+        except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+            raise InputError(f"{checkpoint} is damaged: remove it to train anew, or choose another --out") from error
         if saved["options"] != json.dumps(asdict(self.options), sort_keys=True):
             raise InputError(
                 f"{self.out} was trained with other options: give the same ones with --resume, or another --out"
@@ -243,7 +247,12 @@ class _Run:
         on_step: Callable[[Progress], None] | None,
     ) -> None:
         """Everything from the data to the last checkpoint."""
-        self.out.mkdir(parents=True, exist_ok=True)
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise OutputError(f"{self.out} is not a folder: choose another --out") from error
+        except OSError as error:
+            raise output_error(self.out, error) from error
         planned = plan(self.options)
         if self.ranks.is_main:
             prepare(planned, cache, max(os.cpu_count() or 1, 1), on_cache)
@@ -295,8 +304,9 @@ class _Run:
                 data_seconds += float(labelled["seconds"].sum())
                 data_samples += len(labelled["seconds"])
             parameters = [p for p in self.networks.parameters() if p.requires_grad]
-            nn.utils.clip_grad_norm_(parameters, options.gradient_clip)
-            self.optimizer.step()
+            norm = nn.utils.clip_grad_norm_(parameters, options.gradient_clip)
+            if torch.isfinite(norm):  # one sample that overflows must not destroy the weights
+                self.optimizer.step()
             state.step += 1
             counted += 1
             self._update_average()
@@ -322,8 +332,11 @@ class _Run:
             if self.ranks.is_main and time.monotonic() - last_save > self.checkpoint_seconds and not finished:
                 self._save_or_warn()
                 last_save = time.monotonic()
-            stale = options.patience and state.step - state.best_step >= options.patience * options.steps_per_epoch
-            if self.ranks.any(bool(time.monotonic() > deadline or stale)):
+            # scores of a flow under an untrained merge say nothing, and a stage has the time to improve on the last
+            waited = state.step - max(state.best_step, stage.start)
+            patient = not options.patience or stage.name == "flow"
+            stale = not patient and waited >= options.patience * options.steps_per_epoch
+            if self.ranks.any(time.monotonic() > deadline or stale):
                 break
 
     def _gradients(
@@ -374,29 +387,30 @@ class _Run:
                 self.on_warning(f"{error}; training goes on with the checkpoint before")
 
     def _validation(self, material: Material) -> Iterator[Batch]:
-        o = self.options
-        sample = SampleOptions(o.num_exposures, _validation_side(o), seed=o.seed, augment=False, dis=_uses_dis(o))
+        sample = replace(self._sample(), side=_validation_side(self.options), augment=False)
         windows = TrainingWindows(material.validation, sample, material.num_validation)
         for batch in DataLoader(windows, batch_size=6):
             yield self._moved(batch)
 
-    def _batches(self, stage: Stage, material: Material) -> Iterator[list[tuple[Batch, Batch | None]]]:
-        """The pieces of every batch of this process, from the current step to the end of the stage."""
+    def _sample(self) -> SampleOptions:
         o = self.options
-        labelled = SampleOptions(
+        return SampleOptions(
             o.num_exposures,
             o.crop + 2 * o.margin,
             seed=o.seed,
-            dis=_uses_dis(o),
-            exact_flow=stage.name == "flow",
-            perturb=stage.name == "flow",
+            dis=o.preset == "default",
         )
+
+    def _batches(self, stage: Stage, material: Material) -> Iterator[list[tuple[Batch, Batch | None]]]:
+        """The pieces of every batch of this process, from the current step to the end of the stage."""
+        o, sample = self.options, self._sample()
+        only_flow = stage.name == "flow"
+        labelled = replace(sample, exact_flow=only_flow, perturb=only_flow)
         total = o.total_steps * o.batch
         loader = iter(self._loader(TrainingWindows(material.labelled, labelled, total), stage))
         other: Iterator[Batch] | None = None
-        if material.unlabelled and stage.name != "flow":
-            unlabelled = SampleOptions(o.num_exposures, o.crop + 2 * o.margin, seed=o.seed, dis=_uses_dis(o))
-            other = iter(self._loader(UnlabelledWindows(material.unlabelled, unlabelled, total), stage))
+        if material.unlabelled and not only_flow:
+            other = iter(self._loader(UnlabelledWindows(material.unlabelled, sample, total), stage))
         for _ in range(self.state.step, stage.stop):
             yield [(next(loader), next(other) if other else None) for _ in range(o.accumulate)]
 
@@ -418,10 +432,6 @@ class _Run:
             worker_init_fn=_quiet_worker if self.workers else None,
             pin_memory=self.device.type == "cuda",
         )
-
-
-def _uses_dis(options: TrainOptions) -> bool:
-    return options.preset == "default"
 
 
 def _validation_side(options: TrainOptions) -> int:

@@ -89,6 +89,7 @@ class SyntheticOptions:
             f"stops {self.cycle}, motion {self.motion:g}, clipping at percentile {c.clip_percentile}, read noise "
             f"{c.read_noise}, full well {c.full_well}, {c.bits} bit"
             + (f", JPEG {c.jpeg_quality}" if c.jpeg_quality else "")
+            + (f", H.264 CRF {c.h264_crf:g} {c.h264_preset}" if isinstance(c.h264_crf, (int, float)) else "")
             + "; every frame scored, radiance clipped to [0, 1] (1 = shortest exposure clips), mu = 5000, stops given"
         )
 

@@ -111,9 +111,18 @@ def table(results: dict[str, Any]) -> str:
     """Rows of model and exposure class, columns of measures, as text that also reads well in a log."""
     everything = {results["model"]["name"]: results, **results["baselines"]}
     measures = list(results["overall"])
-    lines = [f"{'model':<12} {'frames':<8}" + "".join(f"{m:>10}" for m in measures)]
+    widths = [max(10, len(m) + 2) for m in measures]
+    titles = "".join(f"{m:>{w}}" for m, w in zip(measures, widths, strict=True))
+    lines = [f"{'model':<12} {'frames':<8}{titles}"]
     for model, result in everything.items():
         for label, scores in {**result["by_exposure"], "overall": result["overall"]}.items():
-            values = "".join(f"{scores[m]:>10.2f}" if "psnr" in m else f"{scores[m]:>10.4f}" for m in measures)
+            values = "".join(f"{_number(m, scores[m]):>{w}}" for m, w in zip(measures, widths, strict=True))
             lines.append(f"{model:<12} {label:<8}{values}")
     return "\n".join(lines)
+
+
+def _number(measure: str, value: float | None) -> str:
+    """Decibels with two digits, indices with four; a dash where there is nothing to measure."""
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if "psnr" in measure or "alignment" in measure else f"{value:.4f}"

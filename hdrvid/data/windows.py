@@ -15,6 +15,7 @@ Layouts of arrays:
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -33,6 +34,7 @@ from hdrvid.data.layouts import HdrWindow, LdrWindow
 from hdrvid.data.scenes import Scene, picture_scene, procedural_scene
 from hdrvid.data.synth import read_hdr_image
 from hdrvid.errors import InputError
+from hdrvid.io.atomic import output_error
 from hdrvid.models.alignment import DenseInverseSearch
 
 NUM_FRAMES = 5
@@ -282,7 +284,10 @@ def _build(
     progress: Callable[[int, int], None] | None,
 ) -> None:
     """Run the jobs of the rows that array `main` still lacks; `done` marks the finished ones."""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(folder, error) from error
     n = options.rows
     meta_path, done_path = folder / "cache.json", folder / "done.npy"
     wanted = json.loads(json.dumps(asdict(options)))
@@ -300,13 +305,17 @@ def _build(
         for name, (shape, dtype) in shapes.items()
     }
     if fresh:
+        for name in arrays:
+            _reserve(folder / f"{name}.npy")
         meta_path.write_text(json.dumps(wanted))
     missing = [i for i in firsts if not arrays["done"][i]]
     if not missing:
         return
     finished = int(arrays["done"].sum())
-    with multiprocessing.get_context("spawn").Pool(min(workers, len(missing)), initializer=_quiet_worker) as pool:
-        for stored in pool.imap_unordered(job, ((options, i) for i in missing), chunksize=8):
+    workers = min(workers, len(missing))
+    chunk = min(8, -(-len(missing) // workers))  # neighbouring windows of a file share what was read
+    with multiprocessing.get_context("spawn").Pool(workers, initializer=_quiet_worker) as pool:
+        for stored in pool.imap_unordered(job, ((options, i) for i in missing), chunksize=chunk):
             for name, rows in stored.items():
                 for row, values in rows:
                     arrays[name][row] = values
@@ -317,6 +326,18 @@ def _build(
                 progress(finished, n)
     for array in arrays.values():
         array.flush()
+
+
+def _reserve(path: Path) -> None:
+    """Take the disk space of a file now: a memory-mapped write to a full disk would kill the process."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with path.open("rb+") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise output_error(path, error) from error
 
 
 def _quiet_worker() -> None:

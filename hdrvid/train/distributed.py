@@ -57,16 +57,17 @@ class Ranks:
 
 
 @contextmanager
-def joined() -> Iterator[Ranks]:
+def joined(device: str) -> Iterator[Ranks]:
     """The processes that torchrun started, joined for the block; one alone without it."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield Ranks()
         return
-    if torch.cuda.is_available():
+    nccl = torch.cuda.is_available() and device != "cpu"
+    if nccl:
         torch.cuda.set_device(local_device("cuda"))
     # the others wait while the first one renders the windows, which may take hours
-    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=timedelta(days=1))
+    distributed.init_process_group("nccl" if nccl else "gloo", timeout=timedelta(days=1))
     try:
         yield Ranks(distributed.get_rank(), world)
     finally:

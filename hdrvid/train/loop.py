@@ -43,6 +43,8 @@ CHECKPOINT = "checkpoint.pt"
 MODEL = "model.safetensors"
 REPORT_EVERY = 50
 """Steps between two lines of the log."""
+SKIPPED_STEPS = 20
+"""Steps in a row without a finite gradient that end a run."""
 
 
 @dataclass(frozen=True)
@@ -69,17 +71,19 @@ def initial_networks(options: TrainOptions) -> tuple[nn.ModuleDict, ModelConfig]
     """Networks at step 0: random in the seed, or from `options.init`."""
     config = ModelConfig(preset=options.preset, num_exposures=options.num_exposures, refine_flow=options.refine_flow)
     torch.manual_seed(options.seed)
+    if not options.init:
+        return build(config), config
+    trained, trained_config, _ = read_weights(find_weights(options.init, options.num_exposures))
+    if trained_config.preset != options.preset:
+        raise ModelError(f"{options.init} holds preset '{trained_config.preset}', not '{options.preset}'")
+    config = replace(trained_config, num_exposures=options.num_exposures, refine_flow=options.refine_flow)
     networks = build(config)
-    if options.init:
-        trained, trained_config, _ = read_weights(find_weights(options.init, options.num_exposures))
-        if trained_config.preset != options.preset:
-            raise ModelError(f"{options.init} holds preset '{trained_config.preset}', not '{options.preset}'")
-        if trained_config.num_exposures == options.num_exposures:
-            networks["merge"].load_state_dict(trained["merge"].state_dict())
-        else:
-            transfer(trained, networks)
-        if "flow" in trained and "flow" in networks:
-            networks["flow"].load_state_dict(trained["flow"].state_dict())
+    if trained_config.num_exposures == options.num_exposures:
+        networks["merge"].load_state_dict(trained["merge"].state_dict())
+    else:
+        transfer(trained, networks)
+    if "flow" in trained and "flow" in networks:
+        networks["flow"].load_state_dict(trained["flow"].state_dict())
     return networks, config
 
 
@@ -157,7 +161,7 @@ def train(
     be written is told to `on_warning` and the run goes on with the one before.
     Raises InputError, ModelError, UsageError or OutputError.
     """
-    with joined() as ranks:
+    with joined(device) as ranks:
         _Run(out, options, ranks, device, resume, workers, validate_every, checkpoint_seconds, on_warning).train(
             cache or out / "cache", stop_after_seconds, on_cache, on_step
         )
@@ -292,7 +296,7 @@ class _Run:
         started = last_save = time.monotonic()
         first_step = state.step
         totals: defaultdict[str, float] = defaultdict(float)
-        counted, data_seconds, data_samples = 0, 0.0, 0
+        counted, skipped, data_seconds, data_samples = 0, 0, 0.0, 0
         for batches in self._batches(stage, material):
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate(options, state.step)
@@ -307,6 +311,14 @@ class _Run:
             norm = nn.utils.clip_grad_norm_(parameters, options.gradient_clip)
             if torch.isfinite(norm):  # one sample that overflows must not destroy the weights
                 self.optimizer.step()
+                skipped = 0
+            else:
+                skipped += 1
+                if skipped == SKIPPED_STEPS:
+                    raise ModelError(
+                        f"the training diverged: {skipped} steps in a row had no finite gradient: start again with a "
+                        "lower --learning-rate"
+                    )
             state.step += 1
             counted += 1
             self._update_average()

@@ -44,6 +44,8 @@ CACHE_LEVEL = 16.0
 """Cached radiance is scaled so that its 99.9th percentile is this: float16 then keeps 25 stops below it."""
 SHUTTER_TIMES = (-0.2, -0.1, 0.0, 0.1, 0.2)
 """Moments, in frames, averaged by a long exposure: a shutter that is open for half of a frame."""
+CLIP_END_SHARE = 0.04
+"""Share of the samples that are the end of a clip: the frames after the reference stand for those before it too."""
 PATCH_GRID = (2, 4)
 """Rows and columns of the patches that a scene is cut into where `CacheOptions.patches` is set: the memo's eight."""
 PROCEDURAL = "procedural"
@@ -464,6 +466,11 @@ class TrainingWindows(_Windows):
             None if blurred is None else (blurred / white).transpose(0, 2, 3, 1),
         )
         ldr = film(scene, exposures.tolist(), rng, random_camera(rng) if o.augment else VALIDATION_CAMERA)
+        if o.augment and rng.random() < CLIP_END_SHARE:
+            mirror = [*range(2 * radius, radius, -1), *range(radius, 2 * radius + 1)]
+            ldr, scene, exposures = ldr[mirror], scene[mirror], exposures[mirror]
+            neighbours = [*range(2 * radius - 1, radius - 1, -1), *range(radius, 2 * radius)]
+            exact, seen = exact[neighbours], seen[neighbours]
         if o.perturb:
             ldr[radius] = perturb_tone(ldr[radius], rng)
         truth = np.clip(scene.transpose(0, 3, 1, 2), 0.0, 1.0)

@@ -117,10 +117,14 @@ def progress_line(label: str, done: int, total: int | None, seconds: float, unit
     rate = done / seconds if seconds > 0 else 0.0
     text = f"{label}: {done}/{total} {unit}" if total else f"{label}: {done} {unit}"
     if rate > 0:
-        text += f", {rate:.2f} fps"
+        text += f", {rate:.2f} {_rate_unit(unit)}"
         if total:
             text += f", {clock((total - done) / rate)} left"
     return text
+
+
+def _rate_unit(unit: str) -> str:
+    return "fps" if unit == "frames" else f"{unit}/s"
 
 
 class FrameProgress:
@@ -154,7 +158,7 @@ class FrameProgress:
         now = time.monotonic()
         seconds = now - self._started
         if self._bar is not None and self._task is not None:
-            rate = f"{done / seconds:.2f} fps" if seconds > 0 and done else ""
+            rate = f"{done / seconds:.2f} {_rate_unit(self._unit)}" if seconds > 0 and done else ""
             self._bar.update(self._task, completed=done, total=total, known=str(total or "?"), rate=rate)
         elif now - self._spoken >= SECONDS_BETWEEN_LINES:
             self._spoken = now

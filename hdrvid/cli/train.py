@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hdrvid.cli.console import FrameProgress, clock, say
+from hdrvid.cli.console import SECONDS_BETWEEN_LINES, FrameProgress, clock, say
 from hdrvid.errors import InputError, UsageError
 
 HELP = """Train a network; the result is a weights file that --model takes.
@@ -155,10 +156,13 @@ def command(
     if unlabelled and not shots:
         raise UsageError("--unlabelled belongs to few-shot training: give --shots, the number of labelled windows, too")
     with FrameProgress("train", "steps") as training:
+        spoken = time.monotonic()
 
         def on_cache(done: int, total: int) -> None:
-            if done % 100 < 8 or done == total:
-                training.update(done, total)
+            nonlocal spoken
+            if done == total or time.monotonic() - spoken > SECONDS_BETWEEN_LINES:
+                spoken = time.monotonic()
+                training.say(f"train: {done} of {total} windows prepared")
 
         def on_step(p: Progress) -> None:
             training.update(p.step, p.total)

@@ -44,7 +44,7 @@ CACHE_LEVEL = 16.0
 """Cached radiance is scaled so that its 99.9th percentile is this: float16 then keeps 25 stops below it."""
 SHUTTER_TIMES = (-0.2, -0.1, 0.0, 0.1, 0.2)
 """Moments, in frames, averaged by a long exposure: a shutter that is open for half of a frame."""
-CLIP_END_SHARE = 0.04
+CLIP_END_SHARE = 0.08
 """Share of the samples that are the end of a clip: the frames after the reference stand for those before it too."""
 PATCH_GRID = (2, 4)
 """Rows and columns of the patches that a scene is cut into where `CacheOptions.patches` is set: the memo's eight."""
@@ -366,7 +366,8 @@ class SampleOptions:
     exact_flow: bool = False
     """Draw around the middle of a cached run only, from where flow and visibility are known."""
     perturb: bool = False
-    """Perturb the tone of the reference: for a flow network to be robust to exposures that are not quite known."""
+    """Perturb the tone of the reference, for a flow network that sees codes to be robust to exposures that are not
+    quite known. Not for the refinement, which has to learn how well the codes of two frames agree."""
 
 
 def _random_exposures(rng: np.random.Generator, num_exposures: int, count: int) -> np.ndarray:

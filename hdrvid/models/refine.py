@@ -127,7 +127,7 @@ def evidence(
     # full precision whatever the caller's autocast: the determinant of a window is a product of small numbers
     with torch.autocast(ldr.device.type, enabled=False), torch.no_grad():
         flow, back = fold(flows[..., first:last, :]), fold(flows_back)
-        mirrored = fold(-flows[..., first:last, :].flip(1))
+        mirrored = fold(_mirrored(flows)[..., first:last, :])
         reference = fold(ldr[:, middle : middle + 1, :, first:last].expand(-1, k, -1, -1, -1))
         source = fold(ldr[:, neighbours])
         e_ref = fold(exposures[:, middle : middle + 1].expand(-1, k))[:, None, None, None]
@@ -154,6 +154,16 @@ def evidence(
             torch.log2(e_src / e_ref).expand(-1, 1, h, w),
         ]
         return torch.cat(channels, 1).reshape(b, k, EVIDENCE_CHANNELS, h, w)
+
+
+def _mirrored(flows: torch.Tensor) -> torch.Tensor:
+    """Flow (B, K, 2, H, W) to the frame on the other side of the reference, turned round: the flow where motion goes on.
+
+    At the ends of a clip one frame stands for both sides, which shows in flows that are equal: these stay as they are.
+    """
+    other = flows.flip(1)
+    same = (flows == other).flatten(2).all(2)[:, :, None, None, None]
+    return torch.where(same, flows, -other)
 
 
 class ResidualBlock(nn.Module):

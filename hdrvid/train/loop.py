@@ -417,7 +417,7 @@ class _Run:
         """The pieces of every batch of this process, from the current step to the end of the stage."""
         o, sample = self.options, self._sample()
         only_flow = stage.name == "flow"
-        labelled = replace(sample, exact_flow=only_flow, perturb=only_flow)
+        labelled = replace(sample, exact_flow=only_flow, perturb=only_flow and o.preset == "memo")
         total = o.total_steps * o.batch
         loader = iter(self._loader(TrainingWindows(material.labelled, labelled, total), stage))
         other: Iterator[Batch] | None = None

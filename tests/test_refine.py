@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from hdrvid.models.refine import EVIDENCE_CHANNELS, FlowRefiner, evidence, lucas_kanade
+from hdrvid.models.refine import EVIDENCE_CHANNELS, ROW_HALO, FlowRefiner, evidence, lucas_kanade
 from hdrvid.radiance import ldr_from_radiance
 from hdrvid.warp import warp
 
@@ -98,6 +98,20 @@ def test_the_mirrored_flow_comes_from_the_other_side():
     seen = evidence(ldr, exposures, flows, back)
     assert torch.allclose(seen[:, 0, 13:15], -flows[:, 3] - flows[:, 0], atol=1e-5)
     assert torch.allclose(seen[:, 1, 13:15], -flows[:, 2] - flows[:, 1], atol=1e-5)
+
+
+def test_at_the_end_of_a_clip_the_mirrored_flow_is_the_flow():
+    ldr, exposures, flows, back = window(2)
+    same = flows[:, :1].expand_as(flows)  # one frame stands for both neighbours
+    seen = evidence(ldr, exposures, same, back[:, :1].expand_as(back))
+    assert seen[:, :, 13:15].abs().max() == 0
+
+
+def test_a_strip_of_the_evidence_is_that_of_the_whole():
+    ldr, exposures, flows, back = window(2, h=96)
+    whole = evidence(ldr, exposures, flows, back)[..., 16 + ROW_HALO : 80 - ROW_HALO, :]
+    strip = evidence(ldr, exposures, flows, back, slice(16, 80))[..., ROW_HALO:-ROW_HALO, :]
+    assert torch.allclose(strip, whole, atol=1e-5)
 
 
 def test_correlation_names_the_shift():

@@ -265,6 +265,19 @@ class TestSamples:
         assert np.median(right) < 0.02
         assert np.median(right) < np.median(wrong) / 2
 
+    @pytest.mark.parametrize("num_exposures", [2, 3])
+    def test_the_end_of_a_clip_has_one_side_only(self, cache, num_exposures):
+        data = TrainingWindows(cache, SampleOptions(num_exposures, 48, seed=2, dis=False, exact_flow=True), 60)
+        ends = 0
+        for i in range(60):
+            s = data[i]
+            if torch.equal(s["ldr"][0], s["ldr"][-1]) and s["ldr"][0].std() > 0.02:
+                ends += 1
+                assert torch.equal(s["exposures"], s["exposures"].flip(0))
+                assert torch.equal(s["truth"], s["truth"].flip(0))
+                assert torch.equal(s["flow"], s["flow"].flip(0))
+        assert 1 <= ends <= 15
+
     def test_the_exact_flow_is_given_only_where_it_is_known(self, cache):
         anywhere = TrainingWindows(cache, SampleOptions(2, 48, seed=9, dis=False), 40)
         known = [bool(anywhere[i]["visible"].any()) for i in range(24)]

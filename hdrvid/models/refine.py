@@ -157,7 +157,7 @@ def evidence(
 
 
 def _mirrored(flows: torch.Tensor) -> torch.Tensor:
-    """Flow (B, K, 2, H, W) to the frame on the other side of the reference, turned round: the flow where motion goes on.
+    """Flow (B, K, 2, H, W) to the other side of the reference, turned round: what it is where motion goes on steadily.
 
     At the ends of a clip one frame stands for both sides, which shows in flows that are equal: these stay as they are.
     """

@@ -324,13 +324,16 @@ def random_camera(rng: np.random.Generator) -> SynthesisOptions:
     """One camera of the training distribution.
 
     codec       65 % none, 10 % JPEG of quality 60 to 97, 25 % H.264 of CRF 16 to 30.
-    noise       `sensor_noise` of an ISO from 25 to 6400 and 2 to 8 electrons of read noise, both log-uniform.
+    noise       `sensor_noise` of an ISO from 25 to 6400 and 2 to 8 electrons of read noise, both log-uniform; with
+                half of the cameras read noise is 2e-4 to 3e-3 of full scale whatever the ISO, as test sets have it.
     bits        two of three 8, one of three 10.
     response    45 % gamma 2.2, 20 % sRGB, 20 % Rec. 709, 8 % a gamma of 1.8 to 2.6, 7 % a sigmoid with the spread that
                 Eilertsen et al. 2017 train with. Known exactly, but for 10 % that are off by a few percent.
     """
     codec = rng.random()
     read_noise, full_well = sensor_noise(_log_uniform(rng, 25, 6400), _log_uniform(rng, 2, 8))
+    if rng.random() < 0.5:
+        read_noise = _log_uniform(rng, 2e-4, 3e-3)
     return SynthesisOptions(
         read_noise=read_noise,
         full_well=full_well,

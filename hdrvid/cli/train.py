@@ -15,13 +15,15 @@ from hdrvid.errors import InputError, UsageError
 
 HELP = """Train a network; the result is a weights file that --model takes.
 
-With --shots N the training is few-shot: N labelled windows, and any number of alternating-exposure clips without
-truth (--unlabelled). Without --shots everything labelled is used.
+With --shots N the training is few-shot: N labelled windows, and any number
+of alternating-exposure clips without truth (--unlabelled). Without --shots
+everything labelled is used.
 
-Without --data the scenes are hdrvid's own. --data takes folders of HDR panoramas or pictures, HDR frames (HdM-HDR-2014
-and LiU HDRv as they come, or any numbered EXR / .hdr frames), prepared .npy patches and Vimeo-90K septuplets. A run
-that was interrupted goes on with the same options and --resume. Several processes: torchrun --nproc-per-node N -m
-hdrvid train ...
+Without --data the scenes are hdrvid's own. --data takes folders of HDR
+panoramas or pictures, HDR frames (HdM-HDR-2014 and LiU HDRv as they come,
+or any numbered EXR / .hdr frames), prepared .npy patches and Vimeo-90K
+septuplets. A run that was interrupted goes on with the same options and
+--resume. Several processes: torchrun --nproc-per-node N -m hdrvid train ...
 
 [bold]Examples[/bold]
 

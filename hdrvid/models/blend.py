@@ -27,15 +27,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from hdrvid.models.blocks import ResidualBlock, act, double, initialise
 from hdrvid.models.prior import blend
 from hdrvid.radiance import inverse_mu_law, mu_law
 
 SIZE_MULTIPLE = 16
 CHANNELS_PER_CANDIDATE = 7
 """Code (3), mu-law radiance (3), log prior (1)."""
-
-
-LEAK = 0.1
 SMOOTHING = (0.7, 1.6)
 """Standard deviations, in pixels, of the Gaussians whose results are candidates too: where all are noisy, a blend of
 the sharp and the smoothed ones is a denoiser whose kernel the network chooses pixel by pixel."""
@@ -43,22 +41,6 @@ SMOOTHED_PRIOR = 0.01
 """Prior weight of a smoothed candidate, beside 1 of all others together."""
 RESIDUAL_SCALE = 0.02
 """Unit of the residual in the mu-law domain: errors there are thousandths, so must be what a step of Adam changes."""
-
-
-def _act(x: torch.Tensor) -> torch.Tensor:
-    return F.leaky_relu(x, LEAK)
-
-
-class ResidualBlock(nn.Module):
-    """x + conv(act(conv(act(x)))). Leaky ReLUs: plain ones died in front of the zero head."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.conv2(_act(self.conv1(_act(x))))
 
 
 class BlendNet(nn.Module):
@@ -88,15 +70,7 @@ class BlendNet(nn.Module):
         self.fuse0 = nn.Conv2d(2 * w[0], w[0], 3, padding=1)
         self.dec0 = ResidualBlock(w[0])
         self.head = nn.Conv2d(w[0], 4 * (3 * (num_candidates + extra) + 3), 3, padding=1)
-        # the signal keeps its size through the depth; a residual block starts as nearly the identity
-        for name, module in self.named_modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, a=LEAK)
-                if name.endswith("conv2"):
-                    module.weight.data.mul_(0.1)
-                assert module.bias is not None
-                nn.init.zeros_(module.bias)
-        nn.init.zeros_(self.head.weight)
+        initialise(self, self.head)
 
     @staticmethod
     def smoothed(tone: torch.Tensor) -> torch.Tensor:
@@ -129,18 +103,14 @@ class BlendNet(nn.Module):
         extra = log_prior.new_full((b, len(SMOOTHING), 1, height, width), math.log(SMOOTHED_PRIOR))
         log_prior = torch.cat([log_prior, extra], 1)
         x0 = self.enc0(self.stem(F.pixel_unshuffle(x, 2)))
-        x1 = self.enc1(self.down1(_act(x0)))
-        x2 = self.enc2(self.down2(_act(x1)))
-        x3 = self.enc3(self.down3(_act(x2)))
-        x2 = self.dec2(self.fuse2(_act(torch.cat([_double(self.up2(_act(x3))), x2], 1))))
-        x1 = self.dec1(self.fuse1(_act(torch.cat([_double(self.up1(_act(x2))), x1], 1))))
-        x0 = self.dec0(self.fuse0(_act(torch.cat([_double(self.up0(_act(x1))), x0], 1))))
-        out = F.pixel_shuffle(self.head(_act(x0)), 2).float()
+        x1 = self.enc1(self.down1(act(x0)))
+        x2 = self.enc2(self.down2(act(x1)))
+        x3 = self.enc3(self.down3(act(x2)))
+        x2 = self.dec2(self.fuse2(act(torch.cat([double(self.up2(act(x3))), x2], 1))))
+        x1 = self.dec1(self.fuse1(act(torch.cat([double(self.up1(act(x2))), x1], 1))))
+        x0 = self.dec0(self.fuse0(act(torch.cat([double(self.up0(act(x1))), x0], 1))))
+        out = F.pixel_shuffle(self.head(act(x0)), 2).float()
         correction = out[:, :-3].reshape(b, c + len(SMOOTHING), 3, height, width)
         weights = torch.softmax(log_prior.float() + correction, 1)
         blended = blend(radiance.float(), weights)
         return inverse_mu_law(mu_law(blended) + RESIDUAL_SCALE * out[:, -3:]), weights, blended
-
-
-def _double(x: torch.Tensor) -> torch.Tensor:
-    return F.interpolate(x, scale_factor=2.0, mode="nearest")

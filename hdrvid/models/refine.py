@@ -32,11 +32,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from hdrvid.models.blocks import ResidualBlock, act, double, initialise
 from hdrvid.radiance import match_exposure
 from hdrvid.warp import warp
 
 SIZE_MULTIPLE = 16
-LEAK = 0.1
 STEPS = 2
 """Lucas-Kanade steps."""
 WINDOW_SIGMA = 1.5
@@ -62,10 +62,6 @@ DIFFERENCE_SCALE = 4.0
 OFFSET_LIMIT_PX = 16.0
 OFFSET_SCALE = 0.25
 """Flow differences enter the network cut at the limit and scaled; the candidates themselves stay whole."""
-
-
-def _act(x: torch.Tensor) -> torch.Tensor:
-    return F.leaky_relu(x, LEAK)
 
 
 def _smooth(x: torch.Tensor, sigma: float) -> torch.Tensor:
@@ -166,18 +162,6 @@ def _mirrored(flows: torch.Tensor) -> torch.Tensor:
     return torch.where(same, flows, -other)
 
 
-class ResidualBlock(nn.Module):
-    """x + conv(act(conv(act(x))))."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.conv2(_act(self.conv1(_act(x))))
-
-
 class FlowRefiner(nn.Module):
     """DIS flow in, better flow and the logit of a confidence out; the same weights for 2 and 4 neighbours."""
 
@@ -203,18 +187,11 @@ class FlowRefiner(nn.Module):
         self.up0 = nn.Conv2d(w[1], w[0], 1)
         self.dec0 = ResidualBlock(w[0])
         self.head = nn.Conv2d(w[0], 4 * 6, 3, padding=1)  # residual (2), gates (3), logit (1), of 4 sub-pixels
-        for name, module in self.named_modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, a=LEAK)
-                if name.endswith("conv2"):
-                    module.weight.data.mul_(0.1)
-                assert module.bias is not None
-                nn.init.zeros_(module.bias)
-        nn.init.zeros_(self.head.weight)
+        initialise(self, self.head)
 
     def features(self, picture: torch.Tensor) -> torch.Tensor:
         """Unit-length features (B, C, H / 4, W / 4) of codes (B, 3, H, W)."""
-        x = self.feature2(_act(self.feature1(F.pixel_unshuffle(picture, 4))))
+        x = self.feature2(act(self.feature1(F.pixel_unshuffle(picture, 4))))
         return F.normalize(x.float() - x.float().mean(1, keepdim=True), dim=1, eps=1e-3)
 
     def correlation(self, reference: torch.Tensor, warped: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -241,13 +218,13 @@ class FlowRefiner(nn.Module):
         x0 = self.stem(torch.cat([fine, seen[:, -1:, ::2, ::2]], 1))
         reference = seen[:, :3]
         volume, shift = self.correlation(reference, reference + seen[:, 3:6] / DIFFERENCE_SCALE)
-        x1 = self.enc1(self.down1(_act(x0)) + self.matches(volume.to(x0.dtype)))
-        x2 = self.enc2(self.down2(_act(x1)))
-        x3 = self.enc3(self.down3(_act(x2)))
-        y2 = self.dec2(x2 + _double(self.up2(_act(x3))))
-        y1 = self.dec1(x1 + _double(self.up1(_act(y2))))
-        y0 = self.dec0(x0 + _double(self.up0(_act(y1))))
-        out = F.pixel_shuffle(self.head(_act(y0)), 2).float()
+        x1 = self.enc1(self.down1(act(x0)) + self.matches(volume.to(x0.dtype)))
+        x2 = self.enc2(self.down2(act(x1)))
+        x3 = self.enc3(self.down3(act(x2)))
+        y2 = self.dec2(x2 + double(self.up2(act(x3))))
+        y1 = self.dec1(x1 + double(self.up1(act(y2))))
+        y0 = self.dec0(x0 + double(self.up0(act(y1))))
+        out = F.pixel_shuffle(self.head(act(y0)), 2).float()
         found = F.interpolate(shift, scale_factor=4, mode="bilinear", align_corners=False)
         candidates = (seen[:, _LUCAS_KANADE], seen[:, _MIRRORED], found)
         delta = out[:, :2] + sum(out[:, 2 + c : 3 + c] * d for c, d in enumerate(candidates))
@@ -259,7 +236,3 @@ class FlowRefiner(nn.Module):
         """`evidence`, then `correct`: (flows (B, K, 2, H, W'), logits of the confidence (B, K, 1, H, W'))."""
         delta, logits = self.correct(evidence(ldr, exposures, flows, flows_back))
         return flows + delta, logits
-
-
-def _double(x: torch.Tensor) -> torch.Tensor:
-    return F.interpolate(x, scale_factor=2, mode="nearest")

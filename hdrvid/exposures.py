@@ -16,14 +16,20 @@ Convention:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from hdrvid.errors import ExposureError, InputError
-from hdrvid.types import CYCLE_LENGTHS, ExposureCycle
+from hdrvid.types import CYCLE_LENGTHS, ClipReader, ExposureCycle
+
+PROBE_FRAMES = 24
+"""Frames at the start of a clip from which its exposures are measured."""
+
+PROBE_SIDE = 960
+"""Pixels are skipped, not averaged, until the longer side of such a frame is below twice this: clipping survives."""
 
 MIN_CONFIDENCE = 0.6
 """An estimate below this is a guess: stop and ask for `--exposures`."""
@@ -110,6 +116,13 @@ class _Fit:
         """Smallest distance between two of the exposures, in stops."""
         ordered = sorted(self.stops)
         return min((b - a for a, b in pairwise(ordered)), default=0.0)
+
+
+def probed(reader: ClipReader) -> Iterator[np.ndarray]:
+    """Codes (h, w, 3) of the first PROBE_FRAMES frames of a clip, thinned out: what its exposures are measured from."""
+    step = max(1, max(reader.info.width, reader.info.height) // PROBE_SIDE)
+    for frame in reader.frames(0, PROBE_FRAMES):
+        yield frame.pixels[::step, ::step]
 
 
 def estimate_cycle(linear_frames: Iterable[np.ndarray]) -> CycleEstimate:

@@ -17,6 +17,7 @@ import math
 import torch
 from torch.nn import functional as F
 
+from hdrvid.models.blocks import gaussian
 from hdrvid.radiance import NETWORK_GAMMA, mu_law
 from hdrvid.warp import warp
 
@@ -64,15 +65,11 @@ def tone_log_l1(estimate: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 def structure(estimate: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     """1 - SSIM of the mu-law images, Gaussian window of sigma 1.5 over 11 pixels (Wang et al. 2004), peak 1."""
     a, b = mu_law(estimate), mu_law(truth)
-    x = torch.arange(-5, 6, device=a.device, dtype=torch.float32)
-    kernel = torch.exp(-0.5 * (x / 1.5) ** 2)
-    kernel = (kernel / kernel.sum()).expand(a.shape[1], 1, 1, -1)
 
     def mean(image: torch.Tensor) -> torch.Tensor:
         # autocast would leave nothing of the variances, which are differences of nearly equal means
         with torch.autocast(image.device.type, enabled=False):
-            rows = F.conv2d(image, kernel, groups=image.shape[1])
-            return F.conv2d(rows, kernel.transpose(2, 3), groups=image.shape[1])
+            return gaussian(image, 1.5, 5)
 
     c1, c2 = 0.01**2, 0.03**2
     mean_a, mean_b = mean(a), mean(b)
@@ -111,26 +108,28 @@ def smoothness(flows: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     return total / len(flows)
 
 
+def _misfits(flows: torch.Tensor, neighbours: torch.Tensor, reference: torch.Tensor) -> list[torch.Tensor]:
+    """|T(warped truth) - T(truth)| of every neighbour, (B, 3, H, W) each."""
+    target = mu_law(reference)
+    return [(warp(mu_law(neighbours[:, k]), flows[:, k]) - target).abs() for k in range(flows.shape[1])]
+
+
 def alignment(flows: torch.Tensor, neighbours: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     """Mean mu-law L1 of the warped neighbours' truth against the reference's truth.
 
     `neighbours` (B, K, 3, H, W), `reference` (B, 3, H, W): radiance without noise or clipping.
     """
-    target = mu_law(reference)
-    terms = [(warp(mu_law(neighbours[:, k]), flows[:, k]) - target).abs().mean() for k in range(flows.shape[1])]
-    return torch.stack(terms).mean()
+    return torch.stack([misfit.mean() for misfit in _misfits(flows, neighbours, reference)]).mean()
 
 
 def alignment_log(
     flows: torch.Tensor, neighbours: torch.Tensor, reference: torch.Tensor, visible: torch.Tensor
 ) -> torch.Tensor:
     """As `alignment`, the logarithm of every neighbour's mean, in which hidden pixels count OCCLUDED_SHARE."""
-    target = mu_law(reference)
     share = visible + OCCLUDED_SHARE * (1 - visible)
     terms = []
-    for k in range(flows.shape[1]):
-        error = (warp(mu_law(neighbours[:, k]), flows[:, k]) - target).abs().mean(1)
-        mean = (error * share[:, k]).sum((1, 2)) / share[:, k].sum((1, 2))
+    for k, misfit in enumerate(_misfits(flows, neighbours, reference)):
+        mean = (misfit.mean(1) * share[:, k]).sum((1, 2)) / share[:, k].sum((1, 2))
         terms.append(torch.log(mean + 1e-3))
     return torch.stack(terms).mean()
 
@@ -154,13 +153,10 @@ def confidence(
 
     No gradient reaches the flows. Windows whose flow is not known (nothing visible) do not count.
     """
-    target = mu_law(reference)
     terms = []
     with torch.no_grad():
-        fits = [
-            ((warp(mu_law(neighbours[:, k]), flows[:, k]) - target).abs().amax(1) < FITS) * visible[:, k]
-            for k in range(flows.shape[1])
-        ]
+        misfits = _misfits(flows, neighbours, reference)
+        fits = [(misfit.amax(1) < FITS) * visible[:, k] for k, misfit in enumerate(misfits)]
         known = (visible.amax((2, 3)) > 0).float()
     for k, fit in enumerate(fits):
         entropy = F.binary_cross_entropy_with_logits(logits[:, k, 0], fit, reduction="none").mean((1, 2))

@@ -39,7 +39,7 @@ import numpy as np
 
 from hdrvid import __version__
 from hdrvid.errors import ExposureError, InputError, ModelError, OutputError, UsageError
-from hdrvid.exposures import MIN_CONFIDENCE, contradictions, estimate_cycle
+from hdrvid.exposures import MIN_CONFIDENCE, contradictions, estimate_cycle, probed
 from hdrvid.io import open_clip
 from hdrvid.io.atomic import atomic_path
 from hdrvid.io.exposure_files import parse_exposures
@@ -53,12 +53,6 @@ from hdrvid.radiance import RESPONSES, Response, gamma_encode
 from hdrvid.tonemap import OPERATORS, Tonemapper
 from hdrvid.types import ClipInfo, ClipReader, ExposureCycle, Frame, PathLike, Reconstructor, Window
 from hdrvid.weights import available_models, load_reconstructor
-
-PROBE_FRAMES = 24
-"""Frames at the start of a clip from which the exposures are measured."""
-
-PROBE_SIDE = 960
-"""Pixels are skipped, not averaged, until the longer side of such a frame is below twice this: clipping survives."""
 
 DECODE_AHEAD = 3
 """Decoded frames that may wait for the network."""
@@ -356,15 +350,13 @@ def _choose_response(text: str, info: ClipInfo) -> tuple[Response, str]:
 def _detect(reader: ClipReader, declared: ExposureCycle | None, response_text: str) -> Detection:
     info = reader.info
     response, response_from = _choose_response(response_text, info)
-    step = max(1, max(info.width, info.height) // PROBE_SIDE)
     count, brightest = 0, 0.0
 
     def linear_frames() -> Iterator[np.ndarray]:
         nonlocal count, brightest
         try:
-            for frame in reader.frames(0, PROBE_FRAMES):
+            for pixels in probed(reader):
                 count += 1
-                pixels = frame.pixels[::step, ::step]
                 brightest = max(brightest, float(pixels.max()))
                 yield np.asarray(response.linearize(pixels), dtype=np.float32)
         except InputError:

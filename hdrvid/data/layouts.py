@@ -36,7 +36,7 @@ import cv2
 import numpy as np
 
 from hdrvid.errors import ExposureError, HdrvidError, InputError, UsageError
-from hdrvid.exposures import MIN_CONFIDENCE, estimate_cycle
+from hdrvid.exposures import MIN_CONFIDENCE, estimate_cycle, probed
 from hdrvid.io import open_clip
 from hdrvid.io.exposure_files import read_exposure_file
 from hdrvid.io.frames import IMAGE_KINDS, is_image, natural_key, read_picture
@@ -108,12 +108,6 @@ VIDEO_SUFFIXES = (
 MAX_LISTED = 20
 """Lines of a list in an error."""
 
-PROBE_FRAMES = 24
-"""Frames at the start of a clip from which its exposures are measured."""
-
-PROBE_SIDE = 960
-"""Pixels are skipped until the longer side of such a frame is below twice this."""
-
 _HDR_SUFFIXES = (".exr", ".hdr")
 _HDM_SIZE, _HDM_BORDER, _HDM_REDUCED = (1920, 1080), 10, (1280, 720)
 _NUMBERED = re.compile(r"(.*?)(\d+)")
@@ -169,6 +163,14 @@ class Sources:
     pictures: tuple[str, ...]
     """Single .exr and .hdr pictures, to be made into moving scenes."""
 
+    def without(self, names: Sequence[str]) -> Sources:
+        """These but for the pictures (by stem) and windows (by name or scene) in `names`."""
+        held = set(names)
+        return Sources(
+            tuple(w for w in self.windows if not held & {w.name, w.scene}),
+            tuple(p for p in self.pictures if Path(p).stem not in held),
+        )
+
     def __repr__(self) -> str:
         return f"Sources(windows={len(self.windows)}, pictures={len(self.pictures)})"
 
@@ -211,11 +213,7 @@ def training_sources(roots: Sequence[Path], hold_out: Sequence[str] = ()) -> Sou
             f"{_counted(len(missing), 'training file')} missing: unpack the set again ({PREPARED_URL}, {VIMEO_URL}) or "
             f"take the lines out of its list{_list_of(missing)}"
         )
-    held = set(hold_out)
-    return Sources(
-        tuple(w for w in windows if not held & {w.name, w.scene}),
-        tuple(str(p) for p in sorted(pictures) if p.stem not in held),
-    )
+    return Sources(tuple(windows), tuple(str(p) for p in sorted(pictures))).without(hold_out)
 
 
 def fewshot_trial(trial: int) -> tuple[Shot, ...]:
@@ -749,10 +747,7 @@ def _clip_windows(clip: _Clip) -> list[LdrWindow]:
 
 
 def _measured_cycle(reader: ClipReader, clip: _Clip, response: str) -> ExposureCycle:
-    info = reader.info
-    step = max(1, max(info.width, info.height) // PROBE_SIDE)
-    linearize = _loaded_response(response).linearize
-    estimate = estimate_cycle(linearize(f.pixels[::step, ::step]) for f in reader.frames(0, PROBE_FRAMES))
+    estimate = estimate_cycle(map(_loaded_response(response).linearize, probed(reader)))
     if estimate.cycle is None or estimate.confidence < MIN_CONFIDENCE:
         raise ExposureError(
             f"the exposures of {clip.scene} are not clear ({estimate.reason}): write the stops of one cycle, beginning "

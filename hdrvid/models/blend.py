@@ -27,7 +27,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from hdrvid.models.blocks import ResidualBlock, act, double, initialise
+from hdrvid.models.blocks import ResidualBlock, act, double, gaussian, initialise
 from hdrvid.models.prior import blend
 from hdrvid.radiance import inverse_mu_law, mu_law
 
@@ -78,12 +78,7 @@ class BlendNet(nn.Module):
         results = []
         for sigma in SMOOTHING:
             radius = int(3 * sigma + 0.5)
-            x = torch.arange(-radius, radius + 1, device=tone.device, dtype=torch.float32)
-            kernel = torch.exp(-0.5 * (x / sigma) ** 2)
-            kernel = (kernel / kernel.sum()).to(tone.dtype).expand(3, 1, 1, -1)
-            padded = F.pad(tone, (radius,) * 4, mode="replicate")
-            rows = F.conv2d(padded, kernel, groups=3)
-            results.append(F.conv2d(rows, kernel.transpose(2, 3), groups=3))
+            results.append(gaussian(F.pad(tone, (radius,) * 4, mode="replicate"), sigma, radius))
         return torch.stack(results, 1)
 
     def forward(

@@ -1,4 +1,4 @@
-"""What the convolutional networks share: leaky ReLUs, residual blocks, doubling, initial weights."""
+"""What the convolutional networks share: leaky ReLUs, Gaussian windows, residual blocks, doubling, initial weights."""
 
 from __future__ import annotations
 
@@ -17,6 +17,15 @@ def act(x: torch.Tensor) -> torch.Tensor:
 def double(x: torch.Tensor) -> torch.Tensor:
     """(B, C, H, W) -> (B, C, 2 H, 2 W), every value four times."""
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+def gaussian(x: torch.Tensor, sigma: float, radius: int) -> torch.Tensor:
+    """(B, C, H, W) under a Gaussian window of 2 radius + 1 pixels, (B, C, H - 2 radius, W - 2 radius): pad before."""
+    t = torch.arange(-radius, radius + 1, device=x.device, dtype=torch.float32)
+    kernel = torch.exp(-0.5 * (t / sigma) ** 2)
+    kernel = (kernel / kernel.sum()).to(x.dtype).expand(x.shape[1], 1, 1, -1)
+    rows = F.conv2d(x, kernel, groups=x.shape[1])
+    return F.conv2d(rows, kernel.transpose(2, 3), groups=x.shape[1])
 
 
 class ResidualBlock(nn.Module):

@@ -32,7 +32,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from hdrvid.models.blocks import ResidualBlock, act, double, initialise
+from hdrvid.models.blocks import ResidualBlock, act, double, gaussian, initialise
 from hdrvid.radiance import match_exposure
 from hdrvid.warp import warp
 
@@ -67,12 +67,7 @@ OFFSET_SCALE = 0.25
 def _smooth(x: torch.Tensor, sigma: float) -> torch.Tensor:
     """Gaussian over the last two dimensions, edges replicated."""
     radius = int(2.5 * sigma + 0.5)
-    t = torch.arange(-radius, radius + 1, device=x.device, dtype=x.dtype)
-    kernel = torch.exp(-0.5 * (t / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).expand(x.shape[1], 1, 1, -1)
-    padded = F.pad(x, (radius,) * 4, mode="replicate")
-    rows = F.conv2d(padded, kernel, groups=x.shape[1])
-    return F.conv2d(rows, kernel.transpose(2, 3), groups=x.shape[1])
+    return gaussian(F.pad(x, (radius,) * 4, mode="replicate"), sigma, radius)
 
 
 def lucas_kanade(

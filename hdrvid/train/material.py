@@ -10,6 +10,7 @@ import numpy as np
 
 from hdrvid.data.layouts import (
     HdrWindow,
+    Sources,
     fewshot_trial,
     resolve_shots,
     training_sources,
@@ -64,13 +65,13 @@ class Plan:
 def plan(options: TrainOptions) -> Plan:
     """Find everything that a run needs. Raises InputError with one list of what is missing."""
     roots = [Path(d) for d in options.data]
-    sources = training_sources(roots, options.hold_out) if roots else None
-    windows = sources.windows if sources else ()
-    pictures = (*(sources.pictures if sources else ()), PROCEDURAL)
+    everything = training_sources(roots) if roots else Sources((), ())
+    sources = everything.without(options.hold_out)
+    windows, pictures = sources.windows, (*sources.pictures, PROCEDURAL)
     size, share = options.window_size, options.procedural_share
-    validation = _held_out(options, pictures)
+    validation = _held_out(options, everything, pictures)
     if options.few_shot and windows:
-        if _is_memo_trial(options):
+        if _is_memo_trial(options, everything):
             found = resolve_shots(roots, (*fewshot_trial(options.trial), *validation_shots()))
             files = tuple(w for shot in fewshot_trial(options.trial) for w in found[shot])
             check = tuple(w for shot in validation_shots() for w in found[shot])
@@ -119,24 +120,20 @@ def prepare(
     return Material(folder, unlabelled, validation, planned.validation.rows)
 
 
-def _held_out(options: TrainOptions, pictures: tuple[str, ...]) -> CacheOptions:
+def _held_out(options: TrainOptions, everything: Sources, pictures: tuple[str, ...]) -> CacheOptions:
     """Windows of scenes that training does not see: the held-out pictures, or other seeds of the same sources."""
-    images: tuple[str, ...] = ()
-    if options.hold_out and options.data:
-        everything = training_sources([Path(d) for d in options.data]).pictures
-        images = tuple(p for p in everything if Path(p).stem in set(options.hold_out))
+    images = tuple(p for p in everything.pictures if Path(p).stem in set(options.hold_out))
     sources = (*images, PROCEDURAL) if images else pictures
     share = options.procedural_share
     return CacheOptions(NUM_VALIDATION, options.window_size, options.seed + _VALIDATION_SEED, sources, share)
 
 
-def _is_memo_trial(options: TrainOptions) -> bool:
+def _is_memo_trial(options: TrainOptions, everything: Sources) -> bool:
     """Whether the shots are the memo's own: five, two exposures, and the data holds frames of its sets."""
     if options.shots != MEMO_SHOTS or options.num_exposures != 2:
         return False
     wanted = {s.scene for s in (*fewshot_trial(options.trial), *validation_shots())}
-    found = training_sources([Path(d) for d in options.data]).windows
-    return any(w.scene in wanted for w in found)
+    return any(w.scene in wanted for w in everything.windows)
 
 
 def _drawn_shots(windows: tuple[HdrWindow, ...], options: TrainOptions) -> tuple[HdrWindow, ...]:

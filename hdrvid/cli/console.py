@@ -85,7 +85,8 @@ def exit_code_of(error: BaseException) -> int:
 def say(text: str) -> None:
     """One line on stderr; a closed stderr is nobody's problem."""
     try:
-        print(text, file=sys.stderr, flush=True)
+        # one write: the lines of several processes must not end up in one another
+        print(f"{text}\n", end="", file=sys.stderr, flush=True)
     except (OSError, ValueError):
         return
 

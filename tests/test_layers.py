@@ -22,6 +22,7 @@ LAYER_OF = {
     "models": 2,
     "weights": 3,
     "losses": 3,
+    "pictures": 3,
     "data": 3,
     "reconstruct": 4,
     "train": 5,

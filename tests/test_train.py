@@ -27,7 +27,7 @@ from hdrvid.models.runner import build
 from hdrvid.radiance import mu_law
 from hdrvid.train import TERMS, TrainOptions, train
 from hdrvid.train.distributed import Ranks, piece
-from hdrvid.train.log import TrainLog, flow_colours, picture_strip
+from hdrvid.train.log import TrainLog, picture_strip
 from hdrvid.train.loop import initial_networks, transfer, validate
 from hdrvid.train.material import plan
 from hdrvid.train.objective import Objective, run
@@ -558,14 +558,6 @@ class TestLog:
         assert 0 <= strip.min() < strip.max() <= 1
         np.testing.assert_allclose(strip[:, -64:], mu_law(truth[0]).permute(1, 2, 0), atol=1e-6)
         np.testing.assert_allclose(strip[:, :64], batch["ldr"][0, 1].permute(1, 2, 0), atol=1e-6)
-
-    def test_flow_colours_tell_directions(self):
-        still = flow_colours(np.zeros((2, 4, 4)))
-        np.testing.assert_allclose(still, 1)  # white
-        right = np.stack([np.full((4, 4), 3.0), np.zeros((4, 4))])
-        colours = [flow_colours(f)[0, 0] for f in (right, -right, right[::-1], -right[::-1])]
-        np.testing.assert_allclose(colours[0], [1, 0, 0], atol=1e-6)
-        assert all(np.abs(a - b).max() > 0.4 for i, a in enumerate(colours) for b in colours[:i])
 
 
 class TestStartingWeights:

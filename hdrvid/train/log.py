@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 import json
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hdrvid.pictures import flow_picture
 from hdrvid.radiance import mu_law
 from hdrvid.train.objective import Result
 
@@ -59,22 +59,8 @@ def picture_strip(result: Result, truth: torch.Tensor) -> np.ndarray:
     """
     k = result.flows.shape[1]
     weights = result.weights[0, [0, 1, k]].mean(1)
-    flow = result.flows[0, 0].cpu().numpy()
-    pieces = [result.codes[0, 0], weights, torch.from_numpy(flow_colours(flow)).permute(2, 0, 1)]
+    flow = result.flows[0, 0].permute(1, 2, 0).cpu().numpy()
+    pieces = [result.codes[0, 0], weights, torch.from_numpy(flow_picture(flow)).permute(2, 0, 1) / 255]
     pieces += [mu_law(result.radiance[0]), mu_law(truth[0])]
     strip = torch.cat([p.float().cpu().clamp(0, 1) for p in pieces], 2)
     return np.ascontiguousarray(strip.permute(1, 2, 0).numpy())
-
-
-_WHEEL = np.array([colorsys.hsv_to_rgb(i / 256, 1.0, 1.0) for i in range(256)], np.float32)
-
-
-def flow_colours(flow: np.ndarray) -> np.ndarray:
-    """Flow (2, H, W) in pixels as colours (H, W, 3): hue = direction, saturation = length, full at the 99th percentile.
-
-    The convention of the flow benchmarks (Baker et al., A Database and Evaluation Methodology for Optical Flow, 2011).
-    """
-    length = np.hypot(flow[0], flow[1])
-    saturation = np.clip(length / max(float(np.percentile(length, 99)), 1e-3), 0, 1)[..., None]
-    hue = np.rint((np.arctan2(flow[1], flow[0]) / (2 * np.pi) % 1.0) * 255).astype(int)
-    return (1 - saturation * (1 - _WHEEL[hue])).astype(np.float32)

@@ -1,0 +1,190 @@
+"""What is written down: means, `results.csv`, and the comparison of two `results.json`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hdrvid.errors import InputError
+from hdrvid.evaluate.measures import MEASURES, Scores
+
+CLASSES = ("short", "middle", "long")
+"""Exposure classes, in the order of the tables."""
+MIN_SCENES = 3
+"""A test over scenes needs so many; with fewer it is over frames."""
+
+
+def summary(scenes: Mapping[str, Mapping[str, Any]], model: str, names: Sequence[str]) -> dict[str, Any]:
+    """Means and spread of one model: `overall`, `spread`, `by_exposure`, `seconds`, `scenes`.
+
+    A mean is over frames (all frames of all scenes); of a measure of whole clips, over scenes. The spread is the
+    standard deviation of the same values. None is left out of both.
+    """
+    frames = [row for scene in scenes.values() for row in scene["frames"][model]]
+    of_clips = [scene["clip"][model] for scene in scenes.values()]
+    seconds = [s for scene in scenes.values() if (s := scene["seconds"][model]) is not None]
+    return {
+        "overall": _statistic(np.mean, frames, of_clips, names),
+        "spread": _statistic(np.std, frames, of_clips, names),
+        "by_exposure": {
+            c: _statistic(np.mean, [f for f in frames if f["exposure"] == c], [], names)
+            for c in CLASSES
+            if any(f["exposure"] == c for f in frames)
+        },
+        "seconds": float(np.mean(seconds)) if seconds else None,
+        "scenes": {
+            name: {
+                "overall": _statistic(np.mean, scene["frames"][model], [scene["clip"][model]], names),
+                "spread": _statistic(np.std, scene["frames"][model], [], names),
+                "frames": scene["frames"][model],
+            }
+            for name, scene in scenes.items()
+        },
+    }
+
+
+def _statistic(
+    of: Any, frames: Sequence[Mapping[str, Any]], of_clips: Sequence[Mapping[str, Any]], names: Sequence[str]
+) -> Scores:
+    result: Scores = {}
+    for name in names:
+        rows = of_clips if MEASURES[name].of_clip else frames
+        values = [v for row in rows if (v := row.get(name)) is not None]
+        result[name] = float(of(values)) if values else None
+    return result
+
+
+def csv_text(results: Mapping[str, Any]) -> str:
+    """`results.csv`: one row a model, scene and frame; measures of whole clips in a row without a frame."""
+    table = io.StringIO()
+    measures = list(results["overall"])
+    writer = csv.writer(table)
+    writer.writerow(["model", "scene", "frame", "exposure", *measures])
+    of_clip = [m for m in measures if MEASURES[m].of_clip]
+    for model, result in {results["model"]["name"]: results, **results["baselines"]}.items():
+        for scene, entry in result["scenes"].items():
+            for frame in entry["frames"]:
+                writer.writerow([model, scene, frame["index"], frame["exposure"], *_cells(frame, measures)])
+            if of_clip:
+                values = {m: entry["overall"][m] for m in of_clip}
+                writer.writerow([model, scene, "", "", *_cells(values, measures)])
+    return table.getvalue()
+
+
+def _cells(row: Mapping[str, Any], measures: Sequence[str]) -> list[str]:
+    return ["" if row.get(m) is None else f"{row[m]:.6f}" for m in measures]
+
+
+# ---- comparison ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Difference:
+    """B minus A in one measure, on what both have scored."""
+
+    measure: str
+    """Name."""
+    mean_a: float
+    """Mean of A over the common frames (scenes, of a measure of whole clips)."""
+    mean_b: float
+    """Mean of B over the same."""
+    difference: float
+    """Mean of the paired differences: over scenes, each the mean of its frames, or over frames (`units`)."""
+    low: float
+    """Lower end of its 95 % confidence interval (paired t); NaN from one pair."""
+    high: float
+    """Upper end."""
+    p_value: float
+    """Two-sided, Student's paired t-test of no difference; NaN from one pair."""
+    pairs: int
+    """Pairs of the test."""
+    units: str
+    """'scenes' or 'frames': what a pair is."""
+    frames: int
+    """Frames both have scored."""
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """A `results.json`. Raises InputError for anything else."""
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+        for entry in results["scenes"].values():
+            for frame in entry["frames"]:
+                int(frame["index"])
+        str(results["protocol"]), str(results["model"]["name"]), dict(results["overall"])
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): give two results.json files") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is not a results.json of hdrvid eval: give two of these") from error
+    return results
+
+
+def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Difference]:
+    """B against A, measure by measure, paired by scene and frame.
+
+    Frames of one scene are no independent samples, so that scenes are the pairs where there are MIN_SCENES of them.
+    Raises InputError where the two have no scored frame in common.
+    """
+    found = []
+    for measure in a["overall"]:
+        if measure not in b["overall"]:
+            continue
+        pairs = _pairs(a, b, measure)
+        if not pairs:
+            continue
+        frames = np.array([pair for scene in pairs.values() for pair in scene])
+        over_scenes = len(pairs) >= MIN_SCENES
+        samples = np.array([np.mean(scene, 0) for scene in pairs.values()]) if over_scenes else frames
+        difference = samples[:, 1] - samples[:, 0]
+        low, high, p = _paired_t(difference)
+        mean_a, mean_b = frames.mean(0)
+        of_clip = measure in MEASURES and MEASURES[measure].of_clip
+        units = "scenes" if over_scenes or of_clip else "frames"
+        found.append(
+            Difference(
+                measure, float(mean_a), float(mean_b), float(difference.mean()), low, high, p, len(samples), units,
+                len(frames),
+            )
+        )  # fmt: skip
+    if not found:
+        raise InputError("the two results have no scored frame in common: compare two runs on the same dataset")
+    return found
+
+
+def _pairs(a: Mapping[str, Any], b: Mapping[str, Any], measure: str) -> dict[str, list[tuple[float, float]]]:
+    """(A, B) of every frame that both have, by scene; of a measure of whole clips one pair a scene."""
+    pairs: dict[str, list[tuple[float, float]]] = {}
+    for scene, entry in a["scenes"].items():
+        other = b["scenes"].get(scene)
+        if other is None:
+            continue
+        if measure in MEASURES and MEASURES[measure].of_clip:
+            both = [(entry["overall"].get(measure), other["overall"].get(measure))]
+        else:
+            theirs = {f["index"]: f.get(measure) for f in other["frames"]}
+            both = [(f.get(measure), theirs.get(f["index"])) for f in entry["frames"]]
+        kept = [(float(x), float(y)) for x, y in both if x is not None and y is not None]
+        if kept:
+            pairs[scene] = kept
+    return pairs
+
+
+def _paired_t(difference: np.ndarray) -> tuple[float, float, float]:
+    """95 % confidence interval of the mean and the p-value of no difference."""
+    from scipy.stats import t
+
+    count = len(difference)
+    if count < 2:
+        return float("nan"), float("nan"), float("nan")
+    mean, error = float(difference.mean()), float(difference.std(ddof=1) / np.sqrt(count))
+    if error == 0:
+        return mean, mean, 1.0 if mean == 0 else 0.0
+    reach = float(t.ppf(0.975, count - 1)) * error
+    return mean - reach, mean + reach, float(2 * t.sf(abs(mean / error), count - 1))

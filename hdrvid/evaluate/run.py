@@ -1,0 +1,273 @@
+"""Scores of models on a dataset: scene by scene, resumable, a broken frame costs only itself.
+
+A frame is reconstructed by every model in turn and scored at once; of a scene only a window of frames is in memory.
+With an output folder every finished scene is kept there (`scenes/`), and the same command goes on behind the last one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hdrvid import __version__
+from hdrvid.data.benchmarks import Benchmark, EvalClip
+from hdrvid.errors import HdrvidError, InputError
+from hdrvid.evaluate.measures import MEASURES, SceneScorer, Scores, checked_measures
+from hdrvid.evaluate.protocols import Protocol, find_protocol
+from hdrvid.evaluate.report import report_html
+from hdrvid.evaluate.results import csv_text, summary
+from hdrvid.evaluate.samples import Sample, make_samples, read_samples
+from hdrvid.evaluate.synthetic import SyntheticOptions
+from hdrvid.io.atomic import atomic_path, output_error
+from hdrvid.metrics.color_video_vdp import require_cvvdp
+from hdrvid.types import Reconstructor, Window
+from hdrvid.weights import load_reconstructor
+
+BASELINES = ("reference", "classical")
+"""What `--baselines` scores beside the model: the reference frame alone, and the OpenCV pipeline."""
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """One frame of one clip, for callers that look at pictures."""
+
+    scene: str
+    """Name of the clip."""
+    index: int
+    """Frame."""
+    model: str
+    """Name of the model."""
+    ldr: np.ndarray
+    """(H, W, 3) the reference frame, network code."""
+    estimate: np.ndarray
+    """(H, W, 3) radiance as it was scored."""
+    truth: np.ndarray | None
+    """(H, W, 3) radiance; None where the dataset has none."""
+    scores: Scores
+    """The measures asked for."""
+
+
+class _Frames:
+    """Frames and truth of a clip, each read once; the last few are kept."""
+
+    def __init__(self, clip: EvalClip) -> None:
+        self.clip = clip
+        self._ldr: dict[int, np.ndarray] = {}
+        self._truth: dict[int, np.ndarray | None] = {}
+
+    def ldr(self, index: int) -> np.ndarray:
+        return self._get(self._ldr, index, self.clip.ldr)
+
+    def truth(self, index: int) -> np.ndarray | None:
+        return self._get(self._truth, index, self.clip.truth)
+
+    def _get(self, kept: dict[int, Any], index: int, read: Callable[[int], Any]) -> Any:
+        if index not in kept:
+            kept[index] = read(index)
+            # 3-exposure windows at the ends of a clip reach 3 frames back
+            while len(kept) > 2 * (self.clip.cycle.window_radius + 2):
+                kept.pop(next(iter(kept)))
+        return kept[index]
+
+    def window(self, index: int) -> Window:
+        indices = self.clip.cycle.window_indices(index, self.clip.num_frames)
+        frames = tuple(self.ldr(i) for i in indices)
+        if len({f.shape for f in frames}) > 1:
+            raise InputError(f"the frames of {self.clip.name} around {index} differ in size: all must be equal")
+        return Window(index, frames, tuple(self.clip.cycle.exposure_at(i) for i in indices))
+
+
+def evaluate(
+    data: SyntheticOptions | Benchmark,
+    model: str = "default",
+    *,
+    baselines: bool = False,
+    metric_names: Sequence[str] | None = None,
+    protocol: str = "deephdrvideo",
+    device: str = "auto",
+    precision: str = "auto",
+    out: Path | None = None,
+    overwrite: bool = False,
+    on_frame: Callable[[FrameResult], None] | None = None,
+    on_progress: Callable[[int, int, str], None] | None = None,
+) -> dict[str, Any]:
+    """Score `model`, and the baselines beside it, on a dataset. Returns what `results.json` holds.
+
+    `metric_names`: see `measures.checked_measures`. `out`: the folder for `results.json`, `results.csv`, `report.html`
+    and what is needed to go on after an interruption (not used again with `overwrite`). `on_frame` sees every frame
+    that is reconstructed; `on_progress` is told frames done, frames in all and the scene.
+
+    A frame or scene that cannot be scored is listed under `failures` and left out of the means. Raises UsageError,
+    ModelError and OutputError, and InputError where nothing at all could be scored.
+    """
+    rules = find_protocol(protocol)
+    bench = data.benchmark() if isinstance(data, SyntheticOptions) else data
+    has_truth = _has_truth(bench)
+    names = checked_measures(metric_names, has_truth)
+    if "cvvdp" in names:
+        require_cvvdp()
+    cycles = {len(clip.cycle) for clip in bench.clips}
+    if len(cycles) != 1:
+        raise InputError(f"dataset {bench.name} has no scenes, or scenes with 2 and with 3 exposures: score them apart")
+    n = cycles.pop()
+    models: dict[str, Reconstructor] = {model: load_reconstructor(model, n, device=device, precision=precision)}
+    if baselines:
+        models |= {b: load_reconstructor(b, n, device=device) for b in BASELINES if b != model}
+    settings = {
+        "version": __version__,
+        "dataset": bench.name,
+        "root": str(bench.root.resolve()),
+        "description": bench.description,
+        "protocol": rules.name,
+        "metrics": names,
+        "models": {key: r.provenance.get("sha256", r.name) for key, r in models.items()},
+        "precision": precision,
+        "device": device,
+    }
+    store = None if out is None else _Store(out, settings)
+    failures = [{"scene": None, "frame": None, "error": text} for text in bench.missing]
+    total, done = sum(len(clip.scored) for clip in bench.clips), 0
+    scenes: dict[str, dict[str, Any]] = {}
+    samples: list[Sample] = []
+    with ThreadPoolExecutor(max(1, min(len(models), os.cpu_count() or 1))) as pool:
+        for number, clip in enumerate(bench.clips):
+            scene = store.finished(number, clip.name) if store and not overwrite else None
+            if scene is None:
+                before = done
+
+                def told(frames: int, name: str = clip.name, before: int = before) -> None:
+                    if on_progress:
+                        on_progress(before + frames, total, name)
+
+                scene = _score_scene(clip, models, names, rules, pool, on_frame, told)
+                if store:
+                    again = _Frames(clip)
+                    scene["samples"] = make_samples(
+                        again.window, again.truth, models, model, scene["frames"], store.pictures(number)
+                    )
+                    store.keep(number, clip.name, scene)
+            done += len(clip.scored)
+            if on_progress:
+                on_progress(done, total, clip.name)
+            failures += scene["failures"]
+            if any(scene["frames"].values()):
+                scenes[clip.name] = scene
+                samples += read_samples(clip.name, scene["samples"], store.pictures(number)) if store else []
+    if not scenes:
+        raise InputError(f"no frame of dataset {bench.name} could be scored: {failures[0]['error']}")
+    tables = {name: summary(scenes, name, names) for name in models}
+    line = f"hdrvid {__version__} {bench.name}: {bench.description}; protocol {rules.name}: {rules.description}"
+    results = {
+        "format": 1,
+        "dataset": bench.name,
+        "protocol": line if has_truth else f"{line}; NO GROUND TRUTH: nothing here is a fidelity",
+        "model": {"name": models[model].name, **models[model].provenance},
+        **tables[model],
+        "baselines": {name: tables[name] for name in models if name != model},
+        "failures": failures,
+    }
+    if store:
+        store.write("results.json", json.dumps(results, indent=2, allow_nan=False))
+        store.write("results.csv", csv_text(results))
+        store.write("report.html", report_html(results, samples))
+    return results
+
+
+def _has_truth(bench: Benchmark) -> bool:
+    """Whether the dataset has ground truth, damaged or not."""
+    for clip in bench.clips[:1]:
+        try:
+            return clip.truth(clip.scored[0]) is not None
+        except (HdrvidError, OSError):
+            return True
+    return False
+
+
+def _score_scene(
+    clip: EvalClip,
+    models: dict[str, Reconstructor],
+    names: tuple[str, ...],
+    rules: Protocol,
+    pool: ThreadPoolExecutor,
+    on_frame: Callable[[FrameResult], None] | None,
+    told: Callable[[int], None],
+) -> dict[str, Any]:
+    """Frames (`frames`), figures of the whole clip (`clip`) and seconds a frame by model; `failures`."""
+    frames = _Frames(clip)
+    scorer = SceneScorer(clip, frames.ldr, frames.truth, names, rules, tuple(models), pool)
+    rows: dict[str, list[dict[str, Any]]] = {m: [] for m in models}
+    seconds: dict[str, list[float]] = {m: [] for m in models}
+    failures: list[dict[str, Any]] = []
+    for count, index in enumerate(clip.scored, 1):
+        try:
+            window = frames.window(index)
+            results = {}
+            for name, reconstructor in models.items():
+                started = time.perf_counter()
+                results[name] = reconstructor.reconstruct(window, diagnostics=scorer.wants_flow)
+                seconds[name].append(time.perf_counter() - started)
+            for name, (estimate, scores) in scorer.add(window, results).items():
+                rows[name].append({"index": index, "exposure": clip.cycle.class_at(index), **scores})
+                if on_frame:
+                    truth = frames.truth(index)
+                    on_frame(FrameResult(clip.name, index, name, window.reference, estimate, truth, scores))
+        except (HdrvidError, OSError) as error:
+            failures.append({"scene": clip.name, "frame": index, "error": str(error)})
+        told(count)
+    try:
+        of_clip = scorer.clip_scores()
+    except HdrvidError as error:
+        failures.append({"scene": clip.name, "frame": None, "error": str(error)})
+        of_clip = {m: {n: None for n in names if MEASURES[n].of_clip} for m in models}
+    means = {m: float(np.mean(s)) if s else None for m, s in seconds.items()}
+    return {"frames": rows, "clip": of_clip, "seconds": means, "failures": failures}
+
+
+class _Store:
+    """The output folder: finished scenes that are used again where the settings are the same."""
+
+    def __init__(self, out: Path, settings: dict[str, Any]) -> None:
+        self.out = out
+        self.key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+        for folder in (out, out / "scenes", out / "pictures"):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise output_error(folder, error) from error
+
+    def pictures(self, number: int) -> Path:
+        """Folder of the pictures of a scene, made where it is missing."""
+        folder = self.out / "pictures" / f"{number:04d}"
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise output_error(folder, error) from error
+        return folder
+
+    def finished(self, number: int, name: str) -> dict[str, Any] | None:
+        """The scene as an earlier run scored it, if it did so with the same settings and without a failure."""
+        try:
+            kept = json.loads((self.out / "scenes" / f"{number:04d}.json").read_text(encoding="utf-8"))
+            if kept["key"] == self.key and kept["scene"] == name and not kept["scores"]["failures"]:
+                return kept["scores"]
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        return None
+
+    def keep(self, number: int, name: str, scene: dict[str, Any]) -> None:
+        """Remember a scene that is done."""
+        self.write(f"scenes/{number:04d}.json", json.dumps({"key": self.key, "scene": name, "scores": scene}))
+
+    def write(self, name: str, text: str) -> None:
+        """A file of the folder, complete or not at all."""
+        with atomic_path(self.out / name) as path:
+            path.write_text(text, encoding="utf-8")

@@ -1,0 +1,98 @@
+"""The dataset `synthetic`: made on the spot from a seed, so that it is the same on every machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from hdrvid.data.benchmarks import Benchmark
+from hdrvid.data.camera import SynthesisOptions
+from hdrvid.data.scenes import Scene
+from hdrvid.data.synth import SyntheticClip, synthesise
+from hdrvid.data.windows import PROCEDURAL, find_hdr_images, scene_from
+from hdrvid.types import ExposureCycle
+
+DEFAULT_STOPS = {2: (0.0, 3.0), 3: (0.0, 2.0, 4.0)}
+SCENE_SEED = 90_000
+"""Own scenes of the dataset have the seeds SCENE_SEED, SCENE_SEED + 1, ...; training never uses them."""
+
+
+@dataclass(frozen=True)
+class SyntheticOptions:
+    """The dataset `synthetic`."""
+
+    cycle: ExposureCycle
+    """Exposures, beginning with frame 0."""
+    num_scenes: int = 12
+    """Own scenes; where `root` is given, one clip of every picture in it instead."""
+    num_frames: int = 8
+    """Frames a clip; all of them are scored."""
+    width: int = 448
+    """Pixels."""
+    height: int = 256
+    """Pixels."""
+    motion: float = 2.0
+    """Factor on the speeds of camera and objects."""
+    camera: SynthesisOptions = SynthesisOptions(  # noqa: RUF009 - frozen
+        clip_percentile=99.5, read_noise=1.5e-3, full_well=8000.0, bits=8
+    )
+    """The camera that films the scenes."""
+    root: Path | None = None
+    """Folder of HDR pictures and panoramas; None: own scenes."""
+
+    def description(self) -> str:
+        """What decides the pixels, for the protocol line."""
+        source = f"pictures of {self.root.name}" if self.root else f"own scenes {SCENE_SEED}+"
+        c = self.camera
+        return (
+            f"{source}, {self.width}x{self.height}, {self.num_frames} frames, "
+            f"stops {self.cycle}, motion {self.motion:g}, clipping at percentile {c.clip_percentile}, read noise "
+            f"{c.read_noise}, full well {c.full_well}, {c.bits} bit"
+            + (f", JPEG {c.jpeg_quality}" if c.jpeg_quality else "")
+            + (f", H.264 CRF {c.h264_crf:g} {c.h264_preset}" if isinstance(c.h264_crf, (int, float)) else "")
+            + "; every frame scored, truth clipped to [0, 1] (1 = shortest exposure clips), stops given"
+        )
+
+    def benchmark(self) -> Benchmark:
+        """The clips; a clip is made when its first frame is asked for, and one is kept at a time."""
+        if self.root is not None:
+            scenes = [(Path(p).stem, p) for p in find_hdr_images([self.root])]
+        else:
+            scenes = [(f"scene_{SCENE_SEED + i}", PROCEDURAL) for i in range(self.num_scenes)]
+
+        @lru_cache(maxsize=1)
+        def made(number: int) -> tuple[SyntheticClip, Scene]:
+            seed = SCENE_SEED + number
+            path = scenes[number][1]
+            scene = scene_from(path, seed, self.width, self.height, self.num_frames, motion=self.motion)
+            return synthesise(scene, self.cycle, self.num_frames, seed, self.camera), scene
+
+        clips = tuple(
+            _SyntheticScene(name, self.cycle, self.num_frames, tuple(range(self.num_frames)), i, made)
+            for i, (name, _) in enumerate(scenes)
+        )
+        return Benchmark("synthetic", self.root or Path(), self.description(), clips)
+
+
+@dataclass(frozen=True)
+class _SyntheticScene:
+    name: str
+    cycle: ExposureCycle
+    num_frames: int
+    scored: tuple[int, ...]
+    number: int
+    made: Callable[[int], tuple[SyntheticClip, Scene]]
+
+    def ldr(self, index: int) -> np.ndarray:
+        return self.made(self.number)[0].ldr[index]
+
+    def truth(self, index: int) -> np.ndarray:
+        return np.clip(self.made(self.number)[0].truth[index], 0.0, 1.0)
+
+    def visible(self, index: int, others: Sequence[int]) -> np.ndarray:
+        scene = self.made(self.number)[1]
+        return np.stack([scene.visible(index, t) for t in others])

@@ -1,0 +1,200 @@
+"""Pictures of a frame for people: input, radiance, error, flow and blend weights.
+
+No scale depends on the picture itself, so that two pictures of one kind can always be compared.
+
+Convention:
+    radiance    (H, W, 3), 1.0 = clipping of the SHORTEST exposure.
+    returned    (H, W, 3) uint8 RGB, as a display takes it.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from hdrvid.io.atomic import atomic_path
+from hdrvid.radiance import mu_law, srgb_encode
+
+TONE_MU_PER_EXPOSURE = 64.0
+"""`tonemapped` is the mu-law with mu = this x the longest exposure: 512 at 3 stops. The mu = 5000 of the measures shows
+the noise of the shadows well and leaves little contrast to everything else; this shows both."""
+ERROR_MAX = 0.1
+"""Error after the mu-law (mu = 5000) with the brightest colour; larger ones have it too. PSNR-T of 0.1 everywhere is
+20 dB."""
+FLOW_MAX_PX = 64.0
+"""Length of flow in pixels with full colour; longer flow has it too."""
+EARLIER_COLOUR = (255, 140, 0)
+"""Blend weights: everything is taken from earlier frames."""
+LATER_COLOUR = (0, 115, 255)
+"""Blend weights: everything is taken from later frames. The sum with EARLIER_COLOUR is white."""
+BLUR_SHARE = 0.25
+"""`crop_around_worst` averages the error over a square with this share of the crop's side."""
+
+# Oklab to linear Rec. 709: Ottosson, "A perceptual color space for image processing", 2020
+_LAB_TO_LMS = np.array(
+    [[1, 0.3963377774, 0.2158037573], [1, -0.1055613458, -0.0638541728], [1, -0.0894841775, -1.291485548]]
+)
+_LMS_TO_RGB = np.array(
+    [
+        [4.0767416621, -3.3077115913, 0.2309699292],
+        [-1.2684380046, 2.6097574011, -0.3413193965],
+        [-0.0041960863, -0.7034186147, 1.707614701],
+    ]
+)
+
+
+def input_picture(ldr: np.ndarray) -> np.ndarray:
+    """A frame (H, W, 3) in [0, 1] as it is coded."""
+    return _as_bytes(ldr)
+
+
+def tonemapped(radiance: np.ndarray, max_exposure: float) -> np.ndarray:
+    """Radiance (H, W, 3) after log(1 + mu H) / log(1 + mu), mu = TONE_MU_PER_EXPOSURE x `max_exposure`.
+
+    `max_exposure` is the linear exposure of the longest frame, the shortest is 1. Negative values and NaN are black.
+    """
+    return _as_bytes(np.asarray(mu_law(np.asarray(radiance, np.float64), TONE_MU_PER_EXPOSURE * max_exposure)))
+
+
+def tone_error(estimate: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """|T(estimate) - T(truth)|, mean of the channels, (H, W) float64; T is the mu-law, mu = 5000.
+
+    Infinite where one of the two is not finite.
+    """
+    both = (np.asarray(x, np.float64) for x in (estimate, truth))
+    with np.errstate(invalid="ignore"):
+        toned = [np.asarray(mu_law(x)) for x in both]
+        error = np.abs(toned[0] - toned[1]).mean(-1)
+    return np.where(np.isfinite(error), error, np.inf)
+
+
+def error_picture(estimate: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """`tone_error` of two radiance frames (H, W, 3) in false colour, see `error_colours`."""
+    return error_colours(tone_error(estimate, truth))
+
+
+def error_colours(error: np.ndarray) -> np.ndarray:
+    """False colour of errors (H, W): black is 0, light yellow ERROR_MAX, in between sqrt(error / ERROR_MAX).
+
+    The root shows the small errors of a good model and the large ones of a bad one on one scale.
+    """
+    share = np.sqrt(np.clip(np.asarray(error, np.float64) / ERROR_MAX, 0.0, 1.0))
+    return _colour_map()[np.rint(255 * share).astype(np.intp)]
+
+
+def error_legend(width: int = 256, height: int = 12) -> np.ndarray:
+    """The colours of `error_picture` from 0 on the left to ERROR_MAX on the right; x = sqrt(error / ERROR_MAX)."""
+    return error_colours(np.tile(np.linspace(0.0, 1.0, width) ** 2 * ERROR_MAX, (height, 1)))
+
+
+def flow_picture(flow_px: np.ndarray) -> np.ndarray:
+    """Backward flow (H, W, 2) in pixels: hue = direction, saturation = length.
+
+    Red points right, then clockwise yellow-green (down), cyan (left), violet (up). White is no motion; saturation is
+    log(1 + length) / log(1 + FLOW_MAX_PX). The wheel is that of Baker et al., A Database and Evaluation Methodology for
+    Optical Flow, 2011; their length is linear, where slow motion looks like none.
+    """
+    flow = np.nan_to_num(np.asarray(flow_px, np.float64))
+    length = np.hypot(flow[..., 0], flow[..., 1])
+    saturation = np.clip(np.log1p(length) / np.log1p(FLOW_MAX_PX), 0.0, 1.0)[..., None]
+    sixths = np.arctan2(flow[..., 1], flow[..., 0])[..., None] * (3 / np.pi)
+    hue = np.clip(np.abs((sixths + np.array([0.0, 4.0, 2.0])) % 6 - 3) - 1, 0.0, 1.0)
+    return _as_bytes(1 - saturation * (1 - hue))
+
+
+def flow_legend(size: int = 129) -> np.ndarray:
+    """The wheel of `flow_picture`, size x size: no motion in the middle, FLOW_MAX_PX at the rim, white outside.
+
+    Half-way to the rim is a motion of sqrt(1 + FLOW_MAX_PX) - 1 pixels, 7.1.
+    """
+    y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
+    radius = np.hypot(x, y)
+    length = np.where(radius <= 1, np.expm1(radius * np.log1p(FLOW_MAX_PX)), 0.0)
+    scale = length / np.maximum(radius, 1e-9)
+    return flow_picture(np.stack([x * scale, y * scale], -1))
+
+
+def weights_picture(weights: np.ndarray, num_neighbours: int | None = None) -> np.ndarray:
+    """Where the result is taken from, of blend weights (C, H, W, 3).
+
+    Black is the reference alone, EARLIER_COLOUR the frames before it alone, LATER_COLOUR those after it, their mixtures
+    what is between; grey is as much of both. Candidates are the reference, its `num_neighbours` aligned neighbours in
+    time order and, where there are more, the same neighbours unaligned. `num_neighbours` None: C - 1.
+    Raises ValueError for a number of candidates that does not fit.
+    """
+    count = len(weights) - 1 if num_neighbours is None else num_neighbours
+    if count < 2 or count % 2 or (len(weights) - 1) % count:
+        raise ValueError(f"{len(weights)} candidates are not a reference and sets of {count} neighbours")
+    grey = np.nan_to_num(np.asarray(weights, np.float64)).mean(-1)
+    share = grey / np.maximum(grey.sum(0), 1e-12)
+    neighbours = share[1:].reshape(-1, 2, count // 2, *share.shape[1:]).sum((0, 2))
+    colours = np.array([EARLIER_COLOUR, LATER_COLOUR]) / 255
+    return _as_bytes(np.tensordot(neighbours, colours, (0, 0)))
+
+
+def crop_around_worst(error: np.ndarray, size: int) -> tuple[slice, slice]:
+    """Rows and columns of the part of a frame, at most size x size, around the largest error (H, W).
+
+    The error is averaged over a square of BLUR_SHARE x size first: a region that is wrong counts, a speck does not.
+    """
+    height, width = error.shape
+    finite = np.nan_to_num(np.asarray(error, np.float64), nan=0.0, posinf=1e6)
+    side = max(int(BLUR_SHARE * size), 1)
+    blurred = cv2.blur(finite, (side, side), borderType=cv2.BORDER_REFLECT)
+    row, column = np.unravel_index(int(blurred.argmax()), blurred.shape)
+
+    def around(centre: int, length: int) -> slice:
+        start = min(max(centre - size // 2, 0), max(length - size, 0))
+        return slice(start, min(start + size, length))
+
+    return around(int(row), height), around(int(column), width)
+
+
+def png_bytes(picture: np.ndarray) -> bytes:
+    """A picture (H, W, 3) uint8 RGB as a PNG file."""
+    _, data = cv2.imencode(".png", cv2.cvtColor(np.ascontiguousarray(picture, np.uint8), cv2.COLOR_RGB2BGR))
+    return data.tobytes()
+
+
+def write_png(path: Path, picture: np.ndarray) -> None:
+    """Write a picture (H, W, 3) uint8 RGB, complete or not at all. Raises OutputError."""
+    with atomic_path(path) as partial:
+        partial.write_bytes(png_bytes(picture))
+
+
+def _as_bytes(values: np.ndarray) -> np.ndarray:
+    """0..1 to 0..255; NaN is 0."""
+    return np.rint(255 * np.clip(np.nan_to_num(values, posinf=1.0, neginf=0.0), 0.0, 1.0)).astype(np.uint8)
+
+
+@lru_cache(maxsize=1)
+def _colour_map() -> np.ndarray:
+    """(256, 3) uint8, black by violet, red and orange to light yellow, in equal steps of Oklab.
+
+    Lightness rises with the hue turning once from violet to yellow, as saturated as sRGB allows.
+    """
+    count = 4096
+    lightness = np.linspace(0.0, 0.96, count)
+    hue = np.radians(np.linspace(-75.0, 105.0, count))
+    low, high = np.zeros(count), np.full(count, 0.4)
+    for _ in range(30):  # bisection for the largest chroma inside the gamut
+        chroma = (low + high) / 2
+        rgb = _oklab_to_rgb(lightness, chroma, hue)
+        inside = ((rgb >= -1e-6) & (rgb <= 1 + 1e-6)).all(-1)
+        low, high = np.where(inside, chroma, low), np.where(inside, high, chroma)
+    chroma = cv2.blur(np.minimum(0.9 * low, 0.19)[None], (401, 1), borderType=cv2.BORDER_REFLECT)[0]
+    chroma = np.minimum(chroma, low)
+    lab = np.stack([lightness, chroma * np.cos(hue), chroma * np.sin(hue)], -1)
+    length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(lab, axis=0), axis=-1))])
+    at = np.interp(np.linspace(0.0, length[-1], 256), length, np.arange(count))
+    path = [np.interp(at, np.arange(count), values) for values in (lightness, chroma, hue)]
+    return _as_bytes(np.asarray(srgb_encode(np.clip(_oklab_to_rgb(*path), 0.0, 1.0))))
+
+
+def _oklab_to_rgb(lightness: np.ndarray, chroma: np.ndarray, hue: np.ndarray) -> np.ndarray:
+    """(N, 3) linear Rec. 709 of Oklab colours in polar form (N,), hue in radians."""
+    lab = np.stack([lightness, chroma * np.cos(hue), chroma * np.sin(hue)], -1)
+    return (lab @ _LAB_TO_LMS.T) ** 3 @ _LMS_TO_RGB.T

@@ -117,20 +117,19 @@ def flow_legend(size: int = 129) -> np.ndarray:
     return flow_picture(np.stack([x * scale, y * scale], -1))
 
 
-def weights_picture(weights: np.ndarray, num_neighbours: int | None = None) -> np.ndarray:
+def weights_picture(weights: np.ndarray, num_neighbours: int) -> np.ndarray:
     """Where the result is taken from, of blend weights (C, H, W, 3).
 
     Black is the reference alone, EARLIER_COLOUR the frames before it alone, LATER_COLOUR those after it, their mixtures
-    what is between; grey is as much of both. Candidates are the reference, its `num_neighbours` aligned neighbours in
-    time order and, where there are more, the same neighbours unaligned. `num_neighbours` None: C - 1.
+    what is between; grey is as much of both. Candidates are the reference and its `num_neighbours` aligned neighbours
+    in time order; what a model has beside these (smoothed or unaligned ones) is left out.
     Raises ValueError for a number of candidates that does not fit.
     """
-    count = len(weights) - 1 if num_neighbours is None else num_neighbours
-    if count < 2 or count % 2 or (len(weights) - 1) % count:
-        raise ValueError(f"{len(weights)} candidates are not a reference and sets of {count} neighbours")
-    grey = np.nan_to_num(np.asarray(weights, np.float64)).mean(-1)
+    if num_neighbours < 2 or num_neighbours % 2 or len(weights) < 1 + num_neighbours:
+        raise ValueError(f"{len(weights)} candidates are not a reference and {num_neighbours} or more others")
+    grey = np.nan_to_num(np.asarray(weights[: 1 + num_neighbours], np.float64)).mean(-1)
     share = grey / np.maximum(grey.sum(0), 1e-12)
-    neighbours = share[1:].reshape(-1, 2, count // 2, *share.shape[1:]).sum((0, 2))
+    neighbours = share[1:].reshape(2, num_neighbours // 2, *share.shape[1:]).sum(1)
     colours = np.array([EARLIER_COLOUR, LATER_COLOUR]) / 255
     return _as_bytes(np.tensordot(neighbours, colours, (0, 0)))
 

@@ -51,7 +51,7 @@ def samples(results, frame, tmp_path_factory):
         "truth": pictures.tonemapped(truth, 8),
         "error of classical": pictures.error_picture(made.radiance, truth),
         "flow to frame -1": pictures.flow_picture(made.flow_px[0]),
-        "blend weights": pictures.weights_picture(made.weights),
+        "blend weights": pictures.weights_picture(made.weights, 2),
     }
     images = {title: folder / f"{i}.png" for i, title in enumerate(shown)}
     for title, path in images.items():
@@ -411,7 +411,7 @@ def test_pictures_have_the_size_of_the_frame(frame):
         pictures.tonemapped(truth, 8),
         pictures.error_picture(made.radiance, truth),
         pictures.flow_picture(made.flow_px[0]),
-        pictures.weights_picture(made.weights),
+        pictures.weights_picture(made.weights, 2),
     ):
         assert picture.shape == (48, 64, 3)
         assert picture.dtype == np.uint8
@@ -479,7 +479,7 @@ def test_flow_colours_follow_the_wheel():
 
 @pytest.mark.parametrize(
     ("candidates", "neighbours", "earlier", "later"),
-    [(3, None, [1], [2]), (5, None, [1, 2], [3, 4]), (5, 2, [1, 3], [2, 4]), (9, 4, [1, 2, 5, 6], [3, 4, 7, 8])],
+    [(3, 2, [1], [2]), (5, 4, [1, 2], [3, 4]), (5, 2, [1], [2]), (7, 4, [1, 2], [3, 4]), (9, 4, [1, 2], [3, 4])],
 )
 def test_weights_are_coloured_by_side(candidates, neighbours, earlier, later):
     def colour(*chosen):
@@ -497,7 +497,7 @@ def test_weights_are_coloured_by_side(candidates, neighbours, earlier, later):
 
 def test_weights_of_no_window():
     with pytest.raises(ValueError, match="4 candidates"):
-        pictures.weights_picture(np.ones((4, 2, 2, 3)))
+        pictures.weights_picture(np.ones((4, 2, 2, 3)), 4)
 
 
 def test_crop_is_around_the_worst_region_and_inside_the_frame():

@@ -363,17 +363,19 @@ def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
 def random_stops(rng: np.random.Generator, num_exposures: int) -> tuple[float, ...]:
     """Stops of the exposures of one cycle, rising from 0.
 
-    2 exposures: 1 to 5 stops apart, 3 in 30 % of the draws and else triangular about it (75 % between 2 and 4).
-    3 exposures: steps of 1 to 2.5 stops; 2 and 2 in 40 %, two equal steps in 30 %, two different ones in 30 %.
+    2 exposures: 3 stops apart in 30 % of the draws, 1 to 5 with 3 the likeliest in 45 %, 4 to 7 in 25 %.
+    3 exposures: steps of 2 and 2 stops in 35 %, two equal steps of 1 to 2.5 in 25 %, two different ones in 25 %, and
+    two different ones of 2.5 to 3.5 in 15 %.
     Raises UsageError for another number of exposures.
     """
     kind = rng.random()
     if num_exposures == 2:
-        return (0.0, 3.0 if kind < 0.3 else float(rng.triangular(1, 3, 5)))
+        moderate, wide = float(rng.triangular(1, 3, 5)), float(rng.uniform(4, 7))
+        return (0.0, 3.0 if kind < 0.3 else moderate if kind < 0.75 else wide)
     if num_exposures == 3:
-        first, second = (float(v) for v in rng.uniform(1, 2.5, 2))
-        if kind < 0.7:
-            first = second = 2.0 if kind < 0.4 else first
+        first, second = (float(v) for v in rng.uniform(*((1, 2.5) if kind < 0.85 else (2.5, 3.5)), 2))
+        if kind < 0.6:
+            first = second = 2.0 if kind < 0.35 else first
         return (0.0, first, first + second)
     raise UsageError(f"a cycle has 2 or 3 exposures, not {num_exposures}: choose one of these")
 

@@ -1,0 +1,123 @@
+"""The exposures of a clip to a few hundredths of a stop, from aligned pixels.
+
+A camera's stops are nominal: shutters, apertures and gains are off by some percent, and every percent shows as a
+ping-pong of brightness between the output's frames. Neighbouring frames are aligned, and where both are well exposed
+the median ratio of their linear values is what the exposures are in truth. One set of stops serves the whole clip:
+an estimate a frame would be flicker of its own.
+
+Convention:
+    linear frames       (H, W, 3) float32, 1.0 = clipping of that frame, consecutive, the first at phase 0 of the cycle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import cv2
+import numpy as np
+
+from hdrvid.errors import ExposureError
+from hdrvid.models.alignment import DenseInverseSearch
+from hdrvid.radiance import gamma_encode
+from hdrvid.types import ExposureCycle
+
+WELL_EXPOSED = (0.02, 0.75)
+"""Linear levels between which noise, black level and clipping bend a ratio by less than a hundredth of a stop."""
+MIN_SHARE = 0.004
+"""Share of a frame's pixels that two frames must both expose well."""
+CERTAINTY = 8.0
+"""A correction must be this many standard errors: what compression does is the same in every pair of frames, so that
+the scatter shows only a part of it."""
+MIN_CORRECTION = 0.05
+"""Differences below this, in stops (3.5 %), are left alone: compression alone moves a measurement by up to 0.04."""
+MAX_CORRECTION = 0.5
+"""Beyond this the stops are wrong, not a little off: `hdrvid.exposures.contradictions` says so."""
+MAX_STOPS_APART = 3.3
+"""Frames further apart share too narrow a band of levels: on H.264 a measurement at 4 stops was 0.09 off."""
+_MOTION_TOLERANCE_PX = 1.0
+_MIN_PAIRS = 3
+
+
+@dataclass(frozen=True)
+class StopsMeasurement:
+    """What aligned pixels say about the exposures of a cycle."""
+
+    cycle: ExposureCycle
+    """The stops that were measured; those that were given where nothing was to be corrected."""
+    corrected: bool
+    """Whether `cycle` differs from what was given."""
+    standard_error: float
+    """Of the stops, in stops; inf where nothing could be measured."""
+    reason: str
+    """One sentence."""
+
+
+def measure_stops(linear_frames: Iterable[np.ndarray], cycle: ExposureCycle) -> StopsMeasurement:
+    """Measure the stops of `cycle` on consecutive linear frames (6 to 24 of them, at most about 1000 px wide).
+
+    Stops are corrected where the measurement is certain and between MIN_CORRECTION and MAX_CORRECTION away; a
+    correction that would bring two exposures of the cycle together is none.
+    """
+    aligner = DenseInverseSearch()
+    n = len(cycle)
+    rows: list[np.ndarray] = []
+    ratios: list[float] = []
+    numbered = enumerate((np.asarray(f, np.float32), gamma_encode(np.asarray(f, np.float32))) for f in linear_frames)
+    for (i, (linear_a, code_a)), (j, (linear_b, code_b)) in pairwise(numbered):
+        if abs(cycle.stops_at(i) - cycle.stops_at(j)) > MAX_STOPS_APART:
+            continue
+        exposures = (cycle.exposure_at(j), cycle.exposure_at(i), cycle.exposure_at(j))
+        forward, backward = aligner.window((code_b, code_a, code_b), exposures)
+        stops = _ratio(aligner, linear_a, linear_b, forward[0], backward[0])
+        if stops is None:
+            continue
+        row = np.zeros(n)
+        row[j % n] += 1
+        row[i % n] -= 1
+        rows.append(row)
+        ratios.append(stops)
+    given = np.array(cycle.stops)
+    if len(rows) < _MIN_PAIRS or np.linalg.matrix_rank(np.array(rows)) < n - 1:
+        return StopsMeasurement(
+            cycle, False, float("inf"), "too few pixels are well exposed in two neighbouring frames"
+        )
+    design = np.vstack([np.array(rows), np.ones(n)])  # the mean of the classes is nobody's business
+    target = np.array([*ratios, 0.0])
+    weight = np.ones(len(target))
+    for _ in range(8):
+        solution = np.linalg.lstsq(design * weight[:, None], target * weight, rcond=None)[0]
+        residual = target - design @ solution
+        scale = max(1.48 * float(np.median(np.abs(residual[:-1]))), 0.01)
+        weight = np.append(1 / np.sqrt(1 + (residual[:-1] / (2 * scale)) ** 2), 1.0)
+    error = float(2 * scale / np.sqrt(len(rows)))
+    measured = solution - solution.min()
+    change = np.abs(measured - (given - given.min())).max()
+    if not max(MIN_CORRECTION, CERTAINTY * error) <= change <= MAX_CORRECTION:
+        return StopsMeasurement(cycle, False, error, "the exposures are as given as far as can be told")
+    try:
+        corrected = ExposureCycle(tuple(round(float(s), 3) for s in measured))
+    except ExposureError as failure:
+        return StopsMeasurement(cycle, False, error, str(failure))
+    if sorted(range(n), key=lambda k: corrected.stops[k]) != sorted(range(n), key=lambda k: cycle.stops[k]):
+        return StopsMeasurement(cycle, False, error, "the order of the exposures is not clear")
+    return StopsMeasurement(corrected, True, error, f"aligned pixels are {corrected} stops apart, not {cycle}")
+
+
+def _ratio(
+    aligner: DenseInverseSearch, a: np.ndarray, b: np.ndarray, flow: np.ndarray, flow_back: np.ndarray
+) -> float | None:
+    """Stops of frame `b` above frame `a`, or None where too little is well exposed in both."""
+    low, high = WELL_EXPOSED
+    moved = np.stack([aligner.moved(np.ascontiguousarray(b[..., k]), flow) for k in range(3)], -1)
+    good = aligner.consistent(flow, flow_back, _MOTION_TOLERANCE_PX)
+    grey = []
+    for linear in (a, moved):
+        # the mean of the channels: codecs keep brightness far better than colour; of 5x5 pixels: noise is averaged
+        # before the logarithm, which would bend it
+        grey.append(cv2.blur(linear.mean(-1), (5, 5)))
+        good &= (grey[-1] > low) & (cv2.dilate(linear.max(-1), np.ones((5, 5))) < high)
+    if good.mean() < MIN_SHARE:
+        return None
+    return float(np.median(np.log2(grey[1][good] / grey[0][good])))

@@ -36,6 +36,8 @@ MAX_CORRECTION = 0.5
 """Beyond this the stops are wrong, not a little off: `hdrvid.exposures.contradictions` says so."""
 MAX_STOPS_APART = 3.3
 """Frames further apart share too narrow a band of levels: on H.264 a measurement at 4 stops was 0.09 off."""
+MAX_SIDE = 960
+"""Larger frames are averaged down to this, in pixels."""
 _MOTION_TOLERANCE_PX = 1.0
 _MIN_PAIRS = 3
 
@@ -55,16 +57,16 @@ class StopsMeasurement:
 
 
 def measure_stops(linear_frames: Iterable[np.ndarray], cycle: ExposureCycle) -> StopsMeasurement:
-    """Measure the stops of `cycle` on consecutive linear frames (6 to 24 of them, at most about 1000 px wide).
+    """Measure the stops of `cycle` on consecutive linear frames (6 to 24 of them, of any size).
 
     Stops are corrected where the measurement is certain and between MIN_CORRECTION and MAX_CORRECTION away; a
     correction that would bring two exposures of the cycle together is none.
     """
-    aligner = DenseInverseSearch()
+    aligner = DenseInverseSearch(candidates=False)
     n = len(cycle)
     rows: list[np.ndarray] = []
     ratios: list[float] = []
-    numbered = enumerate((np.asarray(f, np.float32), gamma_encode(np.asarray(f, np.float32))) for f in linear_frames)
+    numbered = enumerate((f, gamma_encode(f)) for f in map(_reduced, linear_frames))
     for (i, (linear_a, code_a)), (j, (linear_b, code_b)) in pairwise(numbered):
         if abs(cycle.stops_at(i) - cycle.stops_at(j)) > MAX_STOPS_APART:
             continue
@@ -103,6 +105,14 @@ def measure_stops(linear_frames: Iterable[np.ndarray], cycle: ExposureCycle) -> 
     if sorted(range(n), key=lambda k: corrected.stops[k]) != sorted(range(n), key=lambda k: cycle.stops[k]):
         return StopsMeasurement(cycle, False, error, "the order of the exposures is not clear")
     return StopsMeasurement(corrected, True, error, f"aligned pixels are {corrected} stops apart, not {cycle}")
+
+
+def _reduced(frame: np.ndarray) -> np.ndarray:
+    """The frame, averaged down to at most MAX_SIDE pixels."""
+    frame = np.asarray(frame, np.float32)
+    shrink = -(-max(frame.shape[:2]) // MAX_SIDE)
+    size = max(frame.shape[1] // shrink, 1), max(frame.shape[0] // shrink, 1)
+    return frame if shrink == 1 else cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
 
 
 def _ratio(

@@ -38,6 +38,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from hdrvid import __version__
+from hdrvid.calibrate import StopsMeasurement, measure_stops
 from hdrvid.errors import ExposureError, InputError, ModelError, OutputError, UsageError
 from hdrvid.exposures import MIN_CONFIDENCE, contradictions, estimate_cycle, probed
 from hdrvid.io import open_clip
@@ -45,6 +46,8 @@ from hdrvid.io.atomic import atomic_path
 from hdrvid.io.exposure_files import parse_exposures
 from hdrvid.io.exr import COMPRESSIONS, HALF_MAX, read_exr
 from hdrvid.io.hdr import read_hdr, read_hdr_attributes
+from hdrvid.io.hdr_video import HdrKind, HdrVideoWriter, check_peak, grade_clip, measure_light
+from hdrvid.io.lock import frames_lock
 from hdrvid.io.preview import PreviewWriter
 from hdrvid.io.response_files import load_response
 from hdrvid.io.writers import SequenceWriter
@@ -65,6 +68,9 @@ WRITERS = 2
 
 PREVIEW_CRF = 18
 """x264 quality of the preview: visually lossless."""
+
+CALIBRATION_FRAMES = 12
+"""Frames at the start of a clip on which its exposures are measured again, on aligned pixels."""
 
 FORMATS = ("exr", "hdr")
 """What `--format` takes."""
@@ -97,10 +103,23 @@ class ReconstructOptions:
     """Compression of the EXR files."""
     white: str = "longest"
     """'longest', 'shortest', or the file value (a number) at which the longest exposure clips."""
+    align: str = "auto"
+    """'auto': beside the dense flow the camera's motion and that between equal exposures, wherever they fit better;
+    'off': the dense flow alone."""
+    deflicker: bool = True
+    """Correct exposures that are a little off, so that the output does not alternate in brightness."""
     tonemap: str = "reinhard"
     """Tone curve of the preview, a name of `tonemap.OPERATORS`."""
     preview: bool = True
     """Write `<stem>.preview.mp4`."""
+    hdr10: bool = False
+    """Write `<stem>.hdr10.mp4` (PQ)."""
+    hlg: bool = False
+    """Write `<stem>.hlg.mp4`."""
+    peak_nits: float | None = None
+    """Peak of the display that the HDR videos are made for, cd/m2; None: see `hdrvid.io.hdr_video`."""
+    audio: bool = True
+    """Videos carry the sound of the clip."""
     overwrite: bool = False
     """Make every frame again, instead of keeping those of an earlier run."""
 
@@ -127,6 +146,8 @@ class Detection:
     """'declared', 'linear frames' or 'assumed'."""
     warnings: tuple[str, ...] = ()
     """What the user should know."""
+    measured: StopsMeasurement | None = None
+    """What aligned pixels say about the exposures; None where that was not asked for. `cycle` is corrected by it."""
 
     def as_dict(self) -> dict[str, Any]:
         """The machine-readable form of `hdrvid info CLIP --json`."""
@@ -144,6 +165,7 @@ class Detection:
             "cycle": None if self.cycle is None else len(self.cycle),
             "confidence": self.confidence,
             "exposures_from": self.cycle_from,
+            "exposures_corrected": self.measured.reason if self.measured and self.measured.corrected else None,
             "pair_stops": [round(s, 4) if math.isfinite(s) else None for s in self.pair_stops],
             "reason": self.reason,
             "response": self.response.name,
@@ -220,6 +242,10 @@ def validate_options(options: ReconstructOptions, out: PathLike) -> None:
         raise UsageError(f"--compression takes one of {', '.join(COMPRESSIONS)}, not '{options.compression}'")
     if options.preview and options.tonemap not in OPERATORS:
         raise UsageError(f"--tonemap takes one of {', '.join(OPERATORS)}, not '{options.tonemap}'")
+    if options.align not in ("auto", "off"):
+        raise UsageError(f"--align takes auto or off, not '{options.align}'")
+    if options.peak_nits is not None:
+        check_peak(options.peak_nits)
     check_precision(options.precision)
     resolve_tile(options.tile)
     parse_white(options.white)
@@ -245,7 +271,9 @@ def check_folder(folder: Path) -> None:
         raise OutputError(f"{nearest} cannot be written to: change its permissions or choose another folder")
 
 
-def inspect_clip(inputs: Sequence[str], exposures: str = "auto", response: str = "auto") -> Detection:
+def inspect_clip(
+    inputs: Sequence[str], exposures: str = "auto", response: str = "auto", *, deflicker: bool = True
+) -> Detection:
     """Open a clip and find out all there is to know before a reconstruction.
 
     An exposure cycle that cannot be found is an answer here (`cycle` None), not an error.
@@ -253,7 +281,7 @@ def inspect_clip(inputs: Sequence[str], exposures: str = "auto", response: str =
     """
     declared = parse_exposures(exposures)
     with open_clip(inputs) as reader:
-        return _detect(reader, declared, response)
+        return _detect(reader, declared, response, deflicker)
 
 
 def reconstruct_clip(
@@ -280,19 +308,27 @@ def reconstruct_clip(
     declared = parse_exposures(options.exposures)
     with open_clip(inputs) as reader:
         _keep_apart(inputs, reader.info, out)
-        detection = _detect(reader, declared, options.response)
+        detection = _detect(reader, declared, options.response, options.deflicker)
         cycle = _required_cycle(detection)
         first, last = _frame_range(options, reader.info)
         for text in detection.warnings:
             say(f"warning: {text}")
+        if detection.measured and detection.measured.corrected:
+            say(f"{detection.measured.reason}: corrected (--no-deflicker leaves them)")
         if detection.response_from == "assumed":
             say(f"assuming the response {detection.response.name}; --response names another")
         parse_white(options.white, cycle)
         reconstructor = load_reconstructor(
-            options.model, len(cycle), device=options.device, precision=options.precision, tile=options.tile
+            options.model,
+            len(cycle),
+            device=options.device,
+            precision=options.precision,
+            tile=options.tile,
+            align=options.align == "auto",
         )
         job = _Job(reader, detection, cycle, reconstructor, options, out, first, last)
-        return job.run(progress or (lambda done, total: None), say, started)
+        with frames_lock(out, reader.info.stem, first, last):
+            return job.run(progress or (lambda done, total: None), say, started)
 
 
 def _keep_apart(inputs: Sequence[str], info: ClipInfo, out: Path) -> None:
@@ -347,7 +383,7 @@ def _choose_response(text: str, info: ClipInfo) -> tuple[Response, str]:
     return load_response(text), "declared"
 
 
-def _detect(reader: ClipReader, declared: ExposureCycle | None, response_text: str) -> Detection:
+def _detect(reader: ClipReader, declared: ExposureCycle | None, response_text: str, deflicker: bool) -> Detection:
     info = reader.info
     response, response_from = _choose_response(response_text, info)
     count, brightest = 0, 0.0
@@ -384,7 +420,13 @@ def _detect(reader: ClipReader, declared: ExposureCycle | None, response_text: s
             f"{info.source} holds linear values up to {brightest:.3g}, but 1.0 is taken as the clipping of each frame: "
             "scale the frames so that the sensor clips at 1.0"
         )
-    return Detection(info, cycle, cycle_from, confidence, pair_stops, reason, response, response_from, tuple(warnings))
+    measured = None
+    if deflicker and cycle is not None and (confidence is None or confidence >= MIN_CONFIDENCE):
+        measured = measure_stops(itertools.islice(linear_frames(), CALIBRATION_FRAMES), cycle)
+        cycle = measured.cycle
+    return Detection(
+        info, cycle, cycle_from, confidence, pair_stops, reason, response, response_from, tuple(warnings), measured
+    )
 
 
 # Frames and windows -----------------------------------------------------------------------------------------------
@@ -519,8 +561,11 @@ class _Preview:
     Frames are what the output files hold, so that a run in two parts gives the same pixels as one.
     """
 
-    def __init__(self, path: Path, info: ClipInfo, tonemap: Tonemapper, white: float) -> None:
+    def __init__(self, path: Path, info: ClipInfo, tonemap: Tonemapper, white: float, audio_from: Path | None) -> None:
         self._path, self._info, self._tonemap, self._white = path, info, tonemap, white
+        self._audio_from = audio_from
+        self.warnings: list[str] = []
+        """What was noticed, complete after `finish`."""
         self._queue: queue.Queue[tuple[np.ndarray | Path, float] | None] = queue.Queue(PREVIEW_AHEAD)
         self._leave = threading.Event()
         self._error: BaseException | None = None
@@ -556,13 +601,15 @@ class _Preview:
     def _encode(self) -> None:
         try:
             rate = self._info.frames_per_second
-            with PreviewWriter(self._path, self._info.width, self._info.height, rate, PREVIEW_CRF) as video:
+            width, height = self._info.width, self._info.height
+            with PreviewWriter(self._path, width, height, rate, PREVIEW_CRF, audio_from=self._audio_from) as video:
                 while (item := self._take()) is not None:
                     frame, pts_seconds = item
                     file_values = read_output(frame)[0] if isinstance(frame, Path) else frame
                     # the tonemapper takes 1.0 as the clipping of the longest exposure
                     linear = file_values.astype(np.float32) / np.float32(self._white)
                     video.write(self._tonemap(linear), pts_seconds)
+            self.warnings += video.warnings()
         except _Abandoned:
             return
         except BaseException as error:
@@ -621,6 +668,7 @@ class _Job:
         options, radius = self.options, self.cycle.window_radius
         stop = None if self.last is None else self.last + radius + 1
         made: list[int] = []
+        times: list[float] = []
         kept = 0
         network_seconds = 0.0
         _remove_leftovers(self.out, self.info.stem, self.first, self.last)
@@ -635,7 +683,9 @@ class _Job:
                     max_value=self.cycle.max_exposure,
                     frames_per_second=float(self.info.frames_per_second),
                 )
-                preview = stack.enter_context(_Preview(self.preview_path, self.info, tonemap, self.white))
+                preview = stack.enter_context(
+                    _Preview(self.preview_path, self.info, tonemap, self.white, self._audio_from)
+                )
             frames = stack.enter_context(
                 _DecodeAhead(self.reader, self.detection.response, max(0, self.first - radius), stop)
             )
@@ -659,6 +709,7 @@ class _Job:
                     if not self._exact:
                         file_values = None
                 made.append(index)
+                times.append(coded[radius].pts_seconds)
                 if preview is not None:
                     unread.append((path if file_values is None else file_values, coded[radius].pts_seconds))
                     while unread and (isinstance(unread[0][0], np.ndarray) or unread[0][0].exists()):
@@ -671,15 +722,55 @@ class _Job:
                 for frame, pts_seconds in unread:
                     preview.add(frame, pts_seconds)
                 preview.finish()
-        warnings = [*self.detection.warnings, *self.reader.warnings()]
+            notes = preview.warnings if preview else []
+            videos = self._write_hdr_videos([writer.path_for(i) for i in made], times, notes)
+        warnings = [*self.detection.warnings, *self.reader.warnings(), *dict.fromkeys(notes)]
         if self.last is not None and made[-1] < self.last and not windows.problem:
             warnings.append(f"{self.info.source} ends at frame {made[-1]}, before the end of --frames")
         for text in warnings[len(self.detection.warnings) :]:
             say(f"warning: {text}")
-        report = self._report(made, kept, warnings, windows.problem, network_seconds, time.perf_counter() - started)
+        report = self._report(
+            made, kept, warnings, windows.problem, network_seconds, time.perf_counter() - started, videos
+        )
         with atomic_path(self.report_path) as partial:
             partial.write_text(json.dumps(report.as_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
         return report
+
+    def _write_hdr_videos(
+        self, paths: Sequence[Path], times: Sequence[float], notes: list[str]
+    ) -> dict[str, dict[str, Any]]:
+        """The HDR videos that were asked for, made from the finished files; what a report says of each."""
+        asked: dict[HdrKind, bool] = {"hdr10": self.options.hdr10, "hlg": self.options.hlg}
+        kinds = [kind for kind, wanted in asked.items() if wanted]
+        if not kinds:
+            return {}
+
+        def frames() -> Iterator[np.ndarray]:
+            for path in paths:
+                yield read_output(path)[0].astype(np.float32) / np.float32(self.white)
+
+        light = measure_light(frames())
+        videos: dict[str, dict[str, Any]] = {}
+        for kind in kinds:
+            grade = grade_clip(frames, kind, peak_nits=self.options.peak_nits if kind == "hdr10" else None, light=light)
+            path = self.out / f"{self.info.stem}.{kind}.mp4"
+            size = self.info.width, self.info.height
+            with HdrVideoWriter(path, *size, self.info.frames_per_second, grade, audio_from=self._audio_from) as video:
+                for frame, pts_seconds in zip(frames(), times, strict=True):
+                    video.write(frame, pts_seconds)
+            notes += video.warnings()
+            videos[kind] = {
+                "path": str(path),
+                "nits_per_unit": grade.nits_per_unit,
+                "peak_nits": grade.peak_nits,
+                "max_cll_nits": grade.max_cll_nits,
+                "max_fall_nits": grade.max_fall_nits,
+            }
+        return videos
+
+    @property
+    def _audio_from(self) -> Path | None:
+        return Path(self.info.source) if self.options.audio and self.info.kind == "video" else None
 
     @property
     def _format(self) -> Literal["exr", "hdr"]:
@@ -760,6 +851,7 @@ class _Job:
         problem: str | None,
         network_seconds: float,
         total_seconds: float,
+        videos: Mapping[str, Mapping[str, Any]],
     ) -> ClipReport:
         detected = self.detection.as_dict()
         new = len(made) - kept
@@ -784,8 +876,10 @@ class _Job:
                 "first_frame": str(self.out / (pattern % made[0])),
                 "last_frame": str(self.out / (pattern % made[-1])),
                 "preview": str(self.preview_path) if self.options.preview else None,
+                **{kind: facts["path"] for kind, facts in videos.items()},
                 "report": str(self.report_path),
             },
+            "hdr_videos": dict(videos),
         }
         return ClipReport(self.info.source, problem, values)
 
@@ -808,6 +902,7 @@ def _settings(
         "model_sha256": reconstructor.provenance.get("sha256"),
         "precision": getattr(reconstructor, "precision", options.precision),
         "tile": options.tile,
+        "align": options.align,
         "stops": [round(s, 6) for s in cycle.stops],
         "response": response.name if curve is None else f"measured curve {curve}",
         "white": options.white if options.white in ("longest", "shortest") else f"{float(options.white):g}",
@@ -850,7 +945,9 @@ def _remove_leftovers(folder: Path, stem: str, first: int, last: int | None) -> 
     writing them.
     """
     whole = first == 0 and last is None
-    pattern = re.compile(rf"\.{re.escape(stem)}(?:\.(\d{{6,}}))?(?:\.preview)?\.partial-(\d+)\.(?:exr|hdr|mp4|json)")
+    pattern = re.compile(
+        rf"\.{re.escape(stem)}(?:\.(\d{{6,}}))?(?:\.(?:preview|hdr10|hlg))?\.partial-(\d+)\.(?:exr|hdr|mp4|json)"
+    )
     for path in folder.iterdir() if folder.is_dir() else ():
         match = pattern.fullmatch(path.name)
         if match is None or _is_running(int(match[2])):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -83,13 +84,16 @@ def read_weights(path: Path) -> tuple[nn.ModuleDict, ModelConfig, dict[str, str]
     try:
         with safe_open(str(path), "pt") as f:
             metadata = f.metadata() or {}
-            tensors = {k: f.get_tensor(k).float() for k in f.keys()}  # noqa: SIM118 - not a dict
+            stored = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise ModelError(f"{path} is not a readable safetensors file ({error})") from error
     if metadata.get("format") != FORMAT or "config" not in metadata:
         raise ModelError(f"{path} was not written by hdrvid: a weights file carries its config in the header")
-    config = ModelConfig.from_json(metadata["config"])
-    networks = build(config)
+    if not all(t.is_floating_point() for t in stored.values()):
+        raise ModelError(f"{path} holds tensors that are not real floating-point numbers: it is damaged")
+    tensors = {k: t.float() for k, t in stored.items()}
+    config = _config_of(metadata["config"], path)
+    networks = _untrained(config, sum(t.numel() for t in tensors.values()), path)
     try:
         networks.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
@@ -98,22 +102,53 @@ def read_weights(path: Path) -> tuple[nn.ModuleDict, ModelConfig, dict[str, str]
         raise ModelError(f"{path} holds numbers that are not finite: it is damaged")
     try:
         provenance = {str(k): str(v) for k, v in json.loads(metadata.get("provenance", "{}")).items()}
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path} holds a provenance that is not a JSON object") from error
     return networks, config, provenance
 
 
+def _config_of(text: str, path: Path) -> ModelConfig:
+    """The config in a header. Raises ModelError where it is none, or holds a value of another type or size."""
+    try:
+        config = ModelConfig.from_json(text)
+    except RecursionError as error:
+        raise ModelError(f"{path} holds a config that is not a JSON object") from error
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if type(value) is not type(field.default) or (type(value) is int and value <= 0):
+            raise ModelError(f"{path} holds a config with {field.name} {str(value)[:40]!r}: it is damaged")
+    return config
+
+
+def _untrained(config: ModelConfig, num_values: int, path: Path) -> nn.ModuleDict:
+    """The networks of `config`. Raises ModelError, before memory is taken, where `num_values` are too few for them."""
+    width = config.base_width if config.preset == "memo" else config.width
+    if 9 * width**2 > num_values:  # both presets have a 3x3 convolution from `width` to `width` channels
+        raise ModelError(f"the tensors of {path} do not fit its config (too few for {width} channels)")
+    try:
+        return build(config)
+    except (RuntimeError, ValueError, TypeError, ArithmeticError) as error:
+        raise ModelError(f"{path} holds a config that no network can be built from: it is damaged") from error
+
+
 def load_reconstructor(
-    model: str, num_exposures: int, *, device: str = "auto", precision: str = "auto", tile: str | int = "auto"
+    model: str,
+    num_exposures: int,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    tile: str | int = "auto",
+    align: bool = True,
 ) -> Reconstructor:
     """A model ready to run: a shipped name, 'classical', 'reference', or a .safetensors file.
 
+    `align` False leaves the classical flow without its candidates (`hdrvid.models.alignment`).
     Raises ModelError (unknown, damaged, wrong number of exposures) and UsageError (device, precision, tile).
     """
     if model == "reference":
         return ReferenceOnly(num_exposures)
     if model == "classical":
-        return ModelRunner("classical", num_exposures, device=device, precision=precision, tile=tile)
+        return ModelRunner("classical", num_exposures, device=device, precision=precision, tile=tile, align=align)
     path = find_weights(model, num_exposures)
     networks, config, provenance = read_weights(path)
     if config.num_exposures != num_exposures:
@@ -127,5 +162,6 @@ def load_reconstructor(
         device=device,
         precision=precision,
         tile=tile,
+        align=align,
         provenance={"sha256": sha256_of(path), "preset": config.preset, **provenance},
     )

@@ -364,10 +364,11 @@ def test_frames_of_other_settings_are_not_mixed(clip: Path, tmp_path: Path, form
 
 def test_another_clip_of_the_same_name_is_noticed(clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    reconstruct_clip([str(clip)], out, CLASSICAL)
+    declared = options(deflicker=False)
+    reconstruct_clip([str(clip)], out, declared)
     other = write_frames(tmp_path / "clip", stops=(0, 2.5))
     with pytest.raises(OutputError, match="another clip of the same name"):
-        reconstruct_clip([str(other)], out, CLASSICAL)
+        reconstruct_clip([str(other)], out, declared)
 
 
 def test_a_clip_that_grew_gets_its_last_frames_made_again(tmp_path: Path) -> None:
@@ -387,6 +388,7 @@ def test_leftovers_of_dead_processes_are_removed(clip: Path, undisturbed: Path, 
     out.mkdir()
     (out / f".clip.000002.partial-{process.pid}.exr").write_bytes(b"half")
     (out / f".clip.preview.partial-{process.pid}.mp4").write_bytes(b"half")
+    (out / f".clip.hdr10.partial-{process.pid}.mp4").write_bytes(b"half")
     alive = out / f".clip.000003.partial-{os.getppid()}.exr"
     alive.write_bytes(b"another job")
     other = out / f".clip2.000002.partial-{process.pid}.exr"

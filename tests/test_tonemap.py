@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hdrvid.errors import InputError, UsageError
-from hdrvid.tonemap import OPERATORS, Tonemapper, filmic_curve, reinhard_curve
+from hdrvid.tonemap import OPERATORS, HistogramCurve, Tonemapper, drago_curve, filmic_curve, reinhard_curve
 
 H, W = 180, 320
 
@@ -112,7 +112,7 @@ def test_a_static_scene_with_noise_keeps_its_brightness(operator):
     assert np.ptp(means) < 1
 
 
-@pytest.mark.parametrize("operator", ["reinhard", "filmic"])
+@pytest.mark.parametrize("operator", ["reinhard", "drago", "mantiuk", "filmic"])
 def test_no_pumping_between_odd_and_even_frames(operator):
     tonemap = Tonemapper(operator)
     clean = picture()
@@ -121,7 +121,75 @@ def test_no_pumping_between_odd_and_even_frames(operator):
     assert all(np.array_equal(o, outs[1]) for o in outs[3::2])
 
 
-@pytest.mark.parametrize("operator", ["reinhard", "filmic"])
+@pytest.mark.parametrize("operator", ["reinhard", "drago", "mantiuk", "filmic"])
+def test_a_lamp_and_a_flickering_gain_do_not_pump(operator):
+    """Every other frame is 4 % brighter, and a lamp comes on: the rest of the picture follows the gain and no more."""
+    tonemap = Tonemapper(operator, max_value=8)
+    outs = []
+    for i in range(60):
+        frame = picture() * np.float32(0.98 if i % 2 else 1.02)
+        if i >= 20:
+            frame[:60, :60] = 8.0  # 6 % of the picture
+        outs.append(tonemap(frame)[60:].astype(int))
+    for a, b in zip(outs, outs[2:], strict=False):
+        assert np.abs(b - a).max() <= 1, "two frames of one gain differ by no more than a slow drift"
+    for parity in (0, 1):
+        drift = np.diff([o.mean() for o in outs[20 + parity :: 2]])
+        assert drift.max() <= 0.01, "the eye adapts to a lamp in one direction"
+    assert np.abs(outs[0].mean() - outs[-2].mean()) < 6
+    assert np.abs(outs[-1] - outs[-2]).max() <= 4, "4 % of light, through the slope of the steepest curve"
+
+
+def test_the_mantiuk_curve_follows_the_scene_in_about_a_second():
+    """Half a picture of daylight, then a dark room: the curve moves all the time, the same way, and comes to rest."""
+    tonemap = Tonemapper("mantiuk", max_value=8, frames_per_second=10)
+    probe = np.full((1, 1, 3), 0.02, np.float32)
+    bright, dark = picture() * 2, picture() / 16
+    tonemap(bright)
+    levels = []
+    for _ in range(60):
+        tonemap(dark)
+        curve = tonemap._histogram_curve
+        levels.append(float(curve(probe[..., 0].astype(float))[0, 0]))
+    steps = np.diff(levels)
+    assert (steps >= -1e-9).all(), "the dark room becomes clearer"
+    assert levels[-1] > 1.3 * levels[0]
+    done = (np.array(levels) - levels[0]) / (levels[-1] - levels[0])
+    assert 0.3 < done[9] < 0.85
+    assert done[30] > 0.9
+
+
+def test_the_mantiuk_curve_solves_its_optimisation():
+    """The slopes fill the display's range, and no exchange of slope between two bins lowers the loss of contrast."""
+    rng = np.random.default_rng(3)
+    curve = HistogramCurve(white=8.0, follow=0.1)
+    logs = np.concatenate([rng.normal(-5, 0.7, 3000), rng.normal(0.5, 0.5, 1000)])
+    curve.update(logs)
+    slopes = curve.slopes
+    assert slopes.sum() * curve.BIN_STOPS == pytest.approx(curve.DISPLAY_STOPS, rel=1e-6)
+    assert slopes.min() >= curve.MIN_SLOPE
+    assert slopes.max() <= 1
+    weight = (1 - curve.PRIOR) * curve._histogram + curve.PRIOR * curve._prior + 1e-6
+
+    def loss(s):
+        return float((weight * (1 - s) ** 2).sum())
+
+    best = loss(slopes)
+    for i in range(len(slopes)):
+        for j in range(len(slopes)):
+            other = slopes.copy()
+            other[i] += 1e-3
+            other[j] -= 1e-3
+            if i != j and other[i] <= 1 and other[j] >= curve.MIN_SLOPE:
+                assert loss(other) >= best - 1e-9, (i, j)
+    centres = np.arange(-5, -4, 0.5)
+    crowd = np.interp(centres, curve._edges[:-1], slopes)
+    empty = np.interp([-1.75, -13], curve._edges[:-1], slopes)
+    assert crowd.min() > 1.4 * empty.max(), "contrast goes where the pixels are"
+    assert curve(np.array([8.0, 100.0, 0.0])) == pytest.approx([1, 1, 0])
+
+
+@pytest.mark.parametrize("operator", ["reinhard", "drago", "filmic"])
 def test_the_key_follows_the_scene_in_about_a_second(operator):
     tonemap = Tonemapper(operator, frames_per_second=10)
     frame = picture()
@@ -137,7 +205,7 @@ def test_the_key_follows_the_scene_in_about_a_second(operator):
     assert after_one_second == pytest.approx(settled * (1 - np.exp(-1)), rel=0.05)
 
 
-@pytest.mark.parametrize("operator", ["reinhard", "filmic"])
+@pytest.mark.parametrize("operator", ["reinhard", "drago", "mantiuk", "filmic"])
 def test_a_fade_to_black_does_not_move_the_key(operator):
     tonemap = Tonemapper(operator)
     first = tonemap(picture())
@@ -146,7 +214,7 @@ def test_a_fade_to_black_does_not_move_the_key(operator):
     assert np.array_equal(tonemap(picture()), first)
 
 
-@pytest.mark.parametrize("operator", ["reinhard", "filmic"])
+@pytest.mark.parametrize("operator", ["reinhard", "drago", "mantiuk", "filmic"])
 def test_hue_is_kept_and_bright_colours_fade_to_white(operator):
     level = np.float32([0.05, 0.2, 1, 4, 30])
     orange = np.float32([1.0, 0.4, 0.1])
@@ -172,6 +240,10 @@ def test_mulaw_is_the_papers_formula():
 def test_curves_against_hand_computed_values():
     assert reinhard_curve(np.array([0.0, 1.0, 4.0, 9.0]), 4.0) == pytest.approx([0, 1.0625 / 2, 1, 1])
     assert filmic_curve(np.array([0.0, 11.2, 20.0]), 11.2) == pytest.approx([0, 1, 1], abs=1e-12)
+    # log10 of 1 + x and of 10, over the log10 of the base: 2 in the dark, 2 + 8 * 0.85 = 8.8 in the middle
+    assert drago_curve(np.array([0.0, 4.5, 9.0, 99.0]), 9.0) == pytest.approx(
+        [0, np.log10(5.5) / np.log10(2 + 8 * 0.85), 1, 1], rel=1e-6
+    )
     f1 = (0.15 + 0.05 + 0.004) / (0.15 + 0.5 + 0.06) - 0.02 / 0.3
     f112 = (11.2 * (1.68 + 0.05) + 0.004) / (11.2 * (1.68 + 0.5) + 0.06) - 0.02 / 0.3
     assert filmic_curve(np.array([1.0]), 11.2) == pytest.approx([f1 / f112])
@@ -202,8 +274,8 @@ def test_input_is_not_changed():
 
 
 def test_bad_arguments():
-    with pytest.raises(UsageError, match="reinhard, filmic, mulaw"):
-        Tonemapper("drago")
+    with pytest.raises(UsageError, match="reinhard, drago, mantiuk, filmic, mulaw"):
+        Tonemapper("durand")
     with pytest.raises(UsageError, match="max_value"):
         Tonemapper(max_value=0)
     with pytest.raises(UsageError, match="frames_per_second"):

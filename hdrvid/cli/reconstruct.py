@@ -94,10 +94,37 @@ def command(
             "exposure clips.",
         ),
     ] = "longest",
+    align: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|off",
+            help="auto: the camera's motion, and that between frames of equal exposure, where they fit better than the "
+            "dense flow. off: the dense flow alone.",
+        ),
+    ] = "auto",
+    deflicker: Annotated[
+        bool,
+        typer.Option(
+            "--deflicker/--no-deflicker",
+            help="Measure exposures that are a little off (0.05 to 0.5 stops) on aligned pixels and correct them.",
+        ),
+    ] = True,
     tonemap: Annotated[
-        str, typer.Option(metavar="NAME", help="Tone curve of the preview: reinhard, filmic or mulaw.")
+        str, typer.Option(metavar="NAME", help="Tone curve of the preview: reinhard, drago, mantiuk, filmic or mulaw.")
     ] = "reinhard",
     preview: Annotated[bool, typer.Option("--preview/--no-preview", help="Write STEM.preview.mp4.")] = True,
+    hdr10: Annotated[bool, typer.Option("--hdr10", help="Write STEM.hdr10.mp4: 10-bit HEVC, PQ, BT.2020.")] = False,
+    hlg: Annotated[bool, typer.Option("--hlg", help="Write STEM.hlg.mp4: 10-bit HEVC, HLG, BT.2020.")] = False,
+    peak: Annotated[
+        float | None,
+        typer.Option(
+            metavar="NITS",
+            help="Peak of the HDR10 display, 100 to 10000 cd/m2; what is brighter is rolled off. By default the "
+            "smallest of 1000, 2000, 4000 and 10000 that shows everything.",
+            show_default=False,
+        ),
+    ] = None,
+    audio: Annotated[bool, typer.Option("--audio/--no-audio", help="Videos carry the sound of the clip.")] = True,
     overwrite: Annotated[
         bool,
         typer.Option("--overwrite", help="Make every frame again; without it finished frames are kept."),
@@ -117,8 +144,14 @@ def command(
         format=format,
         compression=compression,
         white=white,
+        align=align,
+        deflicker=deflicker,
         tonemap=tonemap,
         preview=preview,
+        hdr10=hdr10,
+        hlg=hlg,
+        peak_nits=peak,
+        audio=audio,
         overwrite=overwrite,
     )
     reports, failures = _reconstruct_all(inputs, out, options, quiet=json)
@@ -208,6 +241,7 @@ def _print_report(report: ClipReport) -> None:
     count = facts["frames"]["count"]
     kept = f", {facts['frames']['kept']} of them from an earlier run" if facts["frames"]["kept"] else ""
     typer.echo(f"{outputs['first_frame']} ... {count} frame(s){kept}")
-    if outputs["preview"]:
-        typer.echo(outputs["preview"])
+    for kind in ("preview", "hdr10", "hlg"):
+        if outputs.get(kind):
+            typer.echo(outputs[kind])
     typer.echo(outputs["report"])

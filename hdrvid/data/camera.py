@@ -373,7 +373,8 @@ def random_stops(rng: np.random.Generator, num_exposures: int) -> tuple[float, .
         moderate, wide = float(rng.triangular(1, 3, 5)), float(rng.uniform(4, 7))
         return (0.0, 3.0 if kind < 0.3 else moderate if kind < 0.75 else wide)
     if num_exposures == 3:
-        first, second = (float(v) for v in rng.uniform(*((1, 2.5) if kind < 0.85 else (2.5, 3.5)), 2))
+        low, high = (1.0, 2.5) if kind < 0.85 else (2.5, 3.5)
+        first, second = (float(v) for v in rng.uniform(low, high, 2))
         if kind < 0.6:
             first = second = 2.0 if kind < 0.35 else first
         return (0.0, first, first + second)

@@ -171,6 +171,7 @@ class ModelRunner:
         device: str = "auto",
         precision: str = "auto",
         tile: str | int = "auto",
+        align: bool = True,
         provenance: dict[str, str] | None = None,
     ) -> None:
         self.name = name
@@ -181,7 +182,7 @@ class ModelRunner:
         self.tile = resolve_tile(tile)
         self.config = config
         self.networks = networks
-        self._dis = DenseInverseSearch(workers=4) if config is None or config.preset == "default" else None
+        self._dis = DenseInverseSearch(4, align) if config is None or config.preset == "default" else None
         if networks is not None:
             place(networks, self.device).eval().requires_grad_(False)
 

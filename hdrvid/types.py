@@ -10,7 +10,7 @@ Conventions, everywhere:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -174,8 +174,14 @@ class ClipReader(Protocol):
 
     info: ClipInfo
 
-    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
-        """Frames `start` <= index < `stop`, in order. Raises InputError where the clip is damaged."""
+    def frames(
+        self, start: int = 0, stop: int | None = None, on_damage: Callable[[int, str], None] | None = None
+    ) -> Iterator[Frame]:
+        """Frames `start` <= index < `stop`, in order. Raises InputError where the clip is damaged.
+
+        With `on_damage` a damaged frame is reported there, with its index and a sentence, and left out; the frames
+        behind it keep their indices.
+        """
         ...
 
     def warnings(self) -> list[str]:
@@ -220,7 +226,7 @@ class Reconstruction:
     flow_px: np.ndarray | None = None
     """(K, H, W, 2) float32 backward flow in pixels from the reference to the K aligned neighbours, where asked for."""
     weights: np.ndarray | None = None
-    """(C, H, W, 3) float32 blend weights over the candidates, where asked for."""
+    """(C, H, W, 3) float32 blend weights, if asked for: reference, K aligned neighbours, a model's further ones."""
 
     def __repr__(self) -> str:
         return f"Reconstruction(radiance={self.radiance.shape})"

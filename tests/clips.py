@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -129,14 +130,14 @@ def write_yuv(
     **settings: Any,
 ) -> Path:
     """Lossless Y'CbCr with known samples; untagged streams carry neither matrix nor range."""
-    bits = 10 if "10" in pixel_format else 12 if "12" in pixel_format else 8
+    bits = next((b for b in (9, 10, 12, 14, 16) if pixel_format.endswith(f"p{b}le")), 8)
     frames = [frame_of_planes(yuv_planes(p, bits, weights, full_range), pixel_format) for p in pictures]
-    options = {"libx264": {"qp": "0"}, "libx265": {"x265-params": "lossless=1:log-level=none"}}.get(codec, {})
+    defaults = {"libx264": {"qp": "0"}, "libx265": {"x265-params": "lossless=1:log-level=none"}}.get(codec, {})
     return write_frames(
         path,
         frames,
         codec,
-        options=options,
+        options={**defaults, **settings.pop("options", {})},
         matrix=MATRIX_TAGS[weights] if tagged else 2,
         color_range=(2 if full_range else 1) if tagged else 0,
         **settings,
@@ -156,3 +157,152 @@ def write_images(folder: Path, pictures: Sequence[np.ndarray], suffix: str, bits
             options = [cv2.IMWRITE_JPEG_QUALITY, 100] if suffix == ".jpg" else []
             assert cv2.imwrite(str(path), np.ascontiguousarray(quantised(picture, bits)[..., ::-1]), options)
     return folder
+
+
+DPX_BITS = (8, 10, 12, 16)
+"""Bits a channel of the DPX files that `write_dpx` makes."""
+
+
+def write_dpx(path: Path, picture: np.ndarray, bits: int, *, big_endian: bool = True, transfer: int = 6) -> Path:
+    """An RGB picture as DPX, words filled from the top (method A); layout of SMPTE ST 268-1, sections 4 and 5.
+
+    transfer: transfer characteristic, 6 is ITU-R BT.709, 3 logarithmic.
+    """
+    height, width = picture.shape[:2]
+    order = ">" if big_endian else "<"
+    codes = np.rint(picture * (2**bits - 1)).astype(np.uint32)
+    if bits == 8:
+        data = codes.astype(np.uint8).tobytes()
+    elif bits == 10:
+        words = codes[..., 0] << 22 | codes[..., 1] << 12 | codes[..., 2] << 2
+        data = words.astype(f"{order}u4").tobytes()
+    else:
+        data = (codes << (16 - bits)).astype(f"{order}u2").tobytes()
+    header = bytearray(2048)
+    struct.pack_into(f"{order}4sI8sI", header, 0, b"SDPX" if big_endian else b"XPDS", 2048, b"V2.0", 2048 + len(data))
+    struct.pack_into(f"{order}HHII", header, 768, 0, 1, width, height)
+    element = (0, 0, 0, 2**bits - 1, 0, 50, transfer, transfer, bits, 1 if bits in (10, 12) else 0, 0, 2048)
+    struct.pack_into(f"{order}IIIIIBBBBHHI", header, 780, *element)
+    path.write_bytes(bytes(header) + data)
+    return path
+
+
+DNG_BLACK, DNG_WHITE = 256, 4095
+DNG_NEUTRAL = (0.5, 1.0, 0.625)
+"""What `write_dng` writes: levels of a 12-bit sensor, and the camera's colour of a neutral grey."""
+
+
+def write_dng(path: Path, picture: np.ndarray, *, neutral: Sequence[float] = DNG_NEUTRAL, orientation: int = 1) -> Path:
+    """A 12-bit DNG with an RGGB mosaic of `picture`, in the camera's linear RGB, 1.0 = sensor clipping; even size.
+
+    Tags of the DNG specification 1.4. The camera's primaries are Rec. 709: ColorMatrix1 is the inverse of the matrix
+    to XYZ, so that developing it gives `picture / neutral` times the smallest of `neutral`'s multipliers.
+    """
+    mosaic = picture[..., 1].copy()
+    mosaic[::2, ::2] = picture[::2, ::2, 0]
+    mosaic[1::2, 1::2] = picture[1::2, 1::2, 2]
+    samples = np.rint(DNG_BLACK + np.clip(mosaic, 0, 1) * (DNG_WHITE - DNG_BLACK)).astype("<u2").tobytes()
+    height, width = mosaic.shape
+    to_camera = (3.2404542, -1.5371385, -0.4985314, -0.969266, 1.8760108, 0.041556, 0.0556434, -0.2040259, 1.0572252)
+    short, long, text, byte, rational, signed = 3, 4, 2, 1, 5, 10
+    tags: list[tuple[int, int, Sequence[float] | bytes]] = [
+        (254, long, [0]),
+        (256, long, [width]),
+        (257, long, [height]),
+        (258, short, [16]),
+        (259, short, [1]),
+        (262, short, [32803]),
+        (271, text, b"hdrvid\0"),
+        (272, text, b"tests\0"),
+        (273, long, [0]),  # the strip: filled in below
+        (274, short, [orientation]),
+        (277, short, [1]),
+        (278, long, [height]),
+        (279, long, [len(samples)]),
+        (284, short, [1]),
+        (33421, short, [2, 2]),
+        (33422, byte, bytes([0, 1, 1, 2])),
+        (50706, byte, bytes([1, 4, 0, 0])),
+        (50707, byte, bytes([1, 1, 0, 0])),
+        (50708, text, b"hdrvid tests\0"),
+        (50714, long, [DNG_BLACK]),
+        (50717, long, [DNG_WHITE]),
+        (50721, signed, to_camera),
+        (50728, rational, neutral),
+        (50778, short, [21]),
+    ]
+    formats = {short: "H", long: "I"}
+    extra_at = 8 + 2 + 12 * len(tags) + 4
+    values = []
+    for _, kind, value in tags:
+        if isinstance(value, bytes):
+            values.append((len(value), value))
+        elif kind in formats:
+            values.append((len(value), struct.pack(f"<{len(value)}{formats[kind]}", *map(int, value))))
+        else:
+            pairs = [part for number in value for part in (round(number * 1e6), 1_000_000)]
+            values.append((len(value), struct.pack(f"<{len(pairs)}{'i' if kind == signed else 'I'}", *pairs)))
+    strip_at = extra_at + sum(len(data) for _, data in values if len(data) > 4)
+    directory, extra = struct.pack("<H", len(tags)), b""
+    for (tag, kind, _), (number, data) in zip(tags, values, strict=True):
+        if tag == 273:
+            data = struct.pack("<I", strip_at)
+        if len(data) > 4:
+            position, extra = extra_at + len(extra), extra + data
+            data = struct.pack("<I", position)
+        directory += struct.pack("<HHI", tag, kind, number) + data.ljust(4, b"\0")
+    path.write_bytes(struct.pack("<2sHI", b"II", 42, 8) + directory + bytes(4) + extra + samples)
+    return path
+
+
+def planes_to_rgb(
+    planes: Sequence[np.ndarray], bits: int, weights: tuple[float, float] = BT709, full_range: bool = False
+) -> np.ndarray:
+    """The R'G'B' in [0, 1] that integer Y', Cb, Cr stand for: the inverse of `yuv_planes` without any rounding."""
+    kr, kb = weights
+    top, unit = 2**bits - 1, 2 ** (bits - 8)
+    y, cb, cr = (p.astype(np.float64) for p in planes)
+    if full_range:
+        y, cb, cr = y / top, (cb - 2 ** (bits - 1)) / top, (cr - 2 ** (bits - 1)) / top
+    else:
+        y, cb, cr = (y / unit - 16) / 219, (cb / unit - 128) / 224, (cr / unit - 128) / 224
+    red, blue = y + 2 * (1 - kr) * cr, y + 2 * (1 - kb) * cb
+    green = (y - kr * red - kb * blue) / (1 - kr - kb)
+    return np.clip(np.stack([red, green, blue], -1), 0, 1)
+
+
+def colour_bars(height: int = 128, width: int = 320, bar: int = 32) -> tuple[np.ndarray, np.ndarray]:
+    """Saturated bars above dull ones, and where (H, W) they are flat: 8 pixels and more from every edge."""
+    colours = [(1, 1, 1), (1, 1, 0), (0, 1, 1), (0, 1, 0), (1, 0, 1), (1, 0, 0), (0, 0, 1), (0, 0, 0)]
+    colours += [(0.5, 0.25, 0.1), (0.2, 0.4, 0.8)]
+    row = np.array([colours[x // bar % len(colours)] for x in range(width)], np.float64)
+    picture = np.broadcast_to(row, (height, width, 3)).copy()
+    picture[height // 2 :] = picture[height // 2 :] * 0.6 + 0.15
+    x, y = np.arange(width) % bar, np.arange(height) % (height // 2)
+    inside_x, inside_y = (x >= 8) & (x < bar - 8), (y >= 8) & (y < height // 2 - 8)
+    return picture, inside_y[:, None] & inside_x[None]
+
+
+def damage_packets(source: Path, target: Path, indices: Sequence[int], mode: str = "junk") -> Path:
+    """A copy of a video whose packets `indices`, counted in the order of the file, are damaged; times stay.
+
+    mode: 'junk' replaces the packet, 'flip' overwrites its second half.
+    """
+    with av.open(str(source)) as old, av.open(str(target), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for i, packet in enumerate(p for p in old.demux(video=0) if p.size):
+            data = bytes(packet)
+            if i in indices:
+                rng = np.random.default_rng(i)
+                half = len(data) // 2
+                data = b"junk" * 20 if mode == "junk" else data[:half] + rng.bytes(len(data) - half)
+            copy = av.Packet(data)
+            copy.pts, copy.dts, copy.time_base, copy.duration = (
+                packet.pts,
+                packet.dts,
+                packet.time_base,
+                packet.duration,
+            )
+            copy.is_keyframe, copy.stream = packet.is_keyframe, stream
+            new.mux(copy)
+    return target

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
+import shutil
 import sys
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from typing import ClassVar
 
 import av
 import clips
@@ -258,15 +263,7 @@ class TestVideo:
         """In the middle it is an error, for a frame left out would shift the exposures; at the end it is a warning."""
         whole = [av.VideoFrame.from_ndarray(clips.quantised(p, 8), format="rgb24") for p in PICTURES]
         source = clips.write_frames(tmp_path / "whole.mov", whole, "png")
-        path = tmp_path / "c.mov"
-        with av.open(str(source)) as old, av.open(str(path), "w") as new:
-            stream = new.add_stream_from_template(old.streams.video[0])
-            for i, packet in enumerate(p for p in old.demux(video=0) if p.size):
-                bad = av.Packet(b"junk" * 20) if i == damaged else packet
-                bad.pts, bad.dts, bad.time_base = packet.pts, packet.dts, packet.time_base
-                bad.duration, bad.is_keyframe = packet.duration, True
-                bad.stream = stream
-                new.mux(bad)
+        path = clips.damage_packets(source, tmp_path / "c.mov", [damaged])
         if damaged < 5:
             with pytest.raises(InputError, match=f"damaged at frame {damaged}"), open_clip(path) as clip:
                 list(clip.frames())
@@ -448,6 +445,294 @@ class TestImages:
         cv2.imwrite(str(tmp_path / "f.tif"), np.zeros((4, 4, 3), np.float32))
         with pytest.raises(InputError, match="float32 samples"):
             open_clip(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Makes an intact clip of `TestDamage.VIDEOS`, once."""
+    folder = tmp_path_factory.mktemp("whole")
+
+    def make(name: str) -> Path:
+        path = folder / name
+        if not path.exists():
+            codec, pixel_format, options = TestDamage.VIDEOS[name]
+            pictures = [np.tile(p, (2, 3, 1)) if codec == "dnxhd" else p for p in TestDamage.NOISE]
+            clips.write_yuv(path, pictures, codec, pixel_format, options=options, gop=8)
+        return path
+
+    return make
+
+
+class TestDamage:
+    """One broken frame in the middle: reported with its index, left out, the others as they are in the whole clip."""
+
+    NOISE: ClassVar = [np.random.default_rng(i).random((64, 96, 3)) for i in range(24)]
+    VIDEOS: ClassVar = {
+        "h264.mp4": ("libx264", "yuv420p", {"qp": "18"}),
+        "h264-no-b.mp4": ("libx264", "yuv420p", {"qp": "18", "bf": "0"}),
+        "h264-slices.mp4": ("libx264", "yuv420p", {"qp": "18", "slices": "4"}),
+        "hevc.mkv": ("libx265", "yuv420p10le", {}),
+        "ffv1.mkv": ("ffv1", "yuv422p10le", {}),
+        "dnxhd.mov": ("dnxhd", "yuv422p10le", {"profile": "dnxhr_hqx"}),
+        "mjpeg.avi": ("mjpeg", "yuvj422p", {}),
+        "prores.mov": ("prores_ks", "yuv422p10le", {}),
+    }
+
+    @staticmethod
+    def read(path: Path, start: int = 0, stop: int | None = None) -> tuple[dict[int, np.ndarray], list[int], list[str]]:
+        """Pixels by index, the indices reported, and the warnings."""
+        reported: list[int] = []
+
+        def note(index: int, text: str) -> None:
+            assert path.name in text or "shot" in text
+            assert str(index) in text or "shot" in text
+            reported.append(index)
+
+        with open_clip(path) as clip:
+            frames = list(clip.frames(start, stop, note))
+            warnings = clip.warnings()
+        assert [f.index for f in frames] == sorted({f.index for f in frames})
+        return {f.index: f.pixels for f in frames}, reported, warnings
+
+    @pytest.mark.parametrize("name", VIDEOS)
+    def test_packet_that_is_no_picture(self, tmp_path: Path, whole: Callable[[str], Path], name: str) -> None:
+        source = whole(name)
+        intact, none, warnings = self.read(source)
+        assert (sorted(intact), none, warnings) == (list(range(24)), [], [])
+        times = self.presentation_order(source)
+        for packet in (9, 12, 16):
+            path = clips.damage_packets(source, tmp_path / name, [packet])
+            lost = times[packet]
+            frames, reported, warnings = self.read(path)
+            assert lost in reported
+            assert sorted([*frames, *reported]) == list(range(24))
+            # what refers to the lost frame may be wrong up to the next key frame, the clip says so
+            wrong = [i for i in frames if not np.array_equal(frames[i], intact[i])]
+            assert all(lost // 8 * 8 - 8 < i < lost // 8 * 8 + 16 for i in wrong), (packet, lost, wrong)
+            assert not [i for i in wrong if i > lost] or any("may show traces" in w for w in warnings)
+            if name.split(".")[0] in ("ffv1", "dnxhd", "mjpeg", "prores"):
+                assert wrong == []
+            with open_clip(path) as clip, pytest.raises(InputError, match=f"damaged at frame {min(reported)}"):
+                list(clip.frames())
+
+    @staticmethod
+    def presentation_order(path: Path) -> list[int]:
+        """Frame index of every packet in the order of the file."""
+        with av.open(str(path)) as container:
+            pts = [p.pts for p in container.demux(video=0) if p.size]
+        return [sorted(pts).index(p) for p in pts]
+
+    @pytest.mark.parametrize("name", ["h264-no-b.mp4", "h264-slices.mp4", "dnxhd.mov"])
+    def test_flipped_bytes(self, tmp_path: Path, whole: Callable[[str], Path], name: str) -> None:
+        """H.264 and DNxHR decoders notice, also where they patch the picture up."""
+        source = whole(name)
+        intact, _, _ = self.read(source)
+        times = self.presentation_order(source)
+        path = clips.damage_packets(source, tmp_path / name, [11], "flip")
+        frames, reported, _ = self.read(path)
+        assert times[11] in reported
+        assert sorted([*frames, *reported]) == list(range(24))
+        assert all(np.array_equal(frames[i], intact[i]) for i in frames if i < 8 or i >= 16)
+
+    def test_several_and_ranges(self, tmp_path: Path, whole: Callable[[str], Path]) -> None:
+        source = whole("dnxhd.mov")
+        intact, _, _ = self.read(source)
+        path = clips.damage_packets(source, tmp_path / "c.mov", [3, 4, 10, 20])
+        assert self.read(path)[1] == [3, 4, 10, 20]
+        for start, stop, expected in ((0, 4, [3]), (4, 11, [4, 10]), (5, 10, []), (11, 20, []), (12, None, [20])):
+            frames, reported, _ = self.read(path, start, stop)
+            assert reported == expected
+            assert sorted([*frames, *reported]) == list(range(start, 24 if stop is None else stop))
+            assert all(np.array_equal(pixels, intact[i]) for i, pixels in frames.items())
+        with open_clip(path) as clip:
+            assert [f.index for f in clip.frames(5, 10)] == [5, 6, 7, 8, 9]
+            with pytest.raises(InputError, match="damaged at frame 10"):
+                list(clip.frames(5, 11))
+
+    def test_gap_in_the_times(self, tmp_path: Path) -> None:
+        """Packets that are gone for good leave nothing but a jump in otherwise even times."""
+        ticks = [0, 1, 2, 3, 4, 8]
+        path = clips.write_rgb_mp4(tmp_path / "c.mkv", PICTURES, pts=ticks)
+        with open_clip(path) as clip:
+            assert [f.index for f in clip.frames()] == [0, 1, 2, 3, 4, 5]
+            assert "3 frame(s) seem to be missing before frame 5" in clip.warnings()[0]
+            assert len(clip.warnings()) == 1
+
+    def test_first_frame(self, tmp_path: Path, whole: Callable[[str], Path]) -> None:
+        """There is nothing to go by without it."""
+        path = clips.damage_packets(whole("dnxhd.mov"), tmp_path / "c.mov", [0])
+        with pytest.raises(InputError, match="damaged at frame 0"):
+            open_clip(path)
+
+    def test_last_frame_is_the_end_of_the_file(self, tmp_path: Path, whole: Callable[[str], Path]) -> None:
+        path = clips.damage_packets(whole("dnxhd.mov"), tmp_path / "c.mov", [23])
+        frames, reported, warnings = self.read(path)
+        assert (sorted(frames), reported) == (list(range(23)), [])
+        assert "ends early: nothing after frame 22" in warnings[0]
+
+    def test_variable_rate_keeps_its_times(self, tmp_path: Path) -> None:
+        ticks = [0, 40, 90, 100, 300, 333]
+        frames = [av.VideoFrame.from_ndarray(clips.quantised(p, 8), format="rgb24") for p in PICTURES]
+        source = clips.write_frames(tmp_path / "a.mov", frames, "png", pts=ticks, time_base=Fraction(1, 1000))
+        path = clips.damage_packets(source, tmp_path / "c.mov", [2])
+        reported: list[int] = []
+        with open_clip(path) as clip:
+            times = {f.index: f.pts_seconds for f in clip.frames(on_damage=lambda i, _: reported.append(i))}
+        assert reported == [2]
+        assert times == pytest.approx({i: t / 1000 for i, t in enumerate(ticks) if i != 2})
+
+    @pytest.mark.parametrize("suffix", [".png", ".jpg", ".exr", ".dpx", ".tif"])
+    def test_image_sequence(self, tmp_path: Path, suffix: str) -> None:
+        folder = tmp_path / "c"
+        if suffix == ".dpx":
+            folder.mkdir()
+            for i, picture in enumerate(PICTURES):
+                clips.write_dpx(folder / f"shot.{i + 1:04d}.dpx", picture, 10)
+        else:
+            clips.write_images(folder, PICTURES, suffix)
+        intact, _, _ = self.read(folder)
+        paths = sorted(folder.iterdir())
+        paths[2].write_bytes(paths[2].read_bytes()[:300])
+        paths[4].unlink()
+        frames, reported, _ = self.read(tmp_path / "c" / f"shot.*{suffix}")
+        assert (sorted(frames), reported) == ([0, 1, 3, 4], [2])  # the clip has five files now
+        for index, old in ((0, 0), (1, 1), (3, 3), (4, 5)):
+            assert np.array_equal(frames[index], intact[old])
+        with open_clip(folder) as clip, pytest.raises(InputError, match=r"shot\.0003"):
+            list(clip.frames())
+
+    def test_files_that_vanish_and_other_sizes(self, tmp_path: Path) -> None:
+        folder = clips.write_images(tmp_path / "c", PICTURES[:4], ".png")
+        clips.write_images(folder, [np.zeros((5, 7, 3))], ".png", first=2)
+        reported: dict[int, str] = {}
+        with open_clip(folder) as clip:
+            (folder / "shot.0003.png").unlink()
+            assert [f.index for f in clip.frames(on_damage=reported.__setitem__)] == [0, 3]
+        assert sorted(reported) == [1, 2]
+        assert "is 7x5 but" in reported[1]
+        assert "does not exist" in reported[2]
+
+
+class TestNamesAndPlaces:
+    NAMES: ClassVar = [
+        "two\nlines",
+        "-rf",
+        "--help",
+        "with space ",
+        "%d",
+        "%04d.%s",
+        "*[a]?",
+        "shot:1",
+        "Ünï\u202e\U0001f3a5",
+        "'\"$(x)`",
+        "n" * 240,
+        "é" * 120,
+    ]
+
+    @pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
+    def test_hostile_names(self, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        folder = clips.write_images(tmp_path / name, PICTURES[:2], ".png")
+        written = clips.write_rgb_mp4(tmp_path / "c.mp4", PICTURES[:2])
+        video = written.rename(tmp_path / f"{name}.mp4")
+        picture = (folder / "shot.0001.png").rename(tmp_path / f"{name}.png")
+        with open_clip(video) as clip:
+            assert len(list(clip.frames())) == 2
+            assert 0 < len(os.fsencode(clip.info.stem)) <= 200
+        for inputs in (folder, picture, [str(picture), str(picture)]):
+            with open_clip(inputs) as clip:
+                assert np.abs(next(clip.frames()).pixels - PICTURES[inputs == folder]).max() < 0.01
+                assert 0 < len(os.fsencode(clip.info.stem)) <= 200
+        monkeypatch.chdir(tmp_path)
+        with open_clip(f"{name}.mp4") as clip:
+            assert next(clip.frames()).index == 0
+        with open_clip(name) as clip:
+            assert clip.info.num_frames == 1
+        if not set("*[%") & set(name):
+            with open_clip(f"{name}/shot.%04d.png") as clip:
+                assert clip.info.num_frames == 1
+
+    def test_names_that_are_no_text(self, tmp_path: Path) -> None:
+        """Bytes that are not UTF-8 in a name: the outputs get a name that is text."""
+        bad = os.fsdecode(b"bad\xff")
+        clips.write_images(tmp_path / "c", PICTURES[:2], ".png")
+        folder = (tmp_path / "c").rename(tmp_path / bad)
+        video = clips.write_rgb_mp4(tmp_path / "c.mp4", PICTURES[:2]).rename(tmp_path / f"{bad}.mp4")
+        for path in (folder, video):
+            with open_clip(path) as clip:
+                assert len(list(clip.frames())) == 2
+                assert clip.info.stem == "bad"
+
+    @pytest.mark.parametrize("text", ["n" * 5000, "a/" * 3000, "nul\0byte", "n" * 5000 + ".png", "n" * 5000 + "%d.png"])
+    def test_impossible_names(self, text: str) -> None:
+        with pytest.raises(InputError):
+            open_clip(text)
+
+    def test_unreadable_files(self, tmp_path: Path) -> None:
+        folder = clips.write_images(tmp_path / "c", PICTURES[:2], ".png")
+        clips.write_images(tmp_path / "e", PICTURES[:2], ".exr")
+        video = clips.write_rgb_mp4(tmp_path / "c.mp4", PICTURES[:2])
+        for path in (video, folder / "shot.0001.png", tmp_path / "e" / "shot.0001.exr"):
+            path.chmod(0)
+        closed = tmp_path / "closed"
+        closed.mkdir(0)
+        with unprivileged(tmp_path):
+            for path in (video, folder, folder / "shot.0001.png", tmp_path / "e", closed):
+                with pytest.raises(InputError, match=r"[Pp]ermission denied"):
+                    open_clip(path)
+        closed.chmod(0o700)
+
+    @pytest.mark.slow
+    def test_folder_of_100000_frames(self, tmp_path: Path) -> None:
+        cv2.imwrite(str(tmp_path / "f.000000.png"), np.zeros((13, 17, 3), np.uint8))
+        for i in range(1, 100_000):
+            origin = tmp_path / f"f.{(i - 1) // 50_000 * 50_000:06d}.png"
+            if i % 50_000:
+                os.link(origin, tmp_path / f"f.{i:06d}.png")
+            else:
+                shutil.copy(origin, tmp_path / f"f.{i:06d}.png")
+        tracemalloc.start()
+        try:
+            with open_clip(tmp_path) as clip:
+                assert clip.info.num_frames == 100_000
+                opened = tracemalloc.get_traced_memory()[0]
+                assert [f.index for f in clip.frames(99_998)] == [99_998, 99_999]
+                assert sum(1 for _ in clip.frames(0, 300)) == 300
+                assert tracemalloc.get_traced_memory()[0] < opened + (1 << 20)
+            assert tracemalloc.get_traced_memory()[1] < 200 << 20
+        finally:
+            tracemalloc.stop()
+
+    @pytest.mark.parametrize("suffix", [".png", ".mp4"])
+    @pytest.mark.parametrize(("width", "height"), [(17, 13), pytest.param(8192, 4320, marks=pytest.mark.slow)])
+    def test_smallest_and_largest_pictures(self, tmp_path: Path, suffix: str, width: int, height: int) -> None:
+        y, x = np.mgrid[0:height, 0:width].astype(np.uint32)
+        codes = np.stack([x % 251, y % 241, (x + y) % 239], -1).astype(np.uint8)
+        path = tmp_path / f"c{suffix}"
+        fast = {"qp": "0", "preset": "ultrafast"}
+        if suffix == ".png":
+            cv2.imwrite(str(path), codes[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        else:
+            clips.write_frames(path, [av.VideoFrame.from_ndarray(codes, format="rgb24")], "libx264rgb", options=fast)
+        with open_clip(path) as clip:
+            assert (clip.info.width, clip.info.height) == (width, height)
+            pixels = next(clip.frames()).pixels
+        assert np.array_equal(np.rint(pixels * 255).astype(np.uint8), codes)
+
+
+@contextmanager
+def unprivileged(folder: Path) -> Iterator[None]:
+    """As a user to whom permissions apply: root gives up its rights for the while."""
+    if os.geteuid() != 0:
+        yield
+        return
+    for parent in (folder, *folder.parents):
+        if parent.stat().st_uid == 0 and parent != parent.parent and not parent.stat().st_mode & 0o001:
+            parent.chmod(parent.stat().st_mode | 0o055)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 class TestExrInput:

@@ -82,11 +82,20 @@ def exit_code_of(error: BaseException) -> int:
     return 1
 
 
+def printable(text: str) -> str:
+    """`text` with its control characters escaped: a file name must not move the cursor or fake a line.
+
+    >>> printable("a\\x1b[2Jb")
+    'a\\\\x1b[2Jb'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
 def say(text: str) -> None:
     """One line on stderr; a closed stderr is nobody's problem."""
     try:
         # one write: the lines of several processes must not end up in one another
-        print(f"{text}\n", end="", file=sys.stderr, flush=True)
+        print(f"{printable(text)}\n", end="", file=sys.stderr, flush=True)
     except (OSError, ValueError):
         return
 
@@ -168,7 +177,7 @@ class FrameProgress:
     def say(self, text: str) -> None:
         """A line that does not disturb the bar."""
         if self._bar is not None:
-            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._bar.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
         else:
             say(text)
 

@@ -115,7 +115,7 @@ def command(
     preview: Annotated[bool, typer.Option("--preview/--no-preview", help="Write STEM.preview.mp4.")] = True,
     hdr10: Annotated[bool, typer.Option("--hdr10", help="Write STEM.hdr10.mp4: 10-bit HEVC, PQ, BT.2020.")] = False,
     hlg: Annotated[bool, typer.Option("--hlg", help="Write STEM.hlg.mp4: 10-bit HEVC, HLG, BT.2020.")] = False,
-    peak: Annotated[
+    peak_nits: Annotated[
         float | None,
         typer.Option(
             metavar="NITS",
@@ -150,7 +150,7 @@ def command(
         preview=preview,
         hdr10=hdr10,
         hlg=hlg,
-        peak_nits=peak,
+        peak_nits=peak_nits,
         audio=audio,
         overwrite=overwrite,
     )

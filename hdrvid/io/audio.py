@@ -59,7 +59,7 @@ def open_audio(
     """Add the first sound track of `source` to `container`, a PyAV output whose header is not written yet.
 
     `source_start_seconds`: presentation time in the source of what becomes time 0. Yields None, and appends to
-    `warnings`, where there is no sound that can be used.
+    `warnings`, where there is no sound that can be used; a clip that has none is nothing to warn of.
     """
     path = Path(source)
     track: AudioTrack | None = None
@@ -72,7 +72,8 @@ def open_audio(
         return
     with stream_source:
         if stream_source.stream is None:
-            warnings.append(f"{path} has no sound that can be carried over")
+            if stream_source.has_sound:
+                warnings.append(f"{path} has no sound that can be carried over")
         else:
             make = _Copied if _can_be_copied(path) else _Encoded
             try:
@@ -108,6 +109,7 @@ class _Source:
         self._warnings = warnings
         # an absolute path cannot be taken for a protocol, as "shot:1.mp4" would be
         self._container = av.open(str(path.absolute()), metadata_errors="replace")
+        self.has_sound = bool(self._container.streams.audio)
         self.stream: Any = next((s for s in self._container.streams.audio if s.codec_context is not None), None)
 
     def __enter__(self) -> _Source:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import stat
 from pathlib import Path
 
 from hdrvid.errors import ExposureError, InputError
@@ -47,7 +48,10 @@ def read_exposure_file(path: Path) -> ExposureCycle:
     are no cycle of 2 or 3 exposures.
     """
     try:
-        if path.stat().st_size > _LARGEST_FILE_BYTES:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe may never end
+            raise InputError(f"{path} cannot be read, it is no file: give a text file with one stop a line")
+        if status.st_size > _LARGEST_FILE_BYTES:
             raise InputError(f"{path} is too large for a list of stops: give a text file with one stop a line")
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:

@@ -22,6 +22,9 @@ from hdrvid.errors import InputError
 from hdrvid.io.atomic import atomic_path
 from hdrvid.types import PathLike
 
+MOST_PIXELS_PER_BYTE = 1 << 14
+"""An EXR with more pixels than so many times its bytes has a damaged header: black pictures stay far below."""
+
 HALF_MAX = 65504.0
 """Largest finite half float."""
 
@@ -169,7 +172,8 @@ def _plain_header(header: Mapping[str, Any]) -> dict[str, object]:
 
 
 def exr_is_truncated(path: PathLike) -> bool:
-    """True where a scanline EXR lacks part of its header, its offset table or its last chunk.
+    """True where a scanline EXR lacks part of its header, its offset table or its last chunk, or claims a size that
+    its bytes cannot hold.
 
     Reads only the header and the offset table (OpenEXR file layout), so it costs well under a millisecond. Tiled,
     deep and multi-part files, which hdrvid does not write, are not judged. False for files that are no EXR at all.
@@ -194,13 +198,15 @@ def exr_is_truncated(path: PathLike) -> bool:
                 head += more
             attributes, end = parsed
             table = 8 + end
+            left, top, right, bottom = struct.unpack("<4i", attributes["dataWindow"])
+            if (right - left + 1) * (bottom - top + 1) > MOST_PIXELS_PER_BYTE * size:
+                return True
             lines = _LINES_PER_CHUNK.get(attributes.get("compression", b"\xff")[0])
             if lines is None:
                 file.seek(table)
                 first = file.read(8)
                 count = (struct.unpack("<Q", first)[0] - table) // 8 if len(first) == 8 else 0
             else:
-                _, top, _, bottom = struct.unpack("<4i", attributes["dataWindow"])
                 count = -(-(bottom - top + 1) // lines)
             if count < 1 or table + 8 * count > size:
                 return True

@@ -5,20 +5,25 @@ from __future__ import annotations
 import glob
 import os
 import re
+import struct
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
+import av
 import cv2
 import numpy as np
+from av.video.reformatter import ColorTrc
 
 from hdrvid.errors import InputError
 from hdrvid.io.exr import read_exr
 from hdrvid.io.hdr import read_hdr
+from hdrvid.io.raw import read_dng
+from hdrvid.io.video import frame_bits, frame_codes, output_stem, tag_name
 from hdrvid.types import ClipInfo, Frame, PathLike
 
 IMAGE_KINDS = {
@@ -28,6 +33,8 @@ IMAGE_KINDS = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
     ".bmp": "BMP",
+    ".dpx": "DPX",
+    ".dng": "DNG",
     ".exr": "OpenEXR",
     ".hdr": "Radiance HDR",
 }
@@ -38,6 +45,16 @@ SEQUENCE_RATE = Fraction(24)
 
 MAX_NON_FINITE = 0.01
 """A frame with a larger share of NaN or infinite pixels is refused: there is too little to repair it from."""
+
+_READ_KINDS = "PNG, TIFF, JPEG, DPX, DNG, EXR or .hdr"
+_MOST_JPEG_PIXELS_PER_BYTE = 1024
+"""A progressive grey JPEG spends at least one bit on 64 pixels; twice that room for what is not worth counting."""
+
+_MOST_PNG_PIXELS_PER_BYTE = 8 * 1032
+"""Deflate shortens 1032 times at the most, and a pixel has at least one bit."""
+
+_DPX_TRANSFER = {1: "printing density (log)", 2: "linear", 3: "logarithmic", 5: "smpte240m", 6: "bt709"}
+"""Transfer characteristic of an image element, byte 801 of the file (SMPTE ST 268-1, table 5A)."""
 
 _PRINTF = re.compile(r"%(0?)(\d*)d")
 
@@ -51,9 +68,13 @@ class Picture:
     bit_depth: int
     """Bits a channel of the stored samples; 32 for EXR and .hdr, which are read as float."""
     linear: bool
-    """True for EXR and .hdr."""
+    """True for EXR, .hdr and DNG."""
     num_repaired: int = 0
     """Non-finite pixels that were replaced from their neighbours."""
+    white_balance: tuple[float, ...] = ()
+    """DNG: the multipliers that were used."""
+    details: Mapping[str, str] = field(default_factory=dict)
+    """What the file says of its colours, for people to read."""
 
     def __repr__(self) -> str:
         return f"Picture(pixels={self.pixels.shape}, bit_depth={self.bit_depth}, linear={self.linear})"
@@ -74,25 +95,36 @@ def natural_key(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if i % 2 else (-1, part) for i, part in enumerate(parts)] + [(-1, name)]
 
 
-def read_picture(path: PathLike) -> Picture:
-    """One image file as float32 RGB. Grey is repeated to three channels, alpha is dropped, EXIF orientation of JPEG
-    is applied.
+def read_picture(path: PathLike, white_balance: Sequence[float] | None = None) -> Picture:
+    """One image file as float32 RGB. Grey is repeated to three channels, alpha is dropped, the orientation of JPEG
+    (EXIF) and DNG is applied.
 
+    `white_balance`: for DNG, the multipliers to use instead of the file's own. DPX is taken as it is stored, also where
+    its header says that the codes are logarithmic: that is a response curve.
     Non-finite EXR values are replaced by the mean of their finite neighbours (3x3, same channel), else 0.
     Raises InputError when the file is missing, damaged, of an unknown kind, of a sample type other than 8 or 16 bit
-    integers (EXR and .hdr: float), or when more than 1 % of its pixels are not finite.
+    integers (DPX: 8 to 16 bit, EXR and .hdr: float), when more than 1 % of its pixels are not finite, and for DNG where
+    rawpy is not installed.
     """
     source = Path(path)
     kind = IMAGE_KINDS.get(source.suffix.lower())
     if kind is None:
         raise InputError(f"{source} is not an image hdrvid reads: convert it to PNG, TIFF or EXR")
-    if not source.is_file():
-        raise InputError(f"{source} does not exist: check the path")
+    try:
+        if not source.is_file():
+            raise InputError(f"{source} does not exist: check the path")
+    except OSError as error:
+        raise InputError(f"{source} cannot be opened: {error.strerror or error}") from error
     if kind == "OpenEXR":
         pixels, count = _repaired(read_exr(source)[0], source)
         return Picture(pixels, 32, True, count)
     if kind == "Radiance HDR":
         return Picture(read_hdr(source), 32, True)
+    if kind == "DNG":
+        raw = read_dng(source, white_balance)
+        return Picture(raw.pixels, raw.bit_depth, True, white_balance=raw.white_balance)
+    if kind == "DPX":
+        return _read_dpx(source)
     stored = _decode(source, kind)
     if stored.dtype not in (np.uint8, np.uint16):
         raise InputError(
@@ -107,23 +139,84 @@ def read_picture(path: PathLike) -> Picture:
     return Picture(np.ascontiguousarray(rgb, dtype=np.float32) / top, stored.dtype.itemsize * 8, False)
 
 
-def _decode(source: Path, kind: str) -> np.ndarray:
-    """Samples as OpenCV gives them: (H, W) or (H, W, C) in BGR order."""
+def _bytes_of(source: Path) -> bytes:
     try:
-        data = source.read_bytes()
+        return source.read_bytes()
     except OSError as error:
         raise InputError(f"{source} cannot be opened: {error.strerror or error}") from error
-    if kind == "JPEG" and (start := data.rfind(b"\xff\xda")) >= 0 and b"\xff\xd9" not in data[start:]:
-        # the decoder would fill the missing rows with grey and call it a success
-        raise InputError(f"{source} is incomplete: the file ends early, copy it again")
+
+
+def _unreadable(source: Path, kind: str) -> InputError:
+    return InputError(f"{source} cannot be read as {kind}: it is damaged, incomplete or another kind of file")
+
+
+def _read_dpx(source: Path) -> Picture:
+    data = _bytes_of(source)
+    if data[:4] not in (b"SDPX", b"XPDS"):
+        raise _unreadable(source, "DPX")
+    try:
+        decoder = av.CodecContext.create("dpx", "r")
+        decoder.thread_count = 1
+        frames = [*decoder.decode(av.Packet(data)), *decoder.decode(None)]
+        if not frames:
+            raise _unreadable(source, "DPX")
+        transfer = _DPX_TRANSFER.get(data[801]) or tag_name(ColorTrc, frames[0].color_trc)
+        details = {"pixel_format": frames[0].format.name, "transfer": transfer}
+        return Picture(frame_codes(frames[0]), frame_bits(frames[0]), False, details=details)
+    except (av.FFmpegError, ValueError, MemoryError) as error:
+        raise _unreadable(source, "DPX") from error
+
+
+def _decode(source: Path, kind: str) -> np.ndarray:
+    """Samples as OpenCV gives them: (H, W) or (H, W, C) in BGR order."""
+    data = _bytes_of(source)
+    # OpenCV would fill the missing rows of a JPEG with grey, and take memory for whatever length a PNG claims
+    if (kind == "JPEG" and _jpeg_is_cut(data)) or (kind == "PNG" and _png_is_cut(data)):
+        raise InputError(f"{source} is incomplete: the file ends early or its sizes are wrong, copy it again")
     flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH if kind == "JPEG" else cv2.IMREAD_UNCHANGED
+    log_level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what it prints, InputError says
     try:
         stored = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-    except cv2.error:
+    except (cv2.error, MemoryError):
         stored = None
+    finally:
+        cv2.utils.logging.setLogLevel(log_level)
     if stored is None or stored.size == 0:
-        raise InputError(f"{source} cannot be read as {kind}: it is damaged, incomplete or another kind of file")
+        raise _unreadable(source, kind)
     return stored
+
+
+def _png_is_cut(data: bytes) -> bool:
+    """True where a chunk of a PNG reaches beyond its end, the last is missing, or its bytes cannot hold its size."""
+    if data[:8] != b"\x89PNG\r\n\x1a\n":
+        return False
+    width, height = struct.unpack(">II", data[16:24].ljust(8, b"\0"))
+    if width * height > _MOST_PNG_PIXELS_PER_BYTE * len(data):
+        return True
+    position = 8
+    while position + 12 <= len(data):
+        if data[position + 4 : position + 8] == b"IEND":
+            return False
+        position += 12 + int(struct.unpack_from(">I", data, position)[0])
+    return True
+
+
+def _jpeg_is_cut(data: bytes) -> bool:
+    """True where a JPEG has no end behind its last scan, or fewer bytes than its declared size needs at the least."""
+    scan = data.rfind(b"\xff\xda")
+    if scan >= 0 and b"\xff\xd9" not in data[scan:]:
+        return True
+    position = 2
+    while position + 9 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == 0xFF:  # fill byte
+            position += 1
+            continue
+        length, height, width = struct.unpack(">HxHH", data[position + 2 : position + 9])
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return height * width > _MOST_JPEG_PIXELS_PER_BYTE * len(data)
+        position += 2 + length
+    return False
 
 
 def _repaired(pixels: np.ndarray, source: Path) -> tuple[np.ndarray, int]:
@@ -158,11 +251,12 @@ def folder_frames(folder: PathLike) -> list[Path]:
     """
     root = Path(folder)
     try:
-        paths = [p for p in root.iterdir() if not p.name.startswith(".") and is_image(p) and p.is_file()]
+        with os.scandir(root) as entries:  # tells files from folders without a look at each of them
+            paths = [root / e.name for e in entries if e.name[0] != "." and is_image(e.name) and e.is_file()]
     except OSError as error:
         raise InputError(f"{root} cannot be listed: {error.strerror or error}") from error
     if not paths:
-        raise InputError(f"{root} holds no frames: name a folder with PNG, TIFF, JPEG, EXR or .hdr files")
+        raise InputError(f"{root} holds no frames: name a folder with {_READ_KINDS} files")
     _require_one_kind(paths, str(root), root)
     return sorted(paths, key=lambda p: natural_key(p.name))
 
@@ -193,7 +287,7 @@ def printf_frames(pattern: str) -> list[Path]:
     if len(matches) != 1:
         raise InputError(f"the pattern {pattern} must hold exactly one frame number such as %04d")
     if not is_image(name):
-        raise InputError(f"the pattern {pattern} does not name images hdrvid reads: use PNG, TIFF, JPEG, EXR or .hdr")
+        raise InputError(f"the pattern {pattern} does not name images hdrvid reads: use {_READ_KINDS}")
     before, after = (part.replace("%%", "%") for part in (name[: matches[0].start()], name[matches[0].end() :]))
     zero, width = matches[0].group(1), int(matches[0].group(2) or 0)
     format_spec = f"0{width}d" if zero else f"{width}d" if width else "d"
@@ -233,18 +327,19 @@ def sequence_stem(source: str, paths: Sequence[Path]) -> str:
     'shot'
     """
     if Path(source).is_dir():
-        return Path(source).resolve().name or "clip"
+        return output_stem(Path(source).resolve().name)
     first, last = min(p.stem for p in paths), max(p.stem for p in paths)
     same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
     common = first[:same]
     stem = common if len(paths) == 1 else re.sub(r"\d+$", "", common)
-    return stem.strip(" ._-") or paths[0].resolve().parent.name or "clip"
+    return output_stem(stem.strip(" ._-") or paths[0].resolve().parent.name)
 
 
 class FramesReader:
     """Reads an image sequence. See `hdrvid.types.ClipReader`.
 
-    Convention: `pts_seconds` is index / 24, image files carry no time.
+    Convention: `pts_seconds` is index / 24, image files carry no time. DNG files are all developed with the white
+    balance of the first, or a camera's automatic one would change the colours between exposures.
     Raises InputError at once when the first frame cannot be read, and from `frames` when a later one cannot, or has
     another size or sample type than the first.
     """
@@ -254,7 +349,9 @@ class FramesReader:
             raise InputError(f"{source} holds no frames")
         self.paths = tuple(paths)
         self._warnings: dict[str, None] = {}
+        self._white_balance: tuple[float, ...] = ()
         first = self._read(0)
+        self._white_balance = first.white_balance
         height, width = first.pixels.shape[:2]
         self.info = ClipInfo(
             source=source,
@@ -270,34 +367,51 @@ class FramesReader:
                 "format": IMAGE_KINDS[self.paths[0].suffix.lower()],
                 "first": self.paths[0].name,
                 "last": self.paths[-1].name,
+                **first.details,
             },
         )
         self._note_gap()
 
-    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
-        """Frames `start` <= index < `stop`, in order; each file is read when its turn comes."""
+    def frames(
+        self, start: int = 0, stop: int | None = None, on_damage: Callable[[int, str], None] | None = None
+    ) -> Iterator[Frame]:
+        """Frames `start` <= index < `stop`, in order; each file is read when its turn comes.
+
+        A file that cannot be used raises InputError. With `on_damage` it is reported there with its index and a
+        sentence, and left out; the frames behind it keep their indices.
+        """
         if start < 0 or (stop is not None and stop < 0):
             raise ValueError(f"frame indices begin at 0, not {min(start, stop or 0)}")
-        return self._frames(start, len(self.paths) if stop is None else min(stop, len(self.paths)))
+        return self._frames(start, len(self.paths) if stop is None else min(stop, len(self.paths)), on_damage)
 
-    def _frames(self, start: int, stop: int) -> Iterator[Frame]:
+    def _frames(self, start: int, stop: int, on_damage: Callable[[int, str], None] | None) -> Iterator[Frame]:
         for index in range(start, stop):
-            picture = self._read(index)
-            height, width = picture.pixels.shape[:2]
-            if (width, height) != (self.info.width, self.info.height):
-                raise InputError(
-                    f"{self.paths[index]} is {width}x{height} but {self.paths[0].name} is "
-                    f"{self.info.width}x{self.info.height}: all frames of a clip must have one size"
-                )
-            if (picture.linear, picture.bit_depth) != (self.info.linear, self.info.bit_depth):
-                raise InputError(
-                    f"{self.paths[index]} has {picture.bit_depth} bit samples but {self.paths[0].name} has "
-                    f"{self.info.bit_depth}: all frames of a clip must be of one kind"
-                )
+            try:
+                picture = self._read(index)
+                self._check_kind(index, picture)
+            except InputError as error:
+                if on_damage is None:
+                    raise
+                on_damage(index, str(error))
+                continue
             yield Frame(index, picture.pixels, float(index / SEQUENCE_RATE))
 
+    def _check_kind(self, index: int, picture: Picture) -> None:
+        """Raise InputError where a picture does not go with the first one."""
+        height, width = picture.pixels.shape[:2]
+        if (width, height) != (self.info.width, self.info.height):
+            raise InputError(
+                f"{self.paths[index]} is {width}x{height} but {self.paths[0].name} is "
+                f"{self.info.width}x{self.info.height}: all frames of a clip must have one size"
+            )
+        if (picture.linear, picture.bit_depth) != (self.info.linear, self.info.bit_depth):
+            raise InputError(
+                f"{self.paths[index]} has {picture.bit_depth} bit samples but {self.paths[0].name} has "
+                f"{self.info.bit_depth}: all frames of a clip must be of one kind"
+            )
+
     def _read(self, index: int) -> Picture:
-        picture = read_picture(self.paths[index])
+        picture = read_picture(self.paths[index], self._white_balance or None)
         if picture.num_repaired:
             text = f"{self.paths[index]}: {picture.num_repaired} NaN or infinite pixels replaced by their neighbours"
             self._warnings[text] = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -19,9 +20,9 @@ def input_kind(item: PathLike) -> InputKind:
     """What `item` is. A file or folder that exists is never taken for a pattern, whatever its name."""
     text = str(item)
     path = Path(text)
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir, False for a text that can be no path at all
         return "folder"
-    if not path.exists():
+    if not os.path.exists(path):
         if has_printf(text):
             return "printf"
         if glob.has_magic(text):

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from hdrvid.errors import InputError
+from hdrvid.io.mat import read_mat
 from hdrvid.radiance import RESPONSES, Response, gamma_response, measured_response
 
 MAT_VARIABLE = "BaslerCRF"
@@ -23,6 +24,9 @@ MAT_VARIABLE = "BaslerCRF"
 
 GAMMA_RANGE = (1.0, 4.0)
 """Exponents that `gammaX.Y` may have."""
+
+LARGEST_CSV_BYTES = 16 << 20
+"""A curve of 65536 codes takes 3 MB."""
 
 _FIX = "give a .csv with the columns code,r,g,b, or one of the named responses"
 
@@ -80,15 +84,7 @@ def _as_curve(array: np.ndarray) -> np.ndarray | None:
 
 
 def _read_mat(path: Path) -> np.ndarray:
-    from scipy.io import loadmat  # half a second to import, and only measured curves need it
-
-    try:
-        variables = loadmat(path)
-    except NotImplementedError:
-        raise InputError(f"{path} is a MATLAB 7.3 file, which is not read: save it again with -v7, or {_FIX}") from None
-    except Exception as error:  # scipy raises whatever the damaged bytes lead it to
-        raise InputError(f"{path} cannot be read as a MATLAB file ({_brief(error)}): {_FIX}") from None
-    arrays = {k: v for k, v in variables.items() if not k.startswith("__") and isinstance(v, np.ndarray)}
+    arrays = read_mat(path)
     if MAT_VARIABLE in arrays:
         arrays = {MAT_VARIABLE: arrays[MAT_VARIABLE]}
     curves = {k: c for k, v in arrays.items() if (c := _as_curve(v)) is not None}
@@ -103,6 +99,8 @@ def _read_mat(path: Path) -> np.ndarray:
 
 def _read_csv(path: Path) -> np.ndarray:
     try:
+        if path.stat().st_size > LARGEST_CSV_BYTES:
+            raise InputError(f"{path} is too large for a curve: {_FIX}")
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"{path} is not a text file: {_FIX}") from None
@@ -162,7 +160,3 @@ def _number(cell: str) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) else None
-
-
-def _brief(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:80]

@@ -7,24 +7,34 @@ players do; YUV without a range tag is limited, RGB and grey are full.
 
 from __future__ import annotations
 
+import math
+import os
+import struct
 import weakref
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from heapq import heapify, heappush
-from itertools import pairwise
+from heapq import heappop, heappush
+from itertools import count, pairwise
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import av
 import numpy as np
+from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
 
 from hdrvid.errors import InputError
 from hdrvid.types import ClipInfo, Frame, PathLike
+
+LONGEST_STEM = 200
+"""Bytes of a base name: file systems allow 255 for the whole name."""
+
+LONGEST_SECONDS = 1e7
+"""A clip that claims to be longer, four months, has a damaged header."""
 
 HD_ROWS = 720
 """Untagged pictures with at least so many rows are BT.709."""
@@ -41,8 +51,17 @@ _NOT_VIDEO = {"tty", "lavfi", "hls", "dash", "concat", "concatf", "sdp", "rtsp"}
 """Demuxers that draw text as pictures, or lists of other files, which the user should name themselves."""
 
 
-_ONE_FRAME_PER_PACKET = {"h264", "hevc", "av1", "libdav1d", "vp9", "ffv1", "prores", "dnxhd", "mjpeg", "png", "utvideo"}
+_ONE_FRAME_PER_PACKET = {
+    *("h264", "hevc", "av1", "libdav1d", "vp9", "ffv1", "prores", "dnxhd", "mjpeg", "png", "utvideo", "cfhd", "v210"),
+    *("jpeg2000", "huffyuv", "ffvhuff", "magicyuv", "rawvideo"),
+}
 """Decoders that return exactly one frame for every packet of an intact stream."""
+
+_USELESS_UNTIL_KEY_FRAME = {"ffv1"}
+"""Decoders whose frames are noise after a lost one: the statistics of their entropy coder went with it."""
+
+_MOST_REORDERED = 16
+"""Frames that H.264 and HEVC may keep back, where a decoder has yet to learn how far a stream reorders them."""
 
 
 @dataclass(frozen=True)
@@ -57,42 +76,142 @@ class _Timeline:
     """Where to seek for that key frame: its decoding time, which some containers are indexed by."""
 
 
-class _SentPackets:
-    """Notices frames that the decoder drops without an error, as it does when it runs in threads.
+@dataclass(frozen=True)
+class _Decoded:
+    """What became of one frame of the stream."""
 
-    Packets and frames carry the same time stamps, and frames come out in their order. Only for codecs with one frame
-    a packet.
+    index: int
+    """0-based position in the clip."""
+    frame: av.VideoFrame | None
+    """None where it cannot be decoded."""
+    damaged: bool
+    """True where pixels came out that the decoder knows to be wrong."""
+
+
+class _Presentation:
+    """Frames in the order in which they are shown, counted by the packets sent, so that lost ones leave their gap.
+
+    Decoders drop frames without an error when they run in threads. Packets and frames carry the same time stamps, and
+    everything shown before a frame has been sent before it comes out: a packet that waits with an earlier time is a
+    lost frame. Only for codecs with one frame a packet; the frames of others are counted as they come.
     """
 
-    def __init__(self, codec: Any) -> None:
+    def __init__(self, codec: Any, index: int) -> None:
         self._codec = codec
         self._watched = codec.name in _ONE_FRAME_PER_PACKET
-        self._waiting: list[int] = []
+        self._index = index
+        self._sent: list[int] = []
+        self._damaged: set[int] = set()
+        self._held: list[tuple[int, int, av.VideoFrame]] = []
+        self._order = count()
         self._last_pts: int | None = None
-        self._overdue = 0
+        self._useless = False
+
+    @property
+    def counts_packets(self) -> bool:
+        """True where a packet that fails leaves a gap at its place."""
+        return self._watched
+
+    @property
+    def next_index(self) -> int:
+        """Index of the next frame to be shown."""
+        return self._index
 
     def add(self, packet: Any) -> None:
+        """Note that `packet` was sent to the decoder."""
         if self._watched and packet.size and packet.pts is not None and not packet.is_discard:
-            heappush(self._waiting, packet.pts)
+            heappush(self._sent, packet.pts)
+            if packet.is_corrupt:
+                self._damaged.add(packet.pts)
 
-    def frame_was_lost(self, frame: av.VideoFrame) -> bool:
-        """Note that `frame` came out; True where an earlier one no longer can."""
+    def begins_late(self, frame: av.VideoFrame) -> bool:
+        """True where `frame` is the first that came out and earlier ones were sent."""
+        return self._watched and self._last_pts is None and bool(self._sent) and self._sent[0] < (frame.pts or 0)
+
+    def shown(self, frame: av.VideoFrame) -> Iterator[_Decoded]:
+        """What can be shown now that `frame` came out of the decoder, lost frames before it included."""
         if not self._watched or frame.pts is None:
-            return False
+            yield self._next(frame)
+            return
         if self._last_pts is None:  # leading frames of a cut stream refer to pictures that are not there
-            self._waiting = [pts for pts in self._waiting if pts >= frame.pts]
-        if frame.pts in self._waiting:
-            self._waiting.remove(frame.pts)
-            heapify(self._waiting)
-        self._last_pts = frame.pts
-        late = bool(self._waiting) and self._waiting[0] < frame.pts
-        self._overdue = self._overdue + 1 if late else 0
-        # a decoder may need to learn how far a stream reorders its frames: H.264 and HEVC allow 16
-        return self._overdue > (16 if self._codec.has_b_frames else 0)
+            self._last_pts = frame.pts - 1
+            while self._sent and self._sent[0] < frame.pts:
+                heappop(self._sent)
+        if frame.pts > self._last_pts:  # else it is shown too late: its place is taken
+            heappush(self._held, (frame.pts, next(self._order), frame))
+        yield from self._release(_MOST_REORDERED if self._codec.has_b_frames else 0)
 
-    def waiting_at_the_end(self) -> bool:
+    def rest(self) -> Iterator[_Decoded]:
+        """The frames still held when the decoder has no more."""
+        yield from self._release(0)
+
+    def lost_at_the_end(self) -> bool:
         """True where packets were sent but no frame came out at the end of the stream."""
-        return self._last_pts is not None and any(pts > self._last_pts for pts in self._waiting)
+        return self._last_pts is not None and bool(self._sent)
+
+    def _release(self, most_held: int) -> Iterator[_Decoded]:
+        while self._held:
+            pts = self._held[0][0]
+            if self._sent and self._sent[0] < pts:
+                if len(self._held) <= most_held:
+                    return
+                heappop(self._sent)
+                yield self._next(None)
+                continue
+            if self._sent and self._sent[0] == pts:
+                heappop(self._sent)
+            self._last_pts = pts
+            yield self._next(heappop(self._held)[2])
+
+    def _next(self, frame: av.VideoFrame | None) -> _Decoded:
+        damaged = False
+        if frame is not None:
+            damaged = bool(frame.is_corrupt) or frame.pts in self._damaged
+            self._damaged.discard(frame.pts)
+            self._useless = self._useless and not frame.key_frame
+            if self._useless:
+                frame = None
+        if frame is None or damaged:
+            self._useless = self._codec.name in _USELESS_UNTIL_KEY_FRAME
+        self._index += 1
+        return _Decoded(self._index - 1, frame, damaged)
+
+
+class _Orientation(NamedTuple):
+    """How the stored picture becomes the upright one: transposed, then mirrored along rows or columns."""
+
+    transpose: bool
+    flip_rows: bool
+    flip_columns: bool
+
+    @classmethod
+    def of(cls, frame: av.VideoFrame) -> _Orientation:
+        """The nearest of the eight orientations to the frame's display matrix; upright where it has none.
+
+        Convention: the matrix (a, b, u, c, d, v, x, y, w) of ISO/IEC 14496-12, 8.3.2, takes column p and row q of the
+        stored picture to column a p + c q and row b p + d q of the shown one.
+        """
+        matrix: Any = frame.side_data.get(SideData.DISPLAYMATRIX.name)
+        if matrix is None or len(bytes(matrix)) < 36:
+            return cls(False, False, False)
+        a, b, _, c, d, *_ = struct.unpack("=9i", bytes(matrix)[:36])
+        if abs(a) + abs(d) >= abs(b) + abs(c):
+            return cls(False, d < 0, a < 0)
+        return cls(True, b < 0, c < 0)
+
+    def applied(self, pixels: np.ndarray) -> np.ndarray:
+        """(H, W, 3) as stored to the upright picture, contiguous."""
+        turned = pixels.transpose(1, 0, 2) if self.transpose else pixels
+        turned = turned[:: -1 if self.flip_rows else 1, :: -1 if self.flip_columns else 1]
+        return np.ascontiguousarray(turned)
+
+    def __str__(self) -> str:
+        """For people: mirrored left to right first, then turned."""
+        mirrored = self.transpose ^ self.flip_rows ^ self.flip_columns
+        quarter_turns = 1 if self.flip_rows != mirrored else 3
+        degrees = 90 * quarter_turns if self.transpose else 180 * self.flip_rows
+        parts = ["mirrored"] if mirrored else []
+        return ", ".join(parts + ([f"{degrees} degrees counter-clockwise"] if degrees else []))
 
 
 class VideoReader:
@@ -106,8 +225,11 @@ class VideoReader:
 
     def __init__(self, path: PathLike) -> None:
         self.path = Path(path)
-        if not self.path.is_file():
-            raise InputError(f"{self.path} does not exist: check the path")
+        try:
+            if not self.path.is_file():
+                raise InputError(f"{self.path} does not exist: check the path")
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be opened: {error.strerror or error}") from error
         self._warnings: dict[str, None] = {}
         self._timeline: _Timeline | None = None
         self._timeline_known = False
@@ -117,25 +239,32 @@ class VideoReader:
             self._announced_frames = int(stream.frames)
             self._announced_seconds, self._slack_seconds = _announced_seconds(container, stream)
             self._rate = Fraction(stream.average_rate or stream.guessed_rate or 24)
-            first, _ = next(self._decode(container, stream, 0), (None, 0))
-            if first is None:
+            decoded = next(self._decode(container, stream, 0), None)
+            if decoded is None or decoded.frame is None:
                 raise InputError(f"{self.path} holds no frame that can be decoded: check that it plays")
+            first = decoded.frame
             self._first_pts: int | None = first.pts
             self._stored_size = (first.width, first.height)
-            self._quarter_turns = round(first.rotation / 90) % 4
+            self._orientation = _Orientation.of(first)
             self.info = self._describe(container, stream, first)
 
-    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
+    def frames(
+        self, start: int = 0, stop: int | None = None, on_damage: Callable[[int, str], None] | None = None
+    ) -> Iterator[Frame]:
         """Frames `start` <= index < `stop`, in order, decoded as they are asked for.
 
-        Raises InputError where a frame in the middle is damaged. A file that ends early ends the iteration, and
-        `warnings` says so.
+        A frame that cannot be decoded raises InputError. With `on_damage` it is reported there with its index and a
+        sentence, and left out; the frames behind it keep their indices. Frames that the decoder patched up are left
+        out too then, and kept with a warning otherwise. Frames are told apart by their time stamps; in streams
+        without them, and for codecs that may send packets without a frame, damage is always an InputError.
+        A file that ends early ends the iteration, and `warnings` says so, with `on_damage` or without.
+        ProRes, Motion JPEG and mostly HEVC carry no check sums: their wrong pixels cannot be noticed here.
         """
         if start < 0 or (stop is not None and stop < 0):
             raise ValueError(f"frame indices begin at 0, not {min(start, stop or 0)}")
         if self._closed:
             raise ValueError("the clip is closed")
-        iterator = self._frames(start, stop)
+        iterator = self._frames(start, stop, on_damage)
         self._open_iterators.add(iterator)
         return iterator
 
@@ -164,7 +293,12 @@ class VideoReader:
                 if set(container.format.name.split(",")) & _NOT_VIDEO or not container.streams.video:
                     raise InputError(f"{self.path} holds no video: name a video file, a folder of frames or a pattern")
                 stream = container.streams.video[0]
-                stream.thread_type = "AUTO"
+                if stream.codec_context is None:
+                    raise InputError(
+                        f"{self.path} is in a codec that FFmpeg does not know: convert it to H.264 or FFV1"
+                    )
+                # FFV1 decoded by frame threads: a damaged frame spoils the one before it, now and then
+                stream.thread_type = "SLICE" if stream.codec_context.name == "ffv1" else "AUTO"
                 yield container, stream
         except (av.FFmpegError, OSError) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -172,32 +306,33 @@ class VideoReader:
                 reason = "it is damaged, incomplete or not a video"
             raise InputError(f"{self.path} cannot be read: {reason}; check that it plays, or copy it again") from error
 
-    def _decode(self, container: Any, stream: Any, index: int) -> Iterator[tuple[av.VideoFrame, int]]:
-        """Decoded frames from where the file stands, counted from `index`.
+    def _decode(self, container: Any, stream: Any, index: int | None) -> Iterator[_Decoded]:
+        """What became of the frames from where the file stands, counted from `index`; None: from the first that can be
+        decoded, counted from 0.
 
-        A frame that cannot be decoded is an error if others follow, for a frame left out would shift the exposures
+        A frame that cannot be decoded matters if others follow, for a frame left out would shift the exposures
         of all the rest; at the end of the file it is the mark of a file that was cut off, and a warning.
         """
         failed: av.FFmpegError | None = None
-        sent = _SentPackets(stream.codec_context)
+        shown = _Presentation(stream.codec_context, index or 0)
         for packet in self._packets(container, stream):
-            if failed is not None and packet.size:
-                raise self._damaged(index) from failed
-            sent.add(packet)
+            if failed is not None and packet.size and not shown.counts_packets:
+                raise self._damaged(shown.next_index) from failed
+            shown.add(packet)
             try:
-                for frame in packet.decode():
-                    if sent.frame_was_lost(frame):
-                        raise self._damaged(index)
-                    if frame.is_corrupt:
-                        self._warn(f"{self.path}: frame {index} is marked as damaged")
-                    yield frame, index
-                    index += 1
+                frames = packet.decode()
             except av.error.EOFError:
                 break
             except av.FFmpegError as error:
                 failed = error
-        if failed is not None or sent.waiting_at_the_end():
-            self._warn_cut(f"nothing after frame {index - 1} can be decoded")
+                continue
+            for frame in frames:
+                if failed is not None and index is not None and shown.begins_late(frame):
+                    raise self._damaged(index) from failed
+                yield from shown.shown(frame)
+        yield from shown.rest()
+        if shown.lost_at_the_end() or (failed is not None and not shown.counts_packets):
+            self._warn_cut(f"nothing after frame {shown.next_index - 1} can be decoded")
 
     def _damaged(self, index: int) -> InputError:
         return InputError(
@@ -219,7 +354,9 @@ class VideoReader:
                 return
             yield packet
 
-    def _frames(self, start: int, stop: int | None) -> Generator[Frame, None, None]:
+    def _frames(
+        self, start: int, stop: int | None, on_damage: Callable[[int, str], None] | None
+    ) -> Generator[Frame, None, None]:
         if stop is not None and stop <= start:
             return
         with self._container() as (container, stream):
@@ -228,22 +365,59 @@ class VideoReader:
                 decoded = self._decode(container, stream, 0)
             last_seconds: float | None = None
             end_seconds, largest_step, num_frames = 0.0, 0.0, 0
-            for frame, index in decoded:
+            last_lost: int | None = None
+            smallest_step, num_steps = math.inf, 0
+            for one in decoded:
+                index, frame = one.index, one.frame
+                if stop is not None and index >= stop:
+                    return
+                if frame is None:
+                    last_lost = index
+                    if index >= start:
+                        if on_damage is None:
+                            raise self._damaged(index)
+                        on_damage(index, f"frame {index} of {self.path} cannot be decoded")
+                    continue
                 seconds = _seconds(frame, index, self._rate)
                 if last_seconds is not None:
-                    largest_step = max(largest_step, seconds - last_seconds)
+                    past = seconds - last_seconds
+                    even = num_steps >= 4 and 0 < largest_step < 1.1 * smallest_step
+                    if even and index == num_frames and past > 1.7 * largest_step:
+                        self._warn_gap(index, round(past / largest_step) - 1)
+                    largest_step, smallest_step = max(largest_step, past), min(smallest_step, past)
+                    num_steps += 1
                 step = frame.duration * frame.time_base if frame.duration and frame.time_base else 1 / self._rate
                 end_seconds = seconds + float(step)
                 last_seconds, num_frames = seconds, index + 1
-                if index < start:
-                    continue
-                yield Frame(index, self._pixels(frame, index), seconds)
+                if last_lost is not None and not frame.key_frame and index >= start:
+                    self._warn(f"{self.path}: frames after frame {last_lost} may show traces of its damage")
+                last_lost = None
+                if index >= start:
+                    if not one.damaged or on_damage is None:
+                        yield from self._frame(one, frame, seconds, on_damage)
+                    else:
+                        on_damage(index, f"frame {index} of {self.path} is marked as damaged")
                 if stop is not None and index + 1 >= stop:
                     return
             if num_frames:
                 self._check_complete(num_frames, end_seconds, largest_step)
 
-    def _seek(self, container: Any, stream: Any, start: int) -> Iterator[tuple[av.VideoFrame, int]] | None:
+    def _frame(
+        self, decoded: _Decoded, frame: av.VideoFrame, seconds: float, on_damage: Callable[[int, str], None] | None
+    ) -> Iterator[Frame]:
+        """The frame with its pixels, or none where they cannot be used and `on_damage` was told so."""
+        if decoded.damaged:
+            self._warn(f"{self.path}: frame {decoded.index} is marked as damaged")
+        try:
+            pixels = self._pixels(frame, decoded.index)
+        except InputError as error:
+            if on_damage is None:
+                raise
+            on_damage(decoded.index, str(error))
+            return
+        yield Frame(decoded.index, pixels, seconds)
+
+    def _seek(self, container: Any, stream: Any, start: int) -> Iterator[_Decoded] | None:
         """Decoding from the key frame at or before frame `start`, or None where positions are not certain."""
         timeline = self._times()
         if timeline is None or start >= len(timeline.pts):
@@ -252,18 +426,18 @@ class VideoReader:
         if key < 1:
             return None
         container.seek(timeline.key_seek[key], stream=stream, backward=True)
-        decoded = self._decode(container, stream, 0)
+        decoded = self._decode(container, stream, None)
         first = next(decoded, None)
-        if first is not None and first[0].pts is not None and first[0].pts <= timeline.pts[start]:
-            index = bisect_left(timeline.pts, first[0].pts)
-            if timeline.pts[index] == first[0].pts:
-                return _recounted(first[0], decoded, index)
+        if first is not None and first.frame is not None and first.frame.pts is not None:
+            index = bisect_left(timeline.pts, first.frame.pts)
+            if index <= start and timeline.pts[index] == first.frame.pts:
+                return _recounted(first, decoded, index)
         container.seek(0 if self._first_pts is None else min(0, self._first_pts), stream=stream, backward=True)
         again = self._decode(container, stream, 0)
         first = next(again, None)
-        if first is None or first[0].pts != self._first_pts:
+        if first is None or first.frame is None or first.frame.pts != self._first_pts:
             raise InputError(f"{self.path} cannot be searched for frame {start}: re-encode it, for example to mkv")
-        return _recounted(first[0], again, 0)
+        return _recounted(first, again, 0)
 
     def _times(self) -> _Timeline | None:
         """Times of all frames, from one pass without decoding, or None where they do not identify frames."""
@@ -299,8 +473,13 @@ class VideoReader:
                 f"{self.path} changes its size at frame {index} from {self._stored_size[0]}x{self._stored_size[1]} to "
                 f"{frame.width}x{frame.height}: cut it into clips of one size"
             )
-        codes = frame_codes(frame)
-        return np.ascontiguousarray(np.rot90(codes, self._quarter_turns)) if self._quarter_turns else codes
+        try:
+            codes = frame_codes(frame)
+        except (ValueError, MemoryError) as error:
+            raise InputError(
+                f"frame {index} of {self.path} cannot be converted from {frame.format.name} to RGB: re-encode the clip"
+            ) from error
+        return self._orientation.applied(codes)
 
     def _check_complete(self, num_frames: int, end_seconds: float, largest_step: float) -> None:
         """Warn where the file announced more than one frame beyond those it had."""
@@ -314,6 +493,12 @@ class VideoReader:
         if expected > num_frames + 1:
             self._warn_cut(f"{num_frames} of about {expected} frames could be read")
 
+    def _warn_gap(self, index: int, num_missing: int) -> None:
+        self._warn(
+            f"{self.path}: {num_missing} frame(s) seem to be missing before frame {index}, where the times jump: "
+            "that shifts the exposures of the frames that follow"
+        )
+
     def _warn_cut(self, what: str) -> None:
         if not any(" ends early: " in text for text in self._warnings):
             self._warn(f"{self.path} ends early: {what}; copy or record it again if the rest matters")
@@ -322,7 +507,7 @@ class VideoReader:
         self._warnings[text] = None
 
     def _describe(self, container: Any, stream: Any, first: av.VideoFrame) -> ClipInfo:
-        width, height = self._stored_size if self._quarter_turns % 2 == 0 else self._stored_size[::-1]
+        width, height = self._stored_size[::-1] if self._orientation.transpose else self._stored_size
         matrix = int(first.colorspace)
         assumed = "bt709" if first.height >= HD_ROWS else "smpte170m"
         details = {
@@ -335,25 +520,34 @@ class VideoReader:
             if matrix == _UNSPECIFIED_MATRIX
             else _MATRIX_NAMES.get(matrix, str(matrix)),
             "range": "full" if _is_full_range(first) else "limited",
-            "transfer": _tag_name(ColorTrc, first.color_trc),
-            "primaries": _tag_name(ColorPrimaries, first.color_primaries),
+            "transfer": tag_name(ColorTrc, first.color_trc),
+            "primaries": tag_name(ColorPrimaries, first.color_primaries),
         }
-        if self._quarter_turns:
-            details["rotation"] = f"{90 * self._quarter_turns} degrees counter-clockwise"
+        if str(self._orientation):
+            details["rotation"] = str(self._orientation)
         aspect = stream.sample_aspect_ratio
         if aspect and aspect != 1:
             details["pixel_aspect_ratio"] = str(aspect)
         return ClipInfo(
             source=str(self.path),
-            stem=self.path.stem,
+            stem=output_stem(self.path.stem),
             kind="video",
             width=width,
             height=height,
             num_frames=self._announced_frames or None,
             frames_per_second=self._rate,
-            bit_depth=_bit_depth(first),
+            bit_depth=frame_bits(first),
             details=details,
         )
+
+
+def output_stem(name: str) -> str:
+    """`name` as the base name of outputs, cut where a frame number and a suffix would make it too long to be a file.
+
+    >>> output_stem("shot"), output_stem("")
+    ('shot', 'clip')
+    """
+    return os.fsencode(name)[:LONGEST_STEM].decode("utf-8", "ignore") or "clip"
 
 
 def frame_codes(frame: av.VideoFrame) -> np.ndarray:
@@ -361,7 +555,7 @@ def frame_codes(frame: av.VideoFrame) -> np.ndarray:
 
     The matrix and the range are those of the frame's tags, or the defaults the module names.
     """
-    depth = _bit_depth(frame)
+    depth = frame_bits(frame)
     grey = _is_grey(frame)
     if (frame.format.is_rgb or frame.format.has_palette or depth < 8) and depth <= 8:
         return frame.to_ndarray(format="rgb24").astype(np.float32) / np.float32(255)
@@ -384,7 +578,8 @@ def frame_codes(frame: av.VideoFrame) -> np.ndarray:
     return np.minimum(codes, np.float32(1), out=codes)
 
 
-def _bit_depth(frame: av.VideoFrame) -> int:
+def frame_bits(frame: av.VideoFrame) -> int:
+    """Bits of the deepest channel, 16 at the most."""
     if frame.format.has_palette:
         return 8
     return min(16, max(component.bits for component in frame.format.components))
@@ -400,7 +595,8 @@ def _is_full_range(frame: av.VideoFrame) -> bool:
     return frame.color_range == ColorRange.JPEG or (_is_grey(frame) and frame.color_range == ColorRange.UNSPECIFIED)
 
 
-def _tag_name(names: Any, value: int) -> str:
+def tag_name(names: Any, value: int) -> str:
+    """Lower-case name of a colour tag in one of PyAV's enumerations, else its number."""
     try:
         return str(names(int(value)).name).lower()
     except ValueError:
@@ -413,13 +609,11 @@ def _seconds(frame: av.VideoFrame, index: int, rate: Fraction) -> float:
     return float(frame.pts * frame.time_base)
 
 
-def _recounted(
-    first: av.VideoFrame, rest: Iterator[tuple[av.VideoFrame, int]], index: int
-) -> Iterator[tuple[av.VideoFrame, int]]:
-    yield first, index
-    for frame, _ in rest:
-        index += 1
-        yield frame, index
+def _recounted(first: _Decoded, rest: Iterator[_Decoded], index: int) -> Iterator[_Decoded]:
+    shift = index - first.index
+    yield replace(first, index=index)
+    for decoded in rest:
+        yield replace(decoded, index=decoded.index + shift)
 
 
 def _announced_seconds(container: Any, stream: Any) -> tuple[float | None, float]:
@@ -434,7 +628,8 @@ def _announced_seconds(container: Any, stream: Any) -> tuple[float | None, float
     parts = str(stream.metadata.get("DURATION", "")).split(":")
     try:
         hours, minutes, seconds = (float(part) for part in parts)
-        return hours * 3600 + minutes * 60 + seconds, 0.0
+        if 0 <= (end := hours * 3600 + minutes * 60 + seconds) < LONGEST_SECONDS:
+            return end, 0.0
     except ValueError:
         pass
     if container.duration:

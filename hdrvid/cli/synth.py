@@ -25,6 +25,8 @@ Exposures.txt: enough to try `hdrvid reconstruct` and to measure it. The same se
     hdrvid synth -o clip/ --exposures 0,2,4 --frames 24 --size 1280x720 --seed 7 --video
 
     hdrvid synth panorama.exr -o clip/ --exposures 0,3
+
+    hdrvid synth --cinematic HdM-HDR-2014/ -o HDR_Synthetic_Test_Dataset/ --cycle 3     (the test set of the papers)
 """
 
 
@@ -37,24 +39,42 @@ def command(
     exposures: Annotated[
         str, typer.Option(metavar="0,3|0,2,4", help="Stops of one cycle, beginning with the first frame.")
     ] = "0,3",
-    frames: Annotated[int, typer.Option(min=1, metavar="N", help="Number of frames.")] = 12,
+    frames: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Number of frames: 12; with --cinematic all.", show_default=False),
+    ] = None,
     size: Annotated[str, typer.Option(metavar="WxH", help="Size of the frames in pixels.")] = "640x360",
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Another seed, another scene.")] = 0,
     video: Annotated[bool, typer.Option("--video", help="Write clip.mp4 (H.264) instead of 16-bit frames.")] = False,
+    cinematic: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Make the cinematic test set from the HdM-HDR-2014 frames in this folder, as published.",
+            show_default=False,
+        ),
+    ] = None,
+    cycle: Annotated[int, typer.Option("--cycle", min=2, max=3, metavar="2|3", help="--cinematic: exposures.")] = 2,
     json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON on stdout.")] = False,
 ) -> None:
+    if cinematic is not None:
+        if source is not None or video:
+            raise UsageError("--cinematic makes frames from its own folder: leave SOURCE and --video out")
+        _make_cinematic(Path(cinematic), Path(out), cycle, frames, seed, json)
+        return
     width, height = parse_size(size)
+    frames = frames or 12
 
     from hdrvid.data.synth import synth_to_folder
     from hdrvid.io.exposure_files import parse_exposures
 
-    cycle = parse_exposures(exposures)
-    if cycle is None:
+    stops = parse_exposures(exposures)
+    if stops is None:
         raise UsageError("--exposures auto has no meaning here: give the stops of one cycle, for example 0,3")
     with FrameProgress("synth") as progress:
         facts = synth_to_folder(
             Path(out),
-            cycle,
+            stops,
             frames,
             width,
             height,
@@ -66,11 +86,23 @@ def command(
     if json:
         print_json(facts)
         return
-    typer.echo(f"{Path(out) / facts['clip']}: {frames} frames {width}x{height}, exposures {cycle} stops")
+    typer.echo(f"{Path(out) / facts['clip']}: {frames} frames {width}x{height}, exposures {stops} stops")
     typer.echo(Path(out) / "truth")
 
 
 command.__doc__ = HELP
+
+
+def _make_cinematic(source: Path, out: Path, cycle: int, frames: int | None, seed: int, as_json: bool) -> None:
+    from hdrvid.data.cinematic import prepare_cinematic
+
+    with FrameProgress("synth") as progress:
+        scenes = prepare_cinematic(source, out, cycle, max_frames=frames, seed=seed, progress=progress.update)
+    if as_json:
+        print_json({"folder": str(out), "cycle": cycle, "scenes": scenes})
+        return
+    typer.echo(f"{out}: {', '.join(scenes)}")
+    typer.echo(f"hdrvid eval --dataset cinematic --root {out} --cycle {cycle}")
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hdrvid.cli import main
-from hdrvid.data.benchmarks import PUBLISHED, default_root, open_benchmark
+from hdrvid.data.benchmarks import PUBLISHED, default_root, open_benchmark, published_folder
 from hdrvid.errors import InputError
 from hdrvid.radiance import gamma_encode
 
@@ -30,7 +30,7 @@ def test_frames_exposures_and_truth(tmp_path: Path, dataset: str, cycle: int):
     folder = WRITERS[dataset](tmp_path, cycle=cycle)
     bench = open_benchmark(dataset, tmp_path, cycle)
     assert bench.name == dataset
-    assert bench.root == folder == tmp_path / default_root(dataset, cycle)
+    assert bench.root == folder == tmp_path / published_folder(dataset, cycle)
     assert bench.missing == ()
     assert len(bench.clips) == 2
     for clip in bench.clips:
@@ -80,8 +80,9 @@ def test_root_may_be_the_folder_itself(tmp_path: Path, dataset: str):
 
 
 def test_root_may_be_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    layouts.write_cinematic(tmp_path)
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HDRVID_DATA", str(tmp_path))
+    layouts.write_cinematic(default_root("cinematic"))
+    assert default_root("cinematic") == tmp_path / "cinematic"
     assert len(open_benchmark("cinematic", None, 2).clips) == 2
 
 
@@ -100,7 +101,7 @@ def test_missing_set_says_where_to_get_it(tmp_path: Path, dataset: str):
         open_benchmark(dataset, tmp_path, 3)
     text = str(caught.value)
     assert "github.com/guanyingc/DeepHDRVideo-Dataset" in text
-    assert default_root(dataset, 3).name in text
+    assert published_folder(dataset, 3) in text
     assert "--root" in text
     assert "Exposures.txt" in PUBLISHED[dataset]
 

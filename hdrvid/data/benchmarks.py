@@ -6,6 +6,7 @@ Frames are scored as the published evaluation of DeepHDRVideo (Chen et al., ICCV
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -128,15 +129,21 @@ _DESCRIPTIONS = {
 _DESCRIPTIONS["deephdrvideo-static"] = _DESCRIPTIONS["deephdrvideo-dynamic"]
 
 
-def default_root(dataset: str, cycle: int) -> Path:
-    """The folder that a set unpacks to, below the current folder."""
-    return Path(_FOLDERS[dataset].format(cycle=cycle))
+def default_root(dataset: str) -> Path:
+    """Where a set lies unless `--root` says otherwise: $HDRVID_DATA/<dataset>, else ~/.cache/hdrvid/<dataset>."""
+    base = os.environ.get("HDRVID_DATA")
+    return (Path(base) if base else Path.home() / ".cache" / "hdrvid") / dataset
+
+
+def published_folder(dataset: str, cycle: int) -> str:
+    """The folder that a set unpacks to."""
+    return _FOLDERS[dataset].format(cycle=cycle)
 
 
 def open_benchmark(dataset: str, root: Path | None, cycle: int) -> Benchmark:
     """One of the sets of PUBLISHED, read as it lies below `root` (None: `default_root`); `cycle` 2 or 3 exposures.
 
-    `root` is the folder of the set, or one that holds it. Frames are read when they are asked for. Scenes that a list
+    `root` is the folder of the set, or the one that holds it. Frames are read when they are asked for. Scenes that a list
     names and that cannot be used are `missing`; frames without truth, in a set that has truth, are not scored.
     Raises InputError where the set is not there or no scene of it can be used: where to get it and how it lies.
     """
@@ -165,15 +172,15 @@ def printable(name: str) -> str:
 
 
 def _find_root(dataset: str, root: Path | None, cycle: int) -> Path:
-    wanted = default_root(dataset, cycle)
-    candidates = [wanted] if root is None else [root / wanted, root]
-    for folder in candidates:
+    root = default_root(dataset) if root is None else root
+    wanted = published_folder(dataset, cycle)
+    for folder in (root / wanted, root):
         scene_list = folder / _SCENE_LISTS[dataset].format(cycle=cycle)
         if scene_list.is_file() or (dataset == "kalantari" and any(_plain_scenes(folder, cycle))):
             return folder
     raise InputError(
-        f"{dataset} with {cycle} exposures is not in {candidates[-1]}: get {PUBLISHED[dataset]}\n"
-        f"Unpack it and give --root the folder {wanted.name}, or the one that holds it."
+        f"{dataset} with {cycle} exposures is not in {root}: get {PUBLISHED[dataset]}\n"
+        f"Put {wanted} into {default_root(dataset)}, or give --root the folder that holds it."
     )
 
 

@@ -1,24 +1,28 @@
 """The benchmarks of the field, read as they lie on disk: which frames are scored, and how the truth is scaled.
 
 Frames are scored as the published evaluation of DeepHDRVideo (Chen et al., ICCV 2021) does: of n frames, counted from
-0, those from 2 to n-3 (2 exposures) or 3 to n-4 (3 exposures). All sets but `kalantari` are coded with gamma 2.2.
+0, those from 2 to n-3 (2 exposures) or 3 to n-4 (3 exposures). Two things lie beside them that are no truth:
+    kalantari               `img_hdr_list.txt` and `HDR/` hold the results of Kalantari et al. 2013.
+    deephdrvideo-dynamic    one truth a scene, listed for every frame: it was captured for the middle one alone.
+All sets but `kalantari` are coded with gamma 2.2; its 16-bit codes are looked up in a table of 65536 rows.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+import cv2
 import numpy as np
 
-from hdrvid.errors import ExposureError, InputError
+from hdrvid.errors import ExposureError, InputError, UsageError
 from hdrvid.io.exposure_files import read_exposure_file
-from hdrvid.io.frames import folder_frames, natural_key, read_picture
+from hdrvid.io.frames import Picture, folder_frames, natural_key, read_picture
 from hdrvid.io.mat import read_mat
 from hdrvid.io.response_files import MAT_VARIABLE
 from hdrvid.radiance import gamma_encode
@@ -61,6 +65,18 @@ class EvalClip(Protocol):
         ...
 
 
+@runtime_checkable
+class AlignedClip(EvalClip, Protocol):
+    """A clip that knows the camera's motion and can take it out of the neighbours of a frame."""
+
+    def aligned(self, frame: np.ndarray, index: int, reference: int) -> np.ndarray:
+        """Frame `index`, (H, W, 3) `frame` as `ldr` gave it, moved onto frame `reference`.
+
+        Pixels that frame `index` does not show stay as they are. Raises InputError where the motion is damaged.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Benchmark:
     """A dataset, ready to be scored."""
@@ -83,7 +99,8 @@ PUBLISHED: dict[str, str] = {
         "TOG13_Dynamic_Dataset from github.com/guanyingc/DeepHDRVideo-Dataset.\n"
         "  TOG13_Dynamic_Dataset/BaslerCRF.mat, 2Exp_scenes.txt, 3Exp_scenes.txt\n"
         "  TOG13_Dynamic_Dataset/<scene>/img_list.txt, Exposures.txt and the frames that the list names\n"
-        "or one folder of frames and Exposures.txt a scene"
+        "  TOG13_Dynamic_Dataset/<scene>/Affine_Trans_Matrices/<frame>_match.txt, for alignment only\n"
+        "or BaslerCRF.mat and one folder of frames and Exposures.txt a scene"
     ),
     "cinematic": (
         "HDR_Synthetic_Test_Dataset from github.com/guanyingc/DeepHDRVideo-Dataset; `hdrvid synth --cinematic` makes "
@@ -95,13 +112,13 @@ PUBLISHED: dict[str, str] = {
         "dynamic_RGB_data_2exp_release and dynamic_RGB_data_3exp_release from "
         "github.com/guanyingc/DeepHDRVideo-Dataset.\n"
         "  dynamic_RGB_data_2exp_release/scene_all.txt\n"
-        "  dynamic_RGB_data_2exp_release/<scene>/img_hdr_list.txt, Exposures.txt and the files that the list names"
+        "  dynamic_RGB_data_2exp_release/<scene>/img_hdr_list.txt, Exposures.txt, img_00.tif, ..., <scene>.hdr"
     ),
     "deephdrvideo-static": (
         "static_RGB_data_2exp_rand_motion_release and static_RGB_data_3exp_rand_motion_release from "
         "github.com/guanyingc/DeepHDRVideo-Dataset.\n"
         "  static_RGB_data_2exp_rand_motion_release/scene_all.txt\n"
-        "  static_RGB_data_2exp_rand_motion_release/<scene>/img_hdr_list.txt, Exposures.txt and the files that it names"
+        "  static_RGB_data_2exp_rand_motion_release/<scene>/img_hdr_list.txt, Exposures.txt, img_000.tif, img_000.hdr"
     ),
 }
 """Where each set is published and how it lies, by the name that `--dataset` takes."""
@@ -118,15 +135,20 @@ _SCENE_LISTS = {
     "deephdrvideo-dynamic": "scene_all.txt",
     "deephdrvideo-static": "scene_all.txt",
 }
+_INNER = "frames {first} to n-{last} of each scene, counted from 0"
+_TRUTH_BY_MAXIMUM = (
+    "truth (.hdr) divided by its maximum where that is above 1, frame by frame, negative values 0, 1 = clipping of the "
+    "shortest exposure"
+)
 _DESCRIPTIONS = {
-    "kalantari": "response BaslerCRF.mat; frames {first} to n-{last} of each scene, counted from 0; no truth exists",
-    "cinematic": "frames {first} to n-{last} of each scene, counted from 0; truth as stored (.hdr), negative values 0",
-    "deephdrvideo-dynamic": (
-        "frames {first} to n-{last} of each scene that have truth, counted from 0; truth (.hdr) divided by its maximum "
-        "where that is above 1, frame by frame, negative values 0"
-    ),
+    "kalantari": f"{_INNER}; response BaslerCRF.mat divided by its maximum; no truth exists",
+    "cinematic": f"{_INNER}; truth (.hdr) as stored, negative values 0, 1 = clipping of the shortest exposure",
+    "deephdrvideo-dynamic": f"the middle frame of each scene, the only one with truth; {_TRUTH_BY_MAXIMUM}",
+    "deephdrvideo-static": f"{_INNER}; {_TRUTH_BY_MAXIMUM}",
 }
-_DESCRIPTIONS["deephdrvideo-static"] = _DESCRIPTIONS["deephdrvideo-dynamic"]
+_MATRICES = "Affine_Trans_Matrices"
+_LARGEST_LIST_BYTES = 4 << 20
+"""Names of more frames than anybody films."""
 
 
 def default_root(dataset: str) -> Path:
@@ -140,20 +162,25 @@ def published_folder(dataset: str, cycle: int) -> str:
     return _FOLDERS[dataset].format(cycle=cycle)
 
 
-def open_benchmark(dataset: str, root: Path | None, cycle: int) -> Benchmark:
+def open_benchmark(dataset: str, root: Path | None, cycle: int, *, align: bool = False) -> Benchmark:
     """One of the sets of PUBLISHED, read as it lies below `root` (None: `default_root`); `cycle` 2 or 3 exposures.
 
-    `root` is the folder of the set, or the one that holds it. Frames are read when they are asked for. Scenes that a list
-    names and that cannot be used are `missing`; frames without truth, in a set that has truth, are not scored.
+    `root` is the folder of the set, or the one that holds it. Frames are read when they are asked for. Scenes that a
+    list names and that cannot be used are `missing`; frames without truth, in a set that has truth, are not scored.
+    `align`: the clips are `AlignedClip`s, by the motion that lies beside the frames of `kalantari`; the other sets have
+    none and are published without it.
     Raises InputError where the set is not there or no scene of it can be used: where to get it and how it lies.
+    Raises UsageError for `align` with another set.
     """
+    if align and dataset != "kalantari":
+        raise UsageError(f"{dataset} comes without the camera's motion, only kalantari has it: leave the alignment out")
     folder = _find_root(dataset, root, cycle)
     response = _basler_response(folder / "BaslerCRF.mat") if dataset == "kalantari" else None
     clips: list[EvalClip] = []
     missing: list[str] = []
     for name in _scene_names(dataset, folder, cycle):
         try:
-            clip, notes = _open_scene(dataset, folder, name, cycle, response)
+            clip, notes = _open_scene(dataset, folder, name, cycle, response, align)
         except (InputError, ExposureError) as error:
             missing.append(f"scene {printable(name)}: {error}")
             continue
@@ -163,6 +190,8 @@ def open_benchmark(dataset: str, root: Path | None, cycle: int) -> Benchmark:
         reasons = "".join(f"\n  {text}" for text in missing[:10]) or "\n  it lists no scenes"
         raise InputError(f"no scene of {dataset} with {cycle} exposures in {folder} can be used:{reasons}")
     description = _DESCRIPTIONS[dataset].format(first=cycle, last=cycle + 1)
+    if align:
+        description += f"; neighbours moved onto the reference by {_MATRICES}"
     return Benchmark(dataset, folder, f"{cycle} exposures, {description}", tuple(clips), tuple(missing))
 
 
@@ -186,7 +215,8 @@ def _find_root(dataset: str, root: Path | None, cycle: int) -> Path:
 
 def _scene_names(dataset: str, folder: Path, cycle: int) -> list[str]:
     scene_list = folder / _SCENE_LISTS[dataset].format(cycle=cycle)
-    return _lines(scene_list) if scene_list.is_file() else [p.name for p in _plain_scenes(folder, cycle)]
+    names = _lines(scene_list) if scene_list.is_file() else [p.name for p in _plain_scenes(folder, cycle)]
+    return list(dict.fromkeys(names))
 
 
 def _plain_scenes(folder: Path, cycle: int) -> Iterator[Path]:
@@ -200,51 +230,70 @@ def _plain_scenes(folder: Path, cycle: int) -> Iterator[Path]:
 
 
 def _open_scene(
-    dataset: str, root: Path, name: str, cycle: int, response: Callable[[np.ndarray], np.ndarray] | None
+    dataset: str,
+    root: Path,
+    name: str,
+    cycle: int,
+    response: np.ndarray | None,
+    align: bool,
 ) -> tuple[EvalClip, list[str]]:
     """A scene and what its user should know."""
     parent = root / "Images" if dataset == "cinematic" else root
     scene = _inside(parent, name)
-    if not scene.is_dir():
+    if not os.path.isdir(scene):  # unlike Path.is_dir, False for a name that no folder can have
         raise InputError("its folder is not there")
     exposures = read_exposure_file(scene / "Exposures.txt")
     if len(exposures) != cycle:
         raise InputError(f"Exposures.txt holds a cycle of {len(exposures)}, not of {cycle}")
+    if align and not (scene / _MATRICES).is_dir():
+        raise InputError(f"it has no {_MATRICES}: get the set again, or leave the alignment out")
     frames, truths = _listed_files(dataset, scene)
-    there = [path.is_file() for path in frames]
-    notes = [f"{path.name} is not there" for path, found in zip(frames, there, strict=True) if not found]
-    inner = range(cycle, len(frames) - cycle)
-    if dataset == "kalantari":
-        scored = tuple(i for i in inner if there[i])
-    else:
-        scored = tuple(i for i in inner if there[i] and truths[i] is not None and truths[i].is_file())  # type: ignore[union-attr]
-        lacking = [i for i in inner if i not in scored and there[i]]
-        if lacking:
-            notes.append(f"frames without ground truth are not scored ({', '.join(map(str, lacking))})")
+    found = [os.path.isfile(path) for path in frames]
+    notes = _of_frames("not there", [path.name for path, there in zip(frames, found, strict=True) if not there])
+    scored = [i for i in range(cycle, len(frames) - cycle) if found[i]]
+    if dataset != "kalantari":
+        with_truth = [i for i in scored if (path := truths[i]) is not None and os.path.isfile(path)]
+        expected = scored if dataset != "deephdrvideo-dynamic" else [i for i in scored if i == len(frames) // 2]
+        notes += _of_frames("not scored, they have no truth", [str(i) for i in expected if i not in with_truth])
+        scored = with_truth
     if not scored:
-        reason = f"; {notes[0]}" if notes else ""
+        reason = f": {notes[0]}" if notes else ""
         raise InputError(f"none of its {len(frames)} frames can be scored{reason}")
-    return _ListedClip(name, exposures, len(frames), scored, frames, truths, dataset != "cinematic", response), notes
+    kind = _AffineClip if align else _ListedClip
+    scale_truth = dataset != "cinematic"
+    return kind(name, exposures, len(frames), tuple(scored), frames, truths, scale_truth, response), notes
+
+
+def _of_frames(what: str, names: Sequence[str]) -> list[str]:
+    """A sentence on some frames, or nothing where there are none."""
+    if not names:
+        return []
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return [f"frames that are {what}: {', '.join(map(printable, names[:5]))}{more}"]
 
 
 def _listed_files(dataset: str, scene: Path) -> tuple[tuple[Path, ...], tuple[Path | None, ...]]:
     """Frames of a scene in order, and the truth that the set has for each."""
-    pairs = scene / "img_hdr_list.txt"
-    if pairs.is_file() and dataset != "cinematic":
+    pairs, single = scene / "img_hdr_list.txt", scene / "img_list.txt"
+    if pairs.is_file() and (dataset.startswith("deephdrvideo") or (dataset == "kalantari" and not single.is_file())):
         rows = [line.split() for line in _lines(pairs)]
         if any(len(row) != 2 for row in rows):
             raise InputError("a line of img_hdr_list.txt is not the name of a frame and of its truth")
-        hdrs = [None if truth.lower() == "none" else _inside(scene, truth) for _, truth in rows]
-        return tuple(_inside(scene, frame) for frame, _ in rows), tuple(hdrs)
-    if (scene / "img_list.txt").is_file():
-        names = _lines(scene / "img_list.txt")
+        frames = tuple(_inside(scene, frame) for frame, _ in rows)
+        truths = [None if truth.lower() == "none" else _inside(scene, truth) for _, truth in rows]
+        if dataset == "deephdrvideo-dynamic":
+            truths = [truth if i == len(rows) // 2 else None for i, truth in enumerate(truths)]
+        return frames, (None,) * len(frames) if dataset == "kalantari" else tuple(truths)
+    if single.is_file():
+        names = _lines(single)
         if dataset == "cinematic":
             return tuple(_inside(scene, f"{n}.tif") for n in names), tuple(_inside(scene, f"{n}.hdr") for n in names)
         frames = tuple(_inside(scene, n) for n in names)
     elif dataset == "kalantari":
         frames = tuple(folder_frames(scene))
     else:
-        raise InputError("it has neither img_hdr_list.txt nor img_list.txt")
+        lists = "img_list.txt" if dataset == "cinematic" else "img_hdr_list.txt"
+        raise InputError(f"it has no {lists}")
     return frames, (None,) * len(frames)
 
 
@@ -259,30 +308,38 @@ def _inside(folder: Path, name: str) -> Path:
 def _lines(path: Path) -> list[str]:
     """Lines of a list that are not blank."""
     try:
+        if path.stat().st_size > _LARGEST_LIST_BYTES:
+            raise InputError(f"{path} is too large for a list of names: get the set again")
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"the list {path} cannot be read ({error})") from error
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def _basler_response(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """Codes (H, W, 3) in [0, 1] to network code by the camera's curve, scaled by its largest value as published.
+def _basler_response(path: Path) -> np.ndarray:
+    """(N, 3) linear exposure of N evenly spaced codes, scaled by its largest value as published.
 
+    `load_response` would scale each channel by its own: other colours than the published results have.
     Raises InputError where there is no such curve.
     """
     if not path.is_file():
-        raise InputError(f"{path} is not there: the frames cannot be linearised without it; see --dataset kalantari")
+        raise InputError(f"{path} is not there: the frames cannot be linearised without it, get the set again")
     curve = read_mat(path).get(MAT_VARIABLE)
-    if curve is None or curve.ndim != 2 or curve.shape[1] != 3 or len(curve) < 2 or not curve.max() > 0:
+    usable = curve is not None and curve.ndim == 2 and curve.shape[1] == 3 and len(curve) >= 2
+    if curve is None or not usable or not np.isfinite(curve).all() or curve.min() < 0 or not curve.max() > 0:
         raise InputError(f"{path} holds no curve {MAT_VARIABLE} of three columns: get the file again")
-    table = curve.astype(np.float64) / curve.max()
+    return (curve.astype(np.float64) / curve.max()).astype(np.float32)
+
+
+def _linearised(picture: Picture, table: np.ndarray) -> np.ndarray:
+    """(H, W, 3) linear exposure of a frame's codes by the (N, 3) `table`."""
+    levels = 2**picture.bit_depth
     codes = np.linspace(0.0, 1.0, len(table))
-
-    def to_network_code(frame: np.ndarray) -> np.ndarray:
-        linear = np.stack([np.interp(frame[..., k], codes, table[:, k]) for k in range(3)], -1)
-        return gamma_encode(linear).astype(np.float32)
-
-    return to_network_code
+    if levels != len(table):
+        at = np.linspace(0.0, 1.0, levels)
+        table = np.stack([np.interp(at, codes, table[:, k]) for k in range(3)], -1).astype(np.float32)
+    rows = np.rint(picture.pixels * (levels - 1)).astype(np.intp)
+    return np.stack([table[rows[..., k], k] for k in range(3)], -1)
 
 
 @dataclass(frozen=True)
@@ -297,25 +354,62 @@ class _ListedClip:
     truths: tuple[Path | None, ...]
     scale_truth: bool
     """Divide a truth by its maximum where that is above 1."""
-    response: Callable[[np.ndarray], np.ndarray] | None
-    """To network code; None where the frames have that code."""
+    response: np.ndarray | None
+    """(N, 3) linear exposure of the codes; None where the frames have network code."""
 
     def ldr(self, index: int) -> np.ndarray:
         picture = read_picture(self.frames[index])
         if picture.linear:
             raise InputError(f"{self.frames[index]} is linear, but the frames of this set are coded: get it again")
-        return picture.pixels if self.response is None else self.response(picture.pixels)
+        return picture.pixels if self.response is None else gamma_encode(_linearised(picture, self.response))
 
     def truth(self, index: int) -> np.ndarray | None:
         path = self.truths[index]
-        if path is None or not path.is_file():
+        if path is None or not os.path.isfile(path):
             return None
         picture = read_picture(path)
         if not picture.linear:
             raise InputError(f"{path} is no HDR picture: the truth of this set is .hdr or .exr")
+        if picture.pixels.shape != read_picture(self.frames[index]).pixels.shape:
+            raise InputError(f"{path} and {self.frames[index].name} differ in size: get the scene again")
         radiance = np.maximum(picture.pixels, 0.0)
         top = float(radiance.max())
         return radiance / np.float32(top) if self.scale_truth and top > 1 else radiance
 
     def visible(self, index: int, others: Sequence[int]) -> None:
         return None
+
+
+@dataclass(frozen=True)
+class _AffineClip(_ListedClip):
+    """A scene with the motion of the camera beside its frames.
+
+    Convention:
+        `Affine_Trans_Matrices/<frame>_match.txt`, a row of six numbers for each neighbour, 1 or 2 (3 exposures) before
+        and as many behind, in time order: the matrix (2, 3), row by row, that takes pixel coordinates (x, y, 1) of
+        the frame to those of the neighbour.
+        As published, a neighbour is moved by its OWN matrix towards the reference.
+    """
+
+    def aligned(self, frame: np.ndarray, index: int, reference: int) -> np.ndarray:
+        if index == reference:
+            return frame
+        matrix = self._matrix(index, reference - index)
+        size = (frame.shape[1], frame.shape[0])
+        moved = frame.copy()
+        return cv2.warpAffine(frame, matrix, size, moved, cv2.INTER_LINEAR, cv2.BORDER_TRANSPARENT)
+
+    def _matrix(self, index: int, step: int) -> np.ndarray:
+        """(2, 3) from the coordinates of frame `index` to those of the frame `step` behind it."""
+        frame, reach = self.frames[index], self.cycle.window_radius
+        path = frame.parent / _MATRICES / f"{frame.stem}_match.txt"
+        try:
+            rows = np.array([[float(word) for word in line.split()] for line in _lines(path)])
+        except ValueError:
+            rows = np.empty(0)
+        if rows.shape != (2 * reach, 6) or not np.isfinite(rows).all():
+            raise InputError(f"{path} does not hold {2 * reach} rows of six numbers: get the scene again")
+        matrix = rows[step + reach - (step > 0)].reshape(2, 3)
+        if abs(np.linalg.det(matrix[:, :2])) < 1e-3:
+            raise InputError(f"{path} holds a matrix that no camera's motion has: get the scene again")
+        return matrix

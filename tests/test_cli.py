@@ -217,7 +217,7 @@ def test_a_clip_damaged_in_the_middle_ends_with_exit_code_1(tmp_path: Path, capf
     code, stdout, stderr = hdrvid(capfd, "reconstruct", source, "-o", tmp_path / "out", *CLASSICAL)
     assert code == 1
     assert "f004.png" in sentence(stderr)
-    assert "4 frame(s)" in stdout
+    assert "5 frame(s)" in stdout
     assert len(exr_frames(tmp_path / "out")) == 4
 
 

@@ -83,12 +83,18 @@ def exit_code_of(error: BaseException) -> int:
 
 
 def printable(text: str) -> str:
-    """`text` with its control characters escaped: a file name must not move the cursor or fake a line.
+    """`text` with its control characters escaped: a file name must not move the cursor or fake a line, and so further
+    lines are indented.
 
     >>> printable("a\\x1b[2Jb")
     'a\\\\x1b[2Jb'
     """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+    lines = text.split("\n")
+    shown = (
+        "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in line)
+        for line in lines
+    )
+    return "\n".join(line if i == 0 or line.startswith("  ") else f"  {line}" for i, line in enumerate(shown))
 
 
 def say(text: str) -> None:

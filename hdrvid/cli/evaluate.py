@@ -95,6 +95,9 @@ def command(
             min=1, max=51, metavar="CRF", help="Synthetic: code the clips as H.264 of this CRF.", show_default=False
         ),
     ] = None,
+    align: Annotated[
+        bool, typer.Option("--align", help="kalantari: move the neighbours by the set's global alignment first.")
+    ] = False,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:i]|mps", help="Where the networks run.")] = "auto",
     precision: Annotated[str, typer.Option(metavar="auto|fp32|bf16|fp16", help="Arithmetic of the networks.")] = "auto",
     out: Annotated[
@@ -126,12 +129,14 @@ def command(
     from hdrvid.evaluate import evaluate
 
     data: Benchmark | SyntheticOptions
+    if align and dataset == "synthetic":
+        raise UsageError("--align is for kalantari, which comes with the camera's motion: leave it out")
     if dataset == "synthetic":
         data = _synthetic(root, cycle, exposures, scenes or _SCENES, frames or _FRAMES, size or _SIZE, jpeg, crf)
     else:
         from hdrvid.data.benchmarks import open_benchmark
 
-        data = open_benchmark(dataset, Path(root) if root else None, cycle)
+        data = open_benchmark(dataset, Path(root) if root else None, cycle, align=align)
     names = None if metrics is None else [m.strip() for m in metrics.split(",") if m.strip()]
     with FrameProgress("eval") as progress:
         results = evaluate(

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hdrvid.cli.console import print_json
+from hdrvid.cli.console import print_json, say
 
 if TYPE_CHECKING:
     from hdrvid.reconstruct import Detection
+    from hdrvid.response_estimate import RatioByLevel
 
 HELP = """What hdrvid finds on this machine, and in a clip.
 
 Without CLIP: the version, the device the networks would run on, and the models with their checksums. With CLIP: what
 the file is, and the exposure cycle and response that `hdrvid reconstruct` would use. Look here before a long run.
 
+The check of both: linearised frames of two exposures differ by the stops between them, at every level. A ratio that
+rises or falls with the level shows a wrong response, one that is off everywhere wrong stops. `--plot` draws it.
+
 [bold]Examples[/bold]
 
     hdrvid info
 
     hdrvid info shot.mov
+
+    hdrvid info shot.mov --plot ratio.png
 
     hdrvid info frames/ --response rec709 --json
 """
@@ -36,10 +45,17 @@ def command(
     response: Annotated[
         str, typer.Option(metavar="auto|NAME|FILE", help="Camera curve of the clip, as for `hdrvid reconstruct`.")
     ] = "auto",
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Draw the ratio of linearised frames against level.", show_default=False),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
+    from hdrvid.errors import UsageError
+
+    if plot is not None and plot.suffix.lower() != ".png":
+        raise UsageError(f"--plot writes a PNG file, but '{plot.name}' does not end in .png")
     if clip:
-        from hdrvid.errors import UsageError
         from hdrvid.io import split_inputs
         from hdrvid.reconstruct import inspect_clip
 
@@ -47,11 +63,17 @@ def command(
         if len(groups) != 1:
             raise UsageError(f"hdrvid info looks at one clip at a time, but {len(groups)} were given")
         detection = inspect_clip(groups[0], response=response)
+        tables = _ratios(groups[0], detection)
         if json:
-            print_json(detection.as_dict())
+            print_json({**detection.as_dict(), "ratio_by_level": [table.as_dict() for table in tables]})
         else:
             _print_clip(detection)
+            _print_ratios(tables)
+        if plot is not None:
+            _plot(plot, tables, detection)
         return
+    if plot is not None:
+        raise UsageError("--plot draws the check of a clip: name one, as in hdrvid info shot.mov --plot ratio.png")
     facts = machine()
     if json:
         print_json(facts)
@@ -136,3 +158,56 @@ def _print_clip(detection: Detection) -> None:
     typer.echo(f"response: {detection.response.name} ({detection.response_from})")
     for text in detection.warnings:
         typer.echo(f"warning: {text}")
+
+
+def _ratios(inputs: list[str], detection: Detection) -> tuple[RatioByLevel, ...]:
+    """The check of the response and the exposures, from the frames that the exposures were measured from."""
+    from hdrvid.errors import InputError
+    from hdrvid.exposures import probed
+    from hdrvid.io import open_clip
+    from hdrvid.response_estimate import frame_levels, ratio_by_level
+
+    if detection.cycle is None:
+        return ()
+    levels = []
+    # what lies before damage can be compared, and `inspect_clip` has judged whether it is enough
+    with open_clip(inputs) as reader, suppress(InputError):
+        for codes in probed(reader):
+            levels.append(frame_levels(codes))
+    if len(levels) < len(detection.cycle):
+        return ()
+    return ratio_by_level(levels, detection.cycle.stops, detection.response)
+
+
+def _print_ratios(tables: tuple[RatioByLevel, ...]) -> None:
+    for table in tables:
+        typer.echo(f"ratio of linearised frames, expected {table.expected_stops:.2f} stops at every level:")
+        typer.echo("  level of the shorter frame    measured  half of them")
+        rows = zip(
+            table.level_linear, table.level_code, table.median_stops, table.lower_stops, table.upper_stops, strict=True
+        )
+        for linear, code, median, lower, upper in rows:
+            typer.echo(
+                f"  {math.log2(linear):6.1f} stops, code {code:.2f}    {median:8.2f}  {lower:.2f} to {upper:.2f}  "
+                f"{_deviation_bar(median - table.expected_stops)}"
+            )
+
+
+def _deviation_bar(stops: float) -> str:
+    """A dot left or right of a line, 0.1 stops a place; at the end of the scale beyond 1 stop.
+
+    >>> _deviation_bar(0.32)
+    '          |  o       '
+    """
+    places = ["|" if i == 10 else " " for i in range(21)]
+    places[10 + max(-10, min(10, round(10 * stops)))] = "o"
+    return "".join(places)
+
+
+def _plot(path: Path, tables: tuple[RatioByLevel, ...], detection: Detection) -> None:
+    from hdrvid.pictures import ratio_plot, write_png
+
+    if not tables:
+        say(f"hdrvid: warning: the frames share nothing that could be compared, so {path} was not written")
+        return
+    write_png(path, ratio_plot(tables, f"{detection.info.stem}: response {detection.response.name}"))

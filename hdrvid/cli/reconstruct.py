@@ -102,6 +102,14 @@ def command(
             "dense flow. off: the dense flow alone.",
         ),
     ] = "auto",
+    regular: Annotated[
+        bool,
+        typer.Option(
+            "--regular",
+            help="Trust the cycle: do not look for dropped and doubled frames, cuts, flashes and damaged frames. With "
+            "--frames the clip is then not read from its start.",
+        ),
+    ] = False,
     deflicker: Annotated[
         bool,
         typer.Option(
@@ -145,6 +153,7 @@ def command(
         compression=compression,
         white=white,
         align=align,
+        regular=regular,
         deflicker=deflicker,
         tonemap=tonemap,
         preview=preview,

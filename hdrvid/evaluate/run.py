@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from hdrvid import __version__
-from hdrvid.data.benchmarks import Benchmark, EvalClip
+from hdrvid.data.benchmarks import AlignedClip, Benchmark, EvalClip
 from hdrvid.errors import HdrvidError, InputError
 from hdrvid.evaluate.measures import MEASURES, SceneScorer, Scores, checked_measures
 from hdrvid.evaluate.protocols import Protocol, find_protocol
@@ -83,6 +83,8 @@ class _Frames:
         frames = tuple(self.ldr(i) for i in indices)
         if len({f.shape for f in frames}) > 1:
             raise InputError(f"the frames of {self.clip.name} around {index} differ in size: all must be equal")
+        if isinstance(self.clip, AlignedClip):
+            frames = tuple(self.clip.aligned(f, i, index) for f, i in zip(frames, indices, strict=True))
         return Window(index, frames, tuple(self.clip.cycle.exposure_at(i) for i in indices))
 
 

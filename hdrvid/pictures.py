@@ -9,6 +9,7 @@ Convention:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from hdrvid.io.atomic import atomic_path
 from hdrvid.radiance import mu_law, srgb_encode
+from hdrvid.response_estimate import RatioByLevel
 
 TONE_MU_PER_EXPOSURE = 64.0
 """`tonemapped` is the mu-law with mu = this x the longest exposure: 512 at 3 stops. The mu = 5000 of the measures shows
@@ -30,6 +32,16 @@ EARLIER_COLOUR = (255, 140, 0)
 """Blend weights: everything is taken from earlier frames."""
 LATER_COLOUR = (0, 115, 255)
 """Blend weights: everything is taken from later frames. The sum with EARLIER_COLOUR is white."""
+PLOT_SIZE = (840, 480)
+"""Width and height of `ratio_plot`."""
+PLOT_LEVELS_STOPS = (-10, 0)
+"""Levels on the x axis of `ratio_plot`, in stops below clipping."""
+PLOT_COLOURS = ((0, 90, 170), (190, 70, 0))
+"""Curves of `ratio_plot`: shortest exposure to the next, and that to the longest."""
+PLOT_FINENESS = 4
+"""`ratio_plot` is drawn this much larger and scaled down: smooth lines and letters."""
+_PLOT_INK = (60, 60, 60)
+_PLOT_GRID = (225, 225, 225)
 BLUR_SHARE = 0.25
 """`crop_around_worst` averages the error over a square with this share of the crop's side."""
 
@@ -132,6 +144,73 @@ def weights_picture(weights: np.ndarray, num_neighbours: int) -> np.ndarray:
     neighbours = share[1:].reshape(2, num_neighbours // 2, *share.shape[1:]).sum(1)
     colours = np.array([EARLIER_COLOUR, LATER_COLOUR]) / 255
     return _as_bytes(np.tensordot(neighbours, colours, (0, 0)))
+
+
+def ratio_plot(tables: Sequence[RatioByLevel], title: str) -> np.ndarray:
+    """The ratio of linearised frames against level, PLOT_SIZE: what `response_estimate.ratio_by_level` measured.
+
+    x: level of the shorter frame in stops below clipping. y: ratio in stops, one stop more than expected on both sides.
+    Dots are medians, the band around them is half of the measurements, the dashed line is what is expected: with the
+    right response and stops the dots lie on it. Raises ValueError for more than two tables or none.
+    """
+    if not 1 <= len(tables) <= len(PLOT_COLOURS):
+        raise ValueError(f"{len(tables)} tables cannot be drawn: give one or two")
+    width, height = PLOT_SIZE
+    left, right, top, bottom = 80, width - 24, 64, height - 64
+    first, last = PLOT_LEVELS_STOPS
+    expected = [table.expected_stops for table in tables]
+    lowest, highest = int(np.floor(min(expected) - 1)), int(np.ceil(max(expected) + 1))
+    fine = PLOT_FINENESS
+    picture: np.ndarray = np.full((fine * height, fine * width, 3), 255, np.uint8)
+
+    def at(level: float, ratio: float) -> tuple[int, int]:
+        x = left + (np.clip(level, first, last) - first) / (last - first) * (right - left)
+        y = bottom - (np.clip(ratio, lowest, highest) - lowest) / (highest - lowest) * (bottom - top)
+        return round(fine * x), round(fine * y)
+
+    for level in range(first, last + 1, 2):
+        cv2.line(picture, at(level, lowest), at(level, highest), _PLOT_GRID, fine)
+        _plot_text(picture, str(level), at(level, lowest)[0] / fine, bottom + 20)
+    for ratio in range(lowest, highest + 1):
+        cv2.line(picture, at(first, ratio), at(last, ratio), _PLOT_GRID, fine)
+        _plot_text(picture, str(ratio), left - 16, at(first, ratio)[1] / fine + 5)
+    for i, (table, colour) in enumerate(zip(tables, PLOT_COLOURS, strict=False)):
+        levels = [float(np.log2(value)) for value in table.level_linear]
+        band = [at(*p) for p in zip(levels, table.lower_stops, strict=True)]
+        band += [at(*p) for p in zip(levels, table.upper_stops, strict=True)][::-1]
+        shaded = cv2.fillPoly(picture.copy(), [np.array(band)], colour)
+        picture = cv2.addWeighted(shaded, 0.2, picture, 0.8, 0)
+        for start in np.arange(first, last, 0.2):
+            ends = at(start, table.expected_stops), at(start + 0.1, table.expected_stops)
+            cv2.line(picture, *ends, colour, 2 * fine)
+        dots = [at(*p) for p in zip(levels, table.median_stops, strict=True)]
+        cv2.polylines(picture, [np.array(dots)], False, colour, 2 * fine)
+        for dot in dots:
+            cv2.circle(picture, dot, 4 * fine, colour, -1)
+        key = f"- - -  expected {table.expected_stops:.2f} stops"
+        _plot_text(picture, key, width * (i + 1) / (len(tables) + 1), 50, colour)
+    cv2.rectangle(picture, at(first, highest), at(last, lowest), _PLOT_INK, fine)
+    _plot_text(picture, title, width / 2, 24, size=0.6)
+    _plot_text(picture, "level of the shorter frame, stops below clipping", (left + right) / 2, height - 16)
+    picture = np.ascontiguousarray(np.rot90(picture, -1))
+    _plot_text(picture, "ratio of linearised frames, stops", height - (top + bottom) / 2, 24)
+    return cv2.resize(np.ascontiguousarray(np.rot90(picture)), PLOT_SIZE, interpolation=cv2.INTER_AREA)
+
+
+def _plot_text(
+    picture: np.ndarray,
+    words: str,
+    x: float,
+    y: float,
+    colour: tuple[int, int, int] = _PLOT_INK,
+    size: float = 0.5,
+) -> None:
+    """Draw words centred on x and standing on y, in pixels of the finished plot; other than ASCII is shown as ?."""
+    words = words.encode("ascii", "replace").decode()
+    scale = PLOT_FINENESS * size
+    (length, _), _ = cv2.getTextSize(words, cv2.FONT_HERSHEY_SIMPLEX, scale, PLOT_FINENESS)
+    place = round(PLOT_FINENESS * x - length / 2), round(PLOT_FINENESS * y)
+    cv2.putText(picture, words, place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, PLOT_FINENESS)
 
 
 def crop_around_worst(error: np.ndarray, size: int) -> tuple[slice, slice]:

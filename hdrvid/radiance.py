@@ -67,12 +67,107 @@ def rec709_encode(linear: Array) -> Array:
     return _where(v < 0.018, v * 4.5, 1.099 * v**0.45 - 0.099)
 
 
+# ---- log curves ------------------------------------------------------------------------------------------------------
+#
+# `scene` is the reflectance that a log curve stands for: 0.18 is a grey card, 1 a white one. Code 1.0 stands for a
+# `scene` far above 1 (38 of S-Log3), which is where a frame counts as clipped: linear = scene / scene of code 1. A
+# sensor that clips below that stays below linear 1.0. Black has a code above 0; codes below it are negative light: 0.
+
+
+def _log10(x: Any) -> Any:
+    return torch.log10(x) if isinstance(x, torch.Tensor) else np.log10(x)
+
+
+def slog3_decode(code: Array) -> Array:
+    """S-Log3 code to scene reflectance (Sony, Technical Summary for S-Gamut3.Cine/S-Log3 and S-Gamut3/S-Log3).
+
+    >>> round(float(slog3_decode(np.array(420 / 1023))), 6)
+    0.18
+    """
+    x = code * 1023
+    return _where(x >= 171.2102946929, 10 ** ((x - 420) / 261.5) * 0.19 - 0.01, (x - 95) * (0.01125 / 76.2102946929))
+
+
+def slog3_encode(scene: Array) -> Array:
+    """Scene reflectance >= 0 to S-Log3 code; inverse of `slog3_decode`."""
+    curved = 420 + _log10((scene + 0.01) / 0.19) * 261.5
+    return _where(scene >= 0.01125, curved, scene * (76.2102946929 / 0.01125) + 95) / 1023
+
+
+def vlog_decode(code: Array) -> Array:
+    """V-Log code to scene reflectance (Panasonic, V-Log/V-Gamut Reference Manual).
+
+    >>> round(float(vlog_decode(np.array(433 / 1023))), 3)
+    0.18
+    """
+    return _where(code >= 0.181, 10 ** ((code - 0.598206) / 0.241514) - 0.00873, (code - 0.125) / 5.6)
+
+
+def vlog_encode(scene: Array) -> Array:
+    """Scene reflectance >= 0 to V-Log code; inverse of `vlog_decode`."""
+    return _where(scene >= 0.01, 0.241514 * _log10(scene + 0.00873) + 0.598206, 5.6 * scene + 0.125)
+
+
+def logc3_decode(code: Array) -> Array:
+    """ARRI LogC3 code to scene reflectance, EI 800 (ARRI, ALEXA Log C Curve: Usage in VFX).
+
+    >>> round(float(logc3_decode(np.array(400 / 1023))), 3)
+    0.18
+    """
+    curved = (10 ** ((code - 0.385537) / 0.247190) - 0.052272) / 5.555556
+    return _where(code > 5.367655 * 0.010591 + 0.092809, curved, (code - 0.092809) / 5.367655)
+
+
+def logc3_encode(scene: Array) -> Array:
+    """Scene reflectance >= 0 to ARRI LogC3 code, EI 800; inverse of `logc3_decode`."""
+    curved = 0.247190 * _log10(5.555556 * scene + 0.052272) + 0.385537
+    return _where(scene > 0.010591, curved, 5.367655 * scene + 0.092809)
+
+
+_LOGC4_A = (2.0**18 - 16) / 117.45
+_LOGC4_C = 95 / 1023
+_LOGC4_B = 1 - _LOGC4_C
+
+
+def logc4_decode(code: Array) -> Array:
+    """ARRI LogC4 code to scene reflectance (ARRI LogC4 Specification), exact from black (code 95/1023) on.
+
+    >>> round(float(logc4_decode(np.array(0.2783958))), 6)
+    0.18
+    """
+    return (2 ** (14 * (code - _LOGC4_C) / _LOGC4_B + 6) - 64) / _LOGC4_A
+
+
+def logc4_encode(scene: Array) -> Array:
+    """Scene reflectance >= 0 to ARRI LogC4 code; inverse of `logc4_decode`."""
+    return (_log10(_LOGC4_A * scene + 64) / float(np.log10(2)) - 6) * (_LOGC4_B / 14) + _LOGC4_C
+
+
+def clog3_decode(code: Array) -> Array:
+    """Canon Log 3 code to scene reflectance (constants of Canon's input transform), exact from black on.
+
+    >>> round(float(clog3_decode(np.array(0.343389))), 5)
+    0.18
+    """
+    curved = (10 ** ((code - 0.12240537) / 0.36726845) - 1) / 14.98325
+    return 0.9 * _where(code > 0.15277891, curved, (code - 0.12512219) / 1.9754798)
+
+
+def clog3_encode(scene: Array) -> Array:
+    """Scene reflectance >= 0 to Canon Log 3 code; inverse of `clog3_decode`."""
+    x = scene / 0.9
+    return _where(x > 0.014, 0.36726845 * _log10(x * 14.98325 + 1) + 0.12240537, x * 1.9754798 + 0.12512219)
+
+
 @dataclass(frozen=True)
 class Response:
-    """A camera response: linear exposure -> code, and back. Both ends map 0 to 0 and 1 to 1."""
+    """A camera response: linear exposure -> code, and back. It rises; code 1 is linear 1, a code of black linear 0.
+
+    Black is code 0 but for the log curves, which put it at 0.09 to 0.13 (`encode` of 0).
+    """
 
     name: str
-    """What is written into reports: gamma2.2, srgb, rec709, linear, or the file the curve was read from."""
+    """What is written into reports: a name that `--response` takes, or the file the curve was read from."""
     linearize: Callable[[Any], Any]
     """code in [0, 1] -> linear in [0, 1]."""
     encode: Callable[[Any], Any]
@@ -104,13 +199,31 @@ def sigmoid_response(exponent: float, sigma: float) -> Response:
     return Response(f"sigmoid{exponent:g},{sigma:g}", linearize, encode)
 
 
+def log_response(name: str, decode: Callable[[Any], Any], encode: Callable[[Any], Any]) -> Response:
+    """A log curve scaled so that code 1 is linear 1; light below black counts as 0."""
+    white = float(decode(np.array(1.0)))
+    return Response(
+        name,
+        lambda c: (decode(c.clip(0.0, 1.0)) / white).clip(0.0, 1.0),
+        lambda v: encode(v.clip(0.0, 1.0) * white).clip(0.0, 1.0),
+    )
+
+
 RESPONSES: dict[str, Response] = {
     "gamma2.2": gamma_response(2.2),
     "srgb": Response("srgb", srgb_linearize, srgb_encode),
     "rec709": Response("rec709", rec709_linearize, rec709_encode),
     "linear": Response("linear", lambda c: c.clip(0.0, 1.0), lambda v: v.clip(0.0, 1.0)),
+    "slog3": log_response("slog3", slog3_decode, slog3_encode),
+    "vlog": log_response("vlog", vlog_decode, vlog_encode),
+    "logc3": log_response("logc3", logc3_decode, logc3_encode),
+    "logc4": log_response("logc4", logc4_decode, logc4_encode),
+    "clog3": log_response("clog3", clog3_decode, clog3_encode),
 }
 """Responses by the name that `--response` takes."""
+
+LOG_RESPONSES = ("slog3", "vlog", "logc3", "logc4", "clog3")
+"""The log curves among `RESPONSES`: S-Log3, V-Log, ARRI LogC3 (EI 800), ARRI LogC4, Canon Log 3."""
 
 
 def measured_response(name: str, curve: np.ndarray) -> Response:

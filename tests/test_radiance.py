@@ -10,18 +10,26 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from hdrvid.radiance import (
+    LOG_RESPONSES,
     MU,
     RESPONSES,
+    clog3_encode,
     gamma_encode,
     gamma_linearize,
     gamma_response,
     inverse_mu_law,
     ldr_from_radiance,
+    logc3_encode,
+    logc4_decode,
+    logc4_encode,
     luminance,
     match_exposure,
     measured_response,
     mu_law,
     radiance_from_ldr,
+    slog3_decode,
+    slog3_encode,
+    vlog_encode,
 )
 
 unit = st.floats(0, 1)
@@ -33,19 +41,29 @@ all_responses = st.one_of(st.sampled_from(sorted(RESPONSES)).map(RESPONSES.__get
 few = settings(max_examples=60, deadline=None)
 
 
+def black_of(response):
+    """The code of no light: 0 but for the log curves."""
+    return {"slog3": 95 / 1023, "vlog": 0.125, "logc3": 0.092809, "logc4": 95 / 1023, "clog3": 0.12512219}.get(
+        response.name, 0.0
+    )
+
+
 @few
 @given(all_responses, units)
 def test_responses_round_trip(response, codes):
-    np.testing.assert_allclose(response.encode(response.linearize(codes)), codes, atol=2e-4)
+    # codes below the black of a log curve are negative light, which counts as none
+    lit = np.maximum(codes, black_of(response))
+    np.testing.assert_allclose(response.encode(response.linearize(codes)), lit, atol=2e-4)
     np.testing.assert_allclose(response.linearize(response.encode(codes)), codes, atol=2e-4)
 
 
 @few
 @given(all_responses)
 def test_responses_hold_the_ends(response):
-    ends = np.array([0.0, 1.0])
-    np.testing.assert_allclose(response.linearize(ends), ends, atol=1e-12)
-    np.testing.assert_allclose(response.encode(ends), ends, atol=1e-12)
+    np.testing.assert_allclose(response.linearize(np.array([0.0, black_of(response), 1.0])), [0, 0, 1], atol=1e-12)
+    ends = response.encode(np.array([0.0, 1.0]))
+    np.testing.assert_allclose(ends, [black_of(response), 1], atol=1e-12)
+    assert (ends[0] > 0.09) == (response.name in LOG_RESPONSES)
 
 
 @few
@@ -53,7 +71,7 @@ def test_responses_hold_the_ends(response):
 def test_responses_clip_what_is_outside(response, beyond):
     outside = np.array([-beyond, 1 + beyond])
     np.testing.assert_allclose(response.linearize(outside), [0, 1], atol=1e-12)
-    np.testing.assert_allclose(response.encode(outside), [0, 1], atol=1e-12)
+    np.testing.assert_allclose(response.encode(outside), [black_of(response), 1], atol=1e-12)
 
 
 @few
@@ -63,7 +81,7 @@ def test_responses_rise(response):
     # the published constants of sRGB and BT.709 leave a step of about 1e-8 and 1e-4 where the two pieces meet
     assert np.diff(response.linearize(codes)).min() > -1e-6
     assert np.diff(response.encode(codes)).min() > -1e-6
-    assert (response.linearize(codes[1:]) > 0).all()
+    assert (response.linearize(codes[codes > black_of(response) + 1e-9]) > 0).all()
 
 
 @few
@@ -88,6 +106,42 @@ def test_responses_are_the_same_in_torch(response, codes):
 )
 def test_published_values(name, code, linear):
     assert float(RESPONSES[name].linearize(np.array(code))) == pytest.approx(linear, abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("encode", "grey", "white"),
+    [
+        # 10-bit codes of 18 % and 90 % reflectance as published: Sony 420 and 598, Panasonic 433 and 602,
+        # ARRI LogC3 400 and 572 (EI 800), Canon 34.3 % and 56.4 %
+        (slog3_encode, 420 / 1023, 598 / 1023),
+        (vlog_encode, 433 / 1023, 602 / 1023),
+        (logc3_encode, 400 / 1023, 572 / 1023),
+        (clog3_encode, 0.343, 0.564),
+    ],
+)
+def test_published_codes_of_log_curves(encode, grey, white):
+    assert float(encode(np.array(0.18))) == pytest.approx(grey, abs=6e-4)
+    assert float(encode(np.array(0.9))) == pytest.approx(white, abs=6e-4)
+
+
+def test_published_codes_of_logc4():
+    assert float(logc4_encode(np.array(0.18))) == pytest.approx(0.2784, abs=6e-5)
+    assert float(logc4_decode(np.array(1.0))) == pytest.approx(469.8, abs=0.05)
+
+
+@pytest.mark.parametrize("name", LOG_RESPONSES)
+def test_log_curves_have_no_step(name):
+    codes = np.linspace(black_of(RESPONSES[name]), 1, 20_001)
+    linear = RESPONSES[name].linearize(codes)
+    steps = np.diff(linear)
+    assert (steps > 0).all()
+    # a jump where the pieces meet would be many steps high; the slope of S-Log3 changes by a quarter there
+    assert np.abs(np.diff(steps) / steps[1:]).max() < 0.3
+
+
+def test_linear_of_a_log_curve_is_relative_to_its_largest_code():
+    grey = RESPONSES["slog3"].linearize(np.array(420 / 1023))
+    assert float(grey) == pytest.approx(0.18 / float(slog3_decode(np.array(1.0))), rel=1e-6)
 
 
 @few

@@ -9,7 +9,7 @@ from scipy.io import savemat
 from hdrvid.errors import ExposureError, InputError
 from hdrvid.io.exposure_files import parse_exposures, read_exposure_file
 from hdrvid.io.response_files import load_response
-from hdrvid.radiance import RESPONSES
+from hdrvid.radiance import RESPONSES, sigmoid_response
 
 CODES = np.linspace(0, 1, 256)
 CURVE = np.stack([CODES**1.8, CODES**2.0, CODES**2.2], axis=1)
@@ -43,7 +43,25 @@ def test_gamma_out_of_range(text):
         load_response(text)
 
 
-@pytest.mark.parametrize("text", ["", "auto", "log", "gamma", "gammax", "curve.txt", "gamma2.2.2"])
+@pytest.mark.parametrize(("exponent", "sigma"), [(0.9, 0.6), (1.0, 2.0), (0.851, 0.15)])
+def test_sigmoid(exponent, sigma):
+    name = sigmoid_response(exponent, sigma).name
+    response = load_response(name.upper())
+    assert response.name == name
+    np.testing.assert_allclose(
+        response.linearize(CODES), sigmoid_response(exponent, sigma).linearize(CODES), rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize("text", ["sigmoid0,1", "sigmoid0.9,0", "sigmoid0.9,11", "sigmoid99999999,1"])
+def test_sigmoid_out_of_range(text):
+    with pytest.raises(InputError, match=r"as in sigmoid0\.9,0\.6"):
+        load_response(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "auto", "log", "sigmoid", "sigmoid1", "sigmoid-1,1", "gamma", "gammax", "curve.txt", "gamma2.2.2"]
+)
 def test_unknown_names_are_answered_with_the_known_ones(text):
     with pytest.raises(InputError, match=r"no known response: give one of gamma2\.2, srgb, rec709, linear"):
         load_response(text)

@@ -1,5 +1,7 @@
 """What `--response` takes: the name of a curve, or a measured one in a .mat or .csv file.
 
+`gammaX.Y` and `sigmoidN,S` are names that hdrvid itself gives to a response it has found in a clip.
+
 A file holds the INVERSE response: the linear exposure of evenly spaced codes from black to white, for one curve or
 for R, G and B. Any scale will do, the curve is normalised to 0..1. A curve with negative values is taken to be the
 log exposure g(z) of Debevec & Malik 1997 (natural logarithm, as their `gsolve`) and is exponentiated.
@@ -17,7 +19,7 @@ import numpy as np
 
 from hdrvid.errors import InputError
 from hdrvid.io.mat import read_mat
-from hdrvid.radiance import RESPONSES, Response, gamma_response, measured_response
+from hdrvid.radiance import RESPONSES, Response, gamma_response, measured_response, sigmoid_response
 
 MAT_VARIABLE = "BaslerCRF"
 """Variable of the curve in Kalantari's set."""
@@ -28,11 +30,17 @@ GAMMA_RANGE = (1.0, 4.0)
 LARGEST_CSV_BYTES = 16 << 20
 """A curve of 65536 codes takes 3 MB."""
 
+SIGMOID_RANGE = (0.1, 10.0)
+"""Numbers that `sigmoidN,S` may have."""
+
 _FIX = "give a .csv with the columns code,r,g,b, or one of the named responses"
 
 
 def load_response(spec: str) -> Response:
-    """The response that `spec` names: a name of `RESPONSES`, `gammaX.Y` with 1 <= X.Y <= 4, or a .mat or .csv file.
+    """The response that `spec` names.
+
+    A name of `RESPONSES`, `gammaX.Y` with 1 <= X.Y <= 4, `sigmoidN,S` for `sigmoid_response(N, S)` with both from 0.1
+    to 10, or a .mat or .csv file.
 
     A .mat file holds the curve in the variable `BaslerCRF`, or in its only numeric array of 1 or 3 columns (or rows)
     and at least 2 samples. A .csv file has the columns code,r,g,b or r,g,b or code,linear or linear, with or without
@@ -49,6 +57,11 @@ def load_response(spec: str) -> Response:
                 f"a gamma of {gamma:g} is not a camera's: give gamma1.0 to gamma4.0, or gamma2.2 if unsure"
             )
         return gamma_response(gamma)
+    if match := re.fullmatch(r"sigmoid(\d+(?:\.\d+)?),(\d+(?:\.\d+)?)", spec.lower()):
+        exponent, sigma = float(match[1]), float(match[2])
+        if not all(SIGMOID_RANGE[0] <= value <= SIGMOID_RANGE[1] for value in (exponent, sigma)):
+            raise InputError(f"'{spec[:80]}' is not a camera's: give two numbers as in sigmoid0.9,0.6")
+        return sigmoid_response(exponent, sigma)
     path = Path(os.path.expanduser(spec))
     readers = {".mat": _read_mat, ".csv": _read_csv}
     reader = readers.get(path.suffix.lower())

@@ -33,7 +33,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Generic, Literal, Self, TypeVar
 
 import numpy as np
 
@@ -51,11 +51,15 @@ from hdrvid.io.lock import frames_lock
 from hdrvid.io.preview import PreviewWriter
 from hdrvid.io.response_files import load_response
 from hdrvid.io.writers import SequenceWriter
+from hdrvid.labels import Event, Labeller
 from hdrvid.models.runner import check_precision, resolve_tile
 from hdrvid.radiance import RESPONSES, Response, gamma_encode
+from hdrvid.response_estimate import DEFAULT_RESPONSE, FrameLevels, estimate_response, frame_levels
 from hdrvid.tonemap import OPERATORS, Tonemapper
 from hdrvid.types import ClipInfo, ClipReader, ExposureCycle, Frame, PathLike, Reconstructor, Window
 from hdrvid.weights import available_models, load_reconstructor
+
+Item = TypeVar("Item")
 
 DECODE_AHEAD = 3
 """Decoded frames that may wait for the network."""
@@ -71,6 +75,12 @@ PREVIEW_CRF = 18
 
 CALIBRATION_FRAMES = 12
 """Frames at the start of a clip on which its exposures are measured again, on aligned pixels."""
+
+MIN_RESPONSE_FRAMES = 6
+"""Frames that a response is measured from, at the least."""
+
+MIN_RESPONSE_CONFIDENCE = 0.5
+"""A response less sure than this is not used."""
 
 FORMATS = ("exr", "hdr")
 """What `--format` takes."""
@@ -106,6 +116,9 @@ class ReconstructOptions:
     align: str = "auto"
     """'auto': beside the dense flow the camera's motion and that between equal exposures, wherever they fit better;
     'off': the dense flow alone."""
+    regular: bool = False
+    """Trust the cycle: do not look for dropped and doubled frames, cuts, flashes and damaged frames. A range of frames
+    is then made without reading the clip from its start."""
     deflicker: bool = True
     """Correct exposures that are a little off, so that the output does not alternate in brightness."""
     tonemap: str = "reinhard"
@@ -143,11 +156,13 @@ class Detection:
     response: Response
     """The curve that turns the clip's codes into linear light."""
     response_from: str
-    """'declared', 'linear frames' or 'assumed'."""
+    """'declared', 'linear frames', 'measured' or 'assumed'."""
     warnings: tuple[str, ...] = ()
     """What the user should know."""
     measured: StopsMeasurement | None = None
     """What aligned pixels say about the exposures; None where that was not asked for. `cycle` is corrected by it."""
+    response_reason: str = ""
+    """What the response rests on, where it was looked for."""
 
     def as_dict(self) -> dict[str, Any]:
         """The machine-readable form of `hdrvid info CLIP --json`."""
@@ -170,6 +185,7 @@ class Detection:
             "reason": self.reason,
             "response": self.response.name,
             "response_from": self.response_from,
+            "response_reason": self.response_reason,
             "warnings": list(self.warnings),
         }
 
@@ -316,7 +332,10 @@ def reconstruct_clip(
         if detection.measured and detection.measured.corrected:
             say(f"{detection.measured.reason}: corrected (--no-deflicker leaves them)")
         if detection.response_from == "assumed":
-            say(f"assuming the response {detection.response.name}; --response names another")
+            why = f" ({detection.response_reason})" if detection.response_reason else ""
+            say(f"assuming the response {detection.response.name}{why}; --response names another")
+        elif detection.response_from == "measured":
+            say(f"response {detection.response.name}: {detection.response_reason}")
         parse_white(options.white, cycle)
         reconstructor = load_reconstructor(
             options.model,
@@ -379,21 +398,26 @@ def _choose_response(text: str, info: ClipInfo) -> tuple[Response, str]:
             raise UsageError(f"{info.source} is scene-linear, so --response {text} has no meaning: leave it out")
         return RESPONSES["linear"], "linear frames"
     if text.lower() == "auto":
-        return RESPONSES["gamma2.2"], "assumed"
+        return RESPONSES[DEFAULT_RESPONSE], "assumed"
     return load_response(text), "declared"
 
 
 def _detect(reader: ClipReader, declared: ExposureCycle | None, response_text: str, deflicker: bool) -> Detection:
     info = reader.info
     response, response_from = _choose_response(response_text, info)
+    response_reason = ""
+    estimating = response_from == "assumed"
     count, brightest = 0, 0.0
+    levels: list[FrameLevels] = []
 
     def linear_frames() -> Iterator[np.ndarray]:
         nonlocal count, brightest
         try:
-            for pixels in probed(reader):
-                count += 1
+            for number, pixels in enumerate(probed(reader), 1):
+                count = max(count, number)
                 brightest = max(brightest, float(pixels.max()))
+                if estimating and len(levels) < number:
+                    levels.append(frame_levels(pixels))
                 yield np.asarray(response.linearize(pixels), dtype=np.float32)
         except InputError:
             # a clip damaged near its start is still measured on what there is; the run reports the damage itself
@@ -401,14 +425,18 @@ def _detect(reader: ClipReader, declared: ExposureCycle | None, response_text: s
                 raise
 
     warnings: list[str] = []
+    confidence: float | None = None
+    pair_stops: tuple[float, ...] = ()
+    cycle, reason = declared, "declared"
     if declared is None:
-        estimate = estimate_cycle(linear_frames())
-        cycle, cycle_from, reason = estimate.cycle, "measured", estimate.reason
-        confidence: float | None = float(estimate.confidence)
-        pair_stops = tuple(float(s) for s in estimate.pair_stops)
-    else:
+        cycle, confidence, pair_stops, reason = _measured_cycle(linear_frames())
+    if estimating:
+        response, response_from, response_reason = _estimated_response(levels, cycle, confidence, declared is not None)
+        if response_from == "measured" and declared is None:
+            # the stops were measured under another curve
+            cycle, confidence, pair_stops, reason = _measured_cycle(linear_frames())
+    if declared is not None:
         warnings += contradictions(linear_frames(), declared, 0)
-        cycle, cycle_from, confidence, reason, pair_stops = declared, "declared", None, "declared", ()
     needed = len(declared) if declared else 2
     if count < needed:
         raise InputError(
@@ -425,8 +453,45 @@ def _detect(reader: ClipReader, declared: ExposureCycle | None, response_text: s
         measured = measure_stops(itertools.islice(linear_frames(), CALIBRATION_FRAMES), cycle)
         cycle = measured.cycle
     return Detection(
-        info, cycle, cycle_from, confidence, pair_stops, reason, response, response_from, tuple(warnings), measured
+        info,
+        cycle,
+        "measured" if declared is None else "declared",
+        confidence,
+        pair_stops,
+        reason,
+        response,
+        response_from,
+        tuple(warnings),
+        measured,
+        response_reason,
     )
+
+
+def _measured_cycle(
+    frames: Iterator[np.ndarray],
+) -> tuple[ExposureCycle | None, float | None, tuple[float, ...], str]:
+    """Cycle, confidence, stops from frame to frame and reason."""
+    estimate = estimate_cycle(frames)
+    pair_stops = tuple(float(s) for s in estimate.pair_stops)
+    return estimate.cycle, float(estimate.confidence), pair_stops, estimate.reason
+
+
+def _estimated_response(
+    levels: Sequence[FrameLevels], cycle: ExposureCycle | None, confidence: float | None, declared: bool
+) -> tuple[Response, str, str]:
+    """(response, 'measured' or 'assumed', reason) of a clip whose camera curve nobody named."""
+    assumed = RESPONSES[DEFAULT_RESPONSE]
+    if cycle is None or (confidence is not None and confidence < MIN_CONFIDENCE):
+        return assumed, "assumed", "the exposures are not known"
+    if len(levels) < MIN_RESPONSE_FRAMES:
+        return assumed, "assumed", f"{len(levels)} frames are too few to tell the response from"
+    try:
+        estimate = estimate_response(levels, cycle.stops, declared)
+    except ExposureError as error:
+        return assumed, "assumed", str(error)
+    if estimate.response is None or estimate.confidence < MIN_RESPONSE_CONFIDENCE:
+        return assumed, "assumed", estimate.reason
+    return estimate.response, "measured", estimate.reason
 
 
 # Frames and windows -----------------------------------------------------------------------------------------------
@@ -454,30 +519,29 @@ def _code(frame: Frame, response: Response) -> _Coded:
     return _Coded(frame.index, ldr, frame.pts_seconds, zlib.crc32(sample.tobytes()))
 
 
-class _DecodeAhead:
-    """Coded frames start <= index < stop of a clip, read in a thread. An iterator and a context manager.
+class _Ahead(Generic[Item]):
+    """Items of an iterator, a few ahead, from a thread. An iterator and a context manager.
 
-    Raises what the reader raises, after the frames before it.
+    Raises what the iterator raises, after the items before it.
     """
 
-    def __init__(self, reader: ClipReader, response: Response, start: int, stop: int | None) -> None:
-        self._reader, self._response = reader, response
-        self._start, self._stop = start, stop
-        self._queue: queue.Queue[_Coded | BaseException | None] = queue.Queue(DECODE_AHEAD)
+    def __init__(self, items: Iterator[Item]) -> None:
+        self._items = items
+        self._queue: queue.Queue[Item | BaseException | None] = queue.Queue(DECODE_AHEAD)
         self._leave = threading.Event()
         self._thread = threading.Thread(target=self._read, name="hdrvid-decode", daemon=True)
 
     def _read(self) -> None:
         end: BaseException | None = None
         try:
-            for frame in self._reader.frames(self._start, self._stop):
-                if not self._put(_code(frame, self._response)):
+            for item in self._items:
+                if not self._put(item):
                     return
         except BaseException as error:
             end = error
         self._put(end)
 
-    def _put(self, item: _Coded | BaseException | None) -> bool:
+    def _put(self, item: Item | BaseException | None) -> bool:
         while not self._leave.is_set():
             try:
                 self._queue.put(item, timeout=0.1)
@@ -496,7 +560,7 @@ class _DecodeAhead:
         self._leave.set()
         self._thread.join()
 
-    def __iter__(self) -> Iterator[_Coded]:
+    def __iter__(self) -> Iterator[Item]:
         while True:
             item = self._queue.get()
             if item is None:
@@ -506,8 +570,96 @@ class _DecodeAhead:
             yield item
 
 
-class _Windows:
-    """Windows first <= index <= last in order, from frames that come one by one.
+LABEL_SIDE = 480
+"""Pixels are skipped until the longer side of the pictures that labels are read from is below twice this."""
+
+
+class _LabelledWindows:
+    """Windows first <= index <= last in order, from coded frames that come one by one; labels say what is in each.
+
+    The labels are read ahead of the frames, on small pictures and from the start of the clip, so that of the frames
+    themselves only those are held that a window still needs.
+    """
+
+    def __init__(
+        self,
+        frames: Iterator[_Coded],
+        thinned: Iterator[tuple[int, np.ndarray]],
+        cycle: ExposureCycle,
+        first: int,
+        last: int | None,
+    ) -> None:
+        """`thinned`: index and linear picture of every frame of the clip."""
+        self._frames, self._thinned = frames, thinned
+        self._first, self._last = first, last
+        self._labeller = Labeller(cycle)
+        self._held: dict[int, _Coded] = {}
+        self._next = 0
+        self._labelled = 0
+        self.num_frames: int | None = None
+        """Frames of the clip, once its end was seen."""
+        self.problem: str | None = None
+        """Why reading stopped before the end, where it did."""
+        self.lost: list[int] = []
+        """Frames of the range that there is no window for."""
+
+    @property
+    def events(self) -> list[Event]:
+        """What was found so far, of the whole clip."""
+        return self._labeller.events
+
+    def _label(self, index: int) -> None:
+        """Read labels until the window of `index` is final."""
+        while self.num_frames is None and not self._labeller.window_ready(index):
+            try:
+                item = next(self._thinned, None)
+            except InputError as error:
+                self.problem, item = str(error), None
+            if item is None:
+                self._labeller.finish()
+                self.num_frames = self._labelled
+            else:
+                self._labeller.add(*item)
+                self._labelled = item[0] + 1
+
+    def _read_to(self, index: int) -> None:
+        while self._next <= index:
+            try:
+                frame = next(self._frames, None)
+            except InputError as error:
+                self.problem, frame = str(error), None
+            if frame is None:
+                return
+            self._held[frame.index] = frame
+            self._next = frame.index + 1
+
+    def __iter__(self) -> Iterator[tuple[int, tuple[_Coded, ...], tuple[float, ...]]]:
+        """(index, frames of the window, stops of each)."""
+        labeller = self._labeller
+        numbers = itertools.count(self._first) if self._last is None else range(self._first, self._last + 1)
+        for index in numbers:
+            self._label(index)
+            if self.num_frames is not None and index >= self.num_frames:
+                return
+            indices = labeller.window(index)
+            if indices is not None:
+                self._read_to(max(indices))
+            if indices is None or any(i not in self._held for i in indices):
+                self.lost.append(index)
+                continue
+            yield index, tuple(self._held[i] for i in indices), tuple(labeller.label(i).stops for i in indices)
+            needed: set[int] = set()
+            for later in range(index + 1, index + Labeller.REACH + 1):
+                self._label(later)
+                if self.num_frames is None or later < self.num_frames:
+                    needed |= set(labeller.window(later) or ())
+            for old in [i for i in self._held if i <= index and i not in needed]:
+                del self._held[old]
+            labeller.forget(index - 2 * Labeller.REACH)
+
+
+class _RegularWindows:
+    """Windows first <= index <= last in order, from coded frames that come one by one; the cycle never slips.
 
     Whether a clip goes on is known only by reading on, so the frames after the reference are read before its window
     is made: the last windows are mirrored correctly even where the container lied about the number of frames.
@@ -522,6 +674,10 @@ class _Windows:
         """Frames of the clip, once its end was seen."""
         self.problem: str | None = None
         """Why reading stopped before the end, where it did."""
+        self.lost: list[int] = []
+        """Always empty: a damaged frame ends the clip here."""
+        self.events: list[Event] = []
+        """Always empty: nothing is looked for."""
 
     def _read_to(self, index: int) -> None:
         while self.num_frames is None and self._next <= index:
@@ -535,7 +691,8 @@ class _Windows:
                 self._held[frame.index] = frame
                 self._next = frame.index + 1
 
-    def __iter__(self) -> Iterator[tuple[int, tuple[_Coded, ...]]]:
+    def __iter__(self) -> Iterator[tuple[int, tuple[_Coded, ...], tuple[float, ...]]]:
+        """(index, frames of the window, stops of each)."""
         radius = self._cycle.window_radius
         numbers = itertools.count(self._first) if self._last is None else range(self._first, self._last + 1)
         for index in numbers:
@@ -549,7 +706,7 @@ class _Windows:
             indices = self._cycle.window_indices(index, count)
             for old in [i for i in self._held if i < index - radius]:
                 del self._held[old]
-            yield index, tuple(self._held[i] for i in indices)
+            yield index, tuple(self._held[i] for i in indices), tuple(self._cycle.stops_at(i) for i in indices)
 
 
 # Preview ------------------------------------------------------------------------------------------------------------
@@ -660,13 +817,13 @@ class _Job:
         self.settings = _settings(options, cycle, detection.response, reconstructor)
         self.preview_path = out / f"{self.info.stem}.preview.mp4"
         self.report_path = out / f"{self.info.stem}.json"
+        self.damaged: dict[int, str] = {}
 
     def run(
         self, progress: Callable[[int, int | None], None], say: Callable[[str], None], started: float
     ) -> ClipReport:
         """Make every frame of the range, then the preview and the report."""
         options, radius = self.options, self.cycle.window_radius
-        stop = None if self.last is None else self.last + radius + 1
         made: list[int] = []
         times: list[float] = []
         kept = 0
@@ -686,26 +843,27 @@ class _Job:
                 preview = stack.enter_context(
                     _Preview(self.preview_path, self.info, tonemap, self.white, self._audio_from)
                 )
-            frames = stack.enter_context(
-                _DecodeAhead(self.reader, self.detection.response, max(0, self.first - radius), stop)
-            )
-            windows = _Windows(iter(frames), self.cycle, self.first, self.last)
+            windows = self._windows(stack)
             total = self._expected_frames()
             # frames whose file values are known only once their file is there
             unread: deque[tuple[np.ndarray | Path, float]] = deque()
-            for index, coded in windows:
+            told = 0
+            for index, coded, stops in windows:
+                for event in windows.events[told:]:
+                    say(f"{event.text}")
+                told = len(windows.events)
                 path = writer.path_for(index)
-                file_values = self._kept(writer, index, coded)
+                file_values = self._kept(writer, index, coded, stops)
                 if file_values is not None:
                     kept += 1
                 else:
                     before = time.perf_counter()
-                    radiance = self.reconstructor.reconstruct(self._window(index, coded)).radiance
+                    radiance = self.reconstructor.reconstruct(_window(index, coded, stops)).radiance
                     network_seconds += time.perf_counter() - before
                     file_values = self._file_values(radiance)
                     if not self._exact:
                         path.unlink(missing_ok=True)  # the preview must not read the frame that is replaced
-                    writer.submit(index, file_values, self._attributes(index, coded))
+                    writer.submit(index, file_values, self._attributes(index, coded, stops))
                     if not self._exact:
                         file_values = None
                 made.append(index)
@@ -729,12 +887,35 @@ class _Job:
             warnings.append(f"{self.info.source} ends at frame {made[-1]}, before the end of --frames")
         for text in warnings[len(self.detection.warnings) :]:
             say(f"warning: {text}")
+        problem = self._problem(windows)
         report = self._report(
-            made, kept, warnings, windows.problem, network_seconds, time.perf_counter() - started, videos
+            made, kept, warnings, problem, network_seconds, time.perf_counter() - started, videos, windows.events
         )
         with atomic_path(self.report_path) as partial:
             partial.write_text(json.dumps(report.as_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
         return report
+
+    def _windows(self, stack: ExitStack) -> _LabelledWindows | _RegularWindows:
+        """The windows of the range; reading threads end with `stack`."""
+        reader, response, radius = self.reader, self.detection.response, self.cycle.window_radius
+        reach = radius if self.options.regular else Labeller.REACH
+        stop = None if self.last is None else self.last + reach + 1
+        on_damage = None if self.options.regular else self._damaged
+        frames = reader.frames(max(0, self.first - reach), stop, on_damage)
+        coded = iter(stack.enter_context(_Ahead(_code(frame, response) for frame in frames)))
+        if self.options.regular:
+            return _RegularWindows(coded, self.cycle, self.first, self.last)
+        step = max(1, max(self.info.width, self.info.height) // LABEL_SIDE)
+
+        def thinned() -> Iterator[tuple[int, np.ndarray]]:
+            for frame in reader.frames(0, None, on_damage):
+                yield frame.index, np.asarray(response.linearize(frame.pixels[::step, ::step]), np.float32)
+
+        return _LabelledWindows(coded, iter(stack.enter_context(_Ahead(thinned()))), self.cycle, self.first, self.last)
+
+    def _damaged(self, index: int, text: str) -> None:
+        """A frame that was passed over; told once, though two threads read the clip."""
+        self.damaged.setdefault(index, text)
 
     def _write_hdr_videos(
         self, paths: Sequence[Path], times: Sequence[float], notes: list[str]
@@ -788,20 +969,32 @@ class _Job:
         last = self.last if known is None else min(self.last, known - 1)
         return max(1, last - self.first + 1)
 
-    def _nothing_made(self, windows: _Windows) -> InputError:
+    def _problem(self, windows: _LabelledWindows | _RegularWindows) -> str | None:
+        """What the user must know of frames that were not made, in one sentence; None where all were."""
+        last = math.inf if self.last is None else self.last
+        damaged = {i: text for i, text in sorted(self.damaged.items()) if self.first <= i <= last}
+        others = [i for i in windows.lost if i not in damaged]
+        parts = [] if windows.problem is None else [windows.problem]
+        if damaged:
+            listed = "; ".join(list(damaged.values())[:10]) + ("; ..." if len(damaged) > 10 else "")
+            parts.append(f"{len(damaged)} damaged frame(s) were left out: {listed}")
+        if others:
+            parts.append(
+                f"frame(s) {', '.join(map(str, others[:20]))} were left out: nothing of another exposure is near them"
+            )
+        return "; ".join(parts) or None
+
+    def _nothing_made(self, windows: _LabelledWindows | _RegularWindows) -> InputError:
         if windows.problem:
             return InputError(windows.problem)
         return _beyond_the_end(self.info, self.first, self.last, windows.num_frames or 0)
-
-    def _window(self, index: int, coded: tuple[_Coded, ...]) -> Window:
-        return Window(index, tuple(c.ldr for c in coded), tuple(self.cycle.exposure_at(c.index) for c in coded))
 
     def _file_values(self, radiance: np.ndarray) -> np.ndarray:
         """(H, W, 3) float values as the file will hold them: scaled, and rounded to half for EXR."""
         values = np.minimum(radiance * np.float32(self.scale), np.float32(HALF_MAX))
         return values.astype(np.float16) if self._format == "exr" else values
 
-    def _attributes(self, index: int, coded: tuple[_Coded, ...]) -> dict[str, object]:
+    def _attributes(self, index: int, coded: tuple[_Coded, ...], stops: tuple[float, ...]) -> dict[str, object]:
         """Header entries of frame `index`."""
         attributes: dict[str, object] = {
             "framesPerSecond": self.info.frames_per_second,
@@ -810,19 +1003,21 @@ class _Job:
             "hdrvid:scale": self.scale,
             "hdrvid:white": self.white,
             "hdrvid:frame": index,
-            "hdrvid:exposure_stops": float(self.cycle.stops_at(index)),
+            "hdrvid:exposure_stops": float(stops[len(stops) // 2]),
             "hdrvid:cycle_stops": [float(s) for s in self.cycle.stops],
             "hdrvid:response": self.detection.response.name,
             "hdrvid:settings": _settings_id(self.settings),
             "hdrvid:options": _canonical(self.settings),
-            "hdrvid:window": _window_id(coded),
+            "hdrvid:window": _window_id(coded, stops),
             "hdrvid:source": _source_id(coded),
         }
         if "sha256" in self.reconstructor.provenance:
             attributes["hdrvid:model_sha256"] = self.reconstructor.provenance["sha256"]
         return attributes
 
-    def _kept(self, writer: SequenceWriter, index: int, coded: tuple[_Coded, ...]) -> np.ndarray | None:
+    def _kept(
+        self, writer: SequenceWriter, index: int, coded: tuple[_Coded, ...], stops: tuple[float, ...]
+    ) -> np.ndarray | None:
         """File values of frame `index` where an earlier run left this very frame, else None.
 
         Raises OutputError where it left another one.
@@ -837,7 +1032,7 @@ class _Job:
         advice = "give --overwrite to replace it or choose another folder"
         if header.get("hdrvid:settings") != _settings_id(self.settings):
             raise OutputError(f"{path} was made with other settings ({_difference(header, self.settings)}): {advice}")
-        if header.get("hdrvid:window") != _window_id(coded):
+        if header.get("hdrvid:window") != _window_id(coded, stops):
             return None  # the clip was shorter when the frame was made, or broke off there
         if header.get("hdrvid:source") != _source_id(coded):
             raise OutputError(f"{path} was made from another clip of the same name: {advice}")
@@ -852,6 +1047,7 @@ class _Job:
         network_seconds: float,
         total_seconds: float,
         videos: Mapping[str, Mapping[str, Any]],
+        events: Sequence[Event],
     ) -> ClipReport:
         detected = self.detection.as_dict()
         new = len(made) - kept
@@ -860,6 +1056,8 @@ class _Job:
             "version": __version__,
             **{key: value for key, value in detected.items() if key not in ("source", "warnings")},
             "frames": {"first": made[0], "last": made[-1], "count": len(made), "new": new, "kept": kept},
+            "events": [{"kind": e.kind, "index": e.index, "text": e.text} for e in events],
+            "damaged": {str(index): text for index, text in sorted(self.damaged.items())},
             "white": self.options.white,
             "scale": self.scale,
             "model": {"name": self.reconstructor.name, "sha256": None, **self.reconstructor.provenance},
@@ -903,6 +1101,7 @@ def _settings(
         "precision": getattr(reconstructor, "precision", options.precision),
         "tile": options.tile,
         "align": options.align,
+        "regular": options.regular,
         "stops": [round(s, 6) for s in cycle.stops],
         "response": response.name if curve is None else f"measured curve {curve}",
         "white": options.white if options.white in ("longest", "shortest") else f"{float(options.white):g}",
@@ -928,9 +1127,13 @@ def _difference(header: Mapping[str, object], settings: Mapping[str, Any]) -> st
     return "; ".join(changed) or "it does not say which"
 
 
-def _window_id(coded: tuple[_Coded, ...]) -> str:
-    """Indices of the frames a frame was made from."""
-    return " ".join(str(c.index) for c in coded)
+def _window(index: int, coded: tuple[_Coded, ...], stops: tuple[float, ...]) -> Window:
+    return Window(index, tuple(c.ldr for c in coded), tuple(2.0**s for s in stops))
+
+
+def _window_id(coded: tuple[_Coded, ...], stops: tuple[float, ...]) -> str:
+    """Indices and stops of the frames a frame was made from."""
+    return " ".join(f"{c.index}:{s:g}" for c, s in zip(coded, stops, strict=True))
 
 
 def _source_id(coded: tuple[_Coded, ...]) -> str:

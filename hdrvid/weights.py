@@ -142,7 +142,7 @@ def load_reconstructor(
 ) -> Reconstructor:
     """A model ready to run: a shipped name, 'classical', 'reference', or a .safetensors file.
 
-    `align` False leaves the classical flow without its candidates (`hdrvid.models.alignment`).
+    `align` False leaves the flow of `default` without its candidates (`hdrvid.models.alignment`).
     Raises ModelError (unknown, damaged, wrong number of exposures) and UsageError (device, precision, tile).
     """
     if model == "reference":

@@ -218,7 +218,8 @@ def test_a_clip_damaged_in_the_middle_ends_with_exit_code_1(tmp_path: Path, capf
     assert code == 1
     assert "f004.png" in sentence(stderr)
     assert "5 frame(s)" in stdout
-    assert len(exr_frames(tmp_path / "out")) == 4
+    assert len(exr_frames(tmp_path / "out")) == 5
+    assert not (tmp_path / "out" / "shot.000004.exr").exists()
 
 
 @pytest.mark.parametrize(

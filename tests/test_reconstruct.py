@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,6 +21,7 @@ import pytest
 from hdrvid.errors import ExposureError, InputError, ModelError, OutputError, UsageError
 from hdrvid.io.exr import read_exr, write_exr
 from hdrvid.io.hdr import read_hdr
+from hdrvid.io.lock import frames_lock
 from hdrvid.radiance import gamma_encode, srgb_encode
 from hdrvid.reconstruct import (
     ClipReport,
@@ -422,27 +425,129 @@ def test_a_disk_that_fills_up(clip: Path, undisturbed: Path, tmp_path: Path, mon
     assert_same_results(out, undisturbed)
 
 
-def test_a_damaged_clip_is_reconstructed_up_to_the_damage(tmp_path: Path) -> None:
+def test_a_damaged_frame_is_left_out_and_its_neighbours_are_made(tmp_path: Path) -> None:
     clip = write_frames(tmp_path / "shot", num_frames=8)
     (clip / "f005.png").write_bytes(b"not a picture")
     report = reconstruct_clip([str(clip)], tmp_path / "out", CLASSICAL)
     assert report.problem is not None
     assert "f005.png" in report.problem
-    assert list(exr_frames(tmp_path / "out")) == [f"shot.{i:06d}.exr" for i in range(5)]
+    assert list(exr_frames(tmp_path / "out")) == [f"shot.{i:06d}.exr" for i in range(8) if i != 5]
+    assert list(report.as_dict()["damaged"]) == ["5"]
     assert json.loads((tmp_path / "out" / "shot.json").read_text())["problem"] == report.problem
-    # once repaired, the mirrored frame before the damage is made again
+    # once repaired, the frames on either side of the damage are made again
     write_frames(tmp_path / "whole" / "shot", num_frames=8)
     repaired = reconstruct_clip([str(tmp_path / "whole" / "shot")], tmp_path / "out", CLASSICAL)
-    assert repaired.as_dict()["frames"]["kept"] == 4
+    assert repaired.problem is None
+    assert repaired.as_dict()["frames"]["kept"] == 5
     reconstruct_clip([str(tmp_path / "whole" / "shot")], tmp_path / "expected", CLASSICAL)
     assert_same_results(tmp_path / "out", tmp_path / "expected")
 
 
-def test_damage_before_the_range_is_an_error(tmp_path: Path) -> None:
+def test_a_regular_clip_is_reconstructed_up_to_the_damage(tmp_path: Path) -> None:
     clip = write_frames(tmp_path / "shot", num_frames=8)
     (clip / "f005.png").write_bytes(b"not a picture")
+    report = reconstruct_clip([str(clip)], tmp_path / "out", options(regular=True))
+    assert report.problem is not None
+    assert "f005.png" in report.problem
+    assert list(exr_frames(tmp_path / "out")) == [f"shot.{i:06d}.exr" for i in range(5)]
     with pytest.raises(InputError, match=r"f005\.png"):
-        reconstruct_clip([str(clip)], tmp_path / "out", options(frame_range=(6, 7)))
+        reconstruct_clip([str(clip)], tmp_path / "range", options(frame_range=(6, 7), regular=True))
+
+
+def test_damage_outside_the_range_is_no_problem_of_it(tmp_path: Path) -> None:
+    clip = write_frames(tmp_path / "shot", num_frames=10)
+    (clip / "f002.png").write_bytes(b"not a picture")
+    report = reconstruct_clip([str(clip)], tmp_path / "out", options(frame_range=(6, 7)))
+    assert report.problem is None
+    reconstruct_clip([str(clip)], tmp_path / "all", CLASSICAL)
+    for name in exr_frames(tmp_path / "out"):
+        assert np.array_equal(read_exr(tmp_path / "out" / name)[0], read_exr(tmp_path / "all" / name)[0])
+
+
+def copied(source: Path, folder: Path, order: Sequence[int]) -> Path:
+    """The frames of a clip in another order, as a clip."""
+    folder.mkdir(parents=True)
+    files = sorted(source.iterdir())
+    for number, index in enumerate(order):
+        shutil.copy(files[index], folder / f"f{number:03d}.png")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("order", "kind", "at", "again"),
+    [
+        ([*range(7), *range(6, 16)], "doubled", 7, lambda i: i if i < 7 else i - 1),
+        ([*range(7), *range(8, 18)], "dropped", 7, lambda i: i if i < 7 else i + 1),
+    ],
+)
+def test_a_slip_of_the_cycle_is_found_and_handled(
+    tmp_path: Path, order: list[int], kind: str, at: int, again: Callable[[int], int]
+) -> None:
+    whole = write_frames(tmp_path / "whole", num_frames=18, width=96, height=64)
+    clip = copied(whole, tmp_path / "clip", order)
+    said: list[str] = []
+    report = reconstruct_clip([str(clip)], tmp_path / "out", options(preview=False), message=said.append)
+    assert [(e["kind"], e["index"]) for e in report.as_dict()["events"]] == [(kind, at)]
+    assert any(f"frame {at}" in text for text in said)
+    expected = reconstruct_clip([str(whole)], tmp_path / "expected", options(preview=False))
+    assert expected.as_dict()["events"] == []
+    # away from the slip every frame is the very frame of the undisturbed clip
+    for i in (0, 3, 5, 10, 12):
+        made = read_exr(tmp_path / "out" / f"clip.{i:06d}.exr")[0]
+        whole_frame = read_exr(tmp_path / "expected" / f"whole.{again(i):06d}.exr")[0]
+        assert np.array_equal(made, whole_frame)
+    # at the slip exposures are right too
+    for i in (at - 1, at, at + 1):
+        made = read_exr(tmp_path / "out" / f"clip.{i:06d}.exr")[0]
+        whole_frame = read_exr(tmp_path / "expected" / f"whole.{again(i):06d}.exr")[0]
+        assert abs(np.log2(made.mean() / whole_frame.mean())) < 0.1
+
+
+def test_two_runs_into_one_folder(clip: Path, tmp_path: Path) -> None:
+    with frames_lock(tmp_path / "out", "clip", 0, None):
+        # a lock of this process does not hold against itself everywhere, so another one tries
+        code = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "hdrvid",
+                "reconstruct",
+                str(clip),
+                "-o",
+                str(tmp_path / "out"),
+                "--model",
+                "classical",
+            ],
+            capture_output=True,
+            text=True,
+        )
+    assert code.returncode == 1
+    assert "another run is writing" in code.stderr
+    assert not list((tmp_path / "out").glob("*.exr"))
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
+def test_killed_at_random_the_result_is_that_of_an_undisturbed_run(tmp_path: Path, kills: int) -> None:
+    source = write_frames(tmp_path / "shot", num_frames=40, width=96, height=64)
+    command = [sys.executable, "-m", "hdrvid", "reconstruct", str(source), "-o", str(tmp_path / "out")]
+    command += ["--model", "classical", "--device", "cpu", "--exposures", "0,3"]
+    rng = np.random.default_rng(kills)
+    for kill in range(kills):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wanted = int(rng.integers(1, 36))
+        until = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < until:
+            if len(list((tmp_path / "out").glob("*.exr"))) >= wanted:
+                break
+            time.sleep(0.01)
+        time.sleep(float(rng.uniform(0, 0.2)))
+        process.kill()
+        process.wait()
+        for path in list((tmp_path / "out").glob("*.exr"))[:: 1 + kill % 3]:
+            path.unlink()  # so that there is work to kill the next run at
+    reconstruct_clip([str(source)], tmp_path / "out", CLASSICAL)
+    reconstruct_clip([str(source)], tmp_path / "expected", CLASSICAL)
+    assert_same_results(tmp_path / "out", tmp_path / "expected")
 
 
 def test_too_few_frames(tmp_path: Path) -> None:
@@ -536,14 +641,14 @@ def test_memory_does_not_grow_with_the_clip(tmp_path: Path, monkeypatch: pytest.
     import hdrvid.reconstruct as engine
 
     held: list[int] = []
-    iterate = engine._Windows.__iter__
+    iterate = engine._LabelledWindows.__iter__
 
     def watched(self):  # type: ignore[no-untyped-def]
         for item in iterate(self):
             held.append(len(self._held))
             yield item
 
-    monkeypatch.setattr(engine._Windows, "__iter__", watched)
+    monkeypatch.setattr(engine._LabelledWindows, "__iter__", watched)
     clip = write_frames(tmp_path / "shot", (0, 2, 4), 20, 32, 32)
     report: ClipReport = reconstruct_clip([str(clip)], tmp_path / "out", options(exposures="0,2,4", preview=False))
     assert report.as_dict()["frames"]["count"] == 20

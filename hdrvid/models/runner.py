@@ -158,7 +158,8 @@ class ReferenceOnly:
 class ModelRunner:
     """Runs the classical merge, the default network or the memo's networks on windows of any size.
 
-    `networks` None is the classical pipeline.
+    `networks` None is the classical pipeline: the yardstick stays plain DIS. With networks, `align` gives the flow its
+    other candidates (`hdrvid.models.alignment`).
     """
 
     def __init__(
@@ -182,7 +183,8 @@ class ModelRunner:
         self.tile = resolve_tile(tile)
         self.config = config
         self.networks = networks
-        self._dis = DenseInverseSearch(4, align) if config is None or config.preset == "default" else None
+        classical_flow = config is None or config.preset == "default"
+        self._dis = DenseInverseSearch(4, align and networks is not None) if classical_flow else None
         if networks is not None:
             place(networks, self.device).eval().requires_grad_(False)
 

@@ -224,13 +224,14 @@ class TestGrade:
     def test_bad_arguments(self) -> None:
         with pytest.raises(InputError, match="at least one frame"):
             measure_light([])
-        for options in (
-            {"nits_per_unit": 0.0},
-            {"nits_per_unit": float("nan")},
-            {"peak_nits": 50.0},
-            {"peak_nits": 2e4},
+        for options, message in (
+            ({"nits_per_unit": 0.0}, "nits_per_unit must be a positive number, not 0"),
+            ({"nits_per_unit": float("nan")}, "nits_per_unit must be a positive number, not nan"),
+            ({"peak_nits": 50.0}, "100 to 10000 cd/m2, not 50"),
+            ({"peak_nits": 2e4}, "100 to 10000 cd/m2, not 20000"),
+            ({"peak_nits": float("nan")}, "100 to 10000 cd/m2, not nan"),
         ):
-            with pytest.raises(UsageError, match=next(iter(options))):
+            with pytest.raises(UsageError, match=message):
                 grade_clip(lambda: scene(1), "hdr10", **options)
 
 

@@ -28,7 +28,7 @@ from hdrvid.radiance import mu_law
 from hdrvid.train import TERMS, TrainOptions, train
 from hdrvid.train.distributed import Ranks, piece
 from hdrvid.train.log import TrainLog, picture_strip
-from hdrvid.train.loop import initial_networks, transfer, validate
+from hdrvid.train.loop import CHECKPOINT, initial_networks, transfer, validate
 from hdrvid.train.material import plan
 from hdrvid.train.objective import Objective, run
 from hdrvid.train.options import Stage, learning_rate, published, stage_at, stages
@@ -70,9 +70,16 @@ def tensors(path: Path) -> dict[str, torch.Tensor]:
     return read_weights(path)[0].state_dict()
 
 
-def same(a: Path, b: Path) -> bool:
-    x, y = tensors(a), tensors(b)
+def equal(x: dict[str, torch.Tensor], y: dict[str, torch.Tensor]) -> bool:
     return x.keys() == y.keys() and all(torch.equal(x[k], y[k]) for k in x)
+
+
+def same(a: Path, b: Path) -> bool:
+    return equal(tensors(a), tensors(b))
+
+
+def trained_state(out: Path) -> dict[str, torch.Tensor]:
+    return torch.load(out / CHECKPOINT, weights_only=True)["networks"]
 
 
 class TestOptions:
@@ -321,9 +328,11 @@ class TestResuming:
         cut_at = log_of(tmp_path / "cut")[-1]["step"]
         assert 0 < cut_at < options.total_steps
         assert int(read_weights(model)[2]["steps"]) <= cut_at  # usable already
-        assert not same(model, whole)
+        ended = trained_state(tmp_path / "whole")
+        assert not equal(trained_state(tmp_path / "cut"), ended)
         train(tmp_path / "cut", options, resume=True, **more)
         assert same(model, whole)
+        assert equal(trained_state(tmp_path / "cut"), ended)
         assert [e["step"] for e in log_of(tmp_path / "cut")] == [e["step"] for e in log_of(tmp_path / "whole")]
 
     def test_time_that_is_up_ends_a_run_with_a_checkpoint(self, tmp_path, caches):

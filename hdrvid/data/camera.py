@@ -291,7 +291,8 @@ def _h264(codes: Sequence[np.ndarray], first: int, crf: float, preset: str, bits
     encoder.time_base, encoder.framerate = Fraction(1, 24), Fraction(24)
     encoder.colorspace, encoder.color_range = Colorspace.ITU709, ColorRange.MPEG
     encoder.thread_count = 1
-    encoder.options = {"crf": f"{crf:g}", "preset": preset}
+    # cameras do not look ahead; and with AVX-512, mbtree's results differ from run to run
+    encoder.options = {"crf": f"{crf:g}", "preset": preset, "x264-params": "mbtree=0"}
     reformatter = VideoReformatter()
     packets: list[Any] = []
     for index, code in enumerate(codes):

@@ -63,9 +63,9 @@ class PreviewWriter(MovieWriter):
         self._append(frame, pts_seconds)
 
     def _add_stream(self, container: Any) -> Any:
-        stream = container.add_stream(
-            "libx264", rate=self.frames_per_second, options={"crf": str(self.crf), "preset": "medium"}
-        )
+        # with AVX-512, mbtree's results differ from run to run
+        options = {"crf": str(self.crf), "preset": "medium", "x264-params": "mbtree=0"}
+        stream = container.add_stream("libx264", rate=self.frames_per_second, options=options)
         stream.width = self.width + self.width % 2
         stream.height = self.height + self.height % 2
         stream.pix_fmt = "yuv420p"

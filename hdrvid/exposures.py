@@ -17,7 +17,7 @@ Convention:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -34,7 +34,7 @@ PROBE_SIDE = 960
 MIN_CONFIDENCE = 0.6
 """An estimate below this is a guess: stop and ask for `--exposures`."""
 
-BLOCKS_ACROSS = 200
+BLOCKS_ACROSS = 128
 """Blocks over the width of a frame."""
 
 BLACK_LINEAR = (0.006, 0.016)
@@ -46,18 +46,27 @@ CLIPPING_SHARE = 0.88
 MAX_LAG = 4
 """Frames are compared over distances of 1 to 4: a cycle of 4 is recognised, to say that it is not supported."""
 
+MAX_SHIFT_BLOCKS = 12
+"""The camera moves the picture by at most this many blocks between two frames that are compared."""
+
+MIN_PART_FRAMES = 8
+"""Frames of a part of the clip that can speak for all of it."""
+
 MIN_STOPS_APART = 0.3
 """Exposures closer than this cannot be told from flicker."""
 
 MAX_DRIFT_STOPS = 0.12
 """A scene brightens or darkens no faster than this, in stops per frame."""
 
-SNAP_STOPS = 0.06
+SNAP_STOPS = 0.04
 """A measurement this close to a third of a stop is taken to be that third: cameras step in thirds."""
 
 # denser at the top: in dark clips only the highlights of the short frame rise above the noise
 _QUANTILES = np.concatenate([np.linspace(0.002, 0.898, 225), np.linspace(0.9, 0.9995, 150)])
+_STEADY = "the clip does not alternate"
 _MAX_SCATTER_STOPS = 1.0
+_IN_PLACE_SHARE = 0.15
+_LUMA = (0.2126, 0.7152, 0.0722)
 _FIT_TOLERANCE_STOPS = 0.15
 
 
@@ -80,11 +89,9 @@ class _Blocks:
     """One frame, reduced."""
 
     level: np.ndarray
-    """(h, w) largest channel of the block mean: it clips at one level, whatever the colour."""
+    """(h, w) luma of the block: the square of the mean of weighted square roots, proportional to the exposure."""
     peak: np.ndarray
     """(h, w) largest sample of the block: tells whether anything in the block is clipped."""
-    quantiles: np.ndarray
-    """Quantiles of `level`, at `_QUANTILES`."""
     black: float
     """Level below which clipped noise lifts the block mean."""
 
@@ -98,6 +105,8 @@ class _Pair:
     stops: float
     sigma: float
     """Scatter of the measurement, in stops."""
+    systematic: float
+    """What one code of 255 of the darker frame is worth where it was compared, in stops: no average removes it."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +119,8 @@ class _Fit:
     """0..1: weight of the pairs that the fit explains."""
     standard_error: float
     """Largest standard error of the stops, in stops."""
+    systematic: float
+    """Error of the whole spread that no average removes, along the best chain of comparisons, in stops."""
 
     @property
     def min_apart(self) -> float:
@@ -129,12 +140,12 @@ def estimate_cycle(linear_frames: Iterable[np.ndarray]) -> CycleEstimate:
     """The exposure cycle of consecutive frames of a clip, beginning with the first one.
 
     `linear_frames` are (H, W, 3), linear, 0..1, all of one size; 12 to 24 of them are a good number, 3 (for 2
-    exposures) or 4 (for 3) the least. They are read one by one and not kept. Stops within 0.06 of a third of a stop
+    exposures) or 4 (for 3) the least. They are read one by one and not kept. Stops within 0.04 of a third of a stop
     are snapped to it. Raises InputError for frames of different or wrong shapes.
     """
     blocks = _reduce_all(linear_frames)
     pairs = _measure(blocks)
-    return _decide(len(blocks), pairs)
+    return _decide_best(blocks, pairs)
 
 
 def contradictions(linear_frames: Iterable[np.ndarray], declared: ExposureCycle, first_index: int = 0) -> list[str]:
@@ -146,7 +157,7 @@ def contradictions(linear_frames: Iterable[np.ndarray], declared: ExposureCycle,
     """
     blocks = _reduce_all(linear_frames)
     pairs = _measure(blocks)
-    estimate = _decide(len(blocks), pairs)
+    estimate = _decide_best(blocks, pairs)
     n = len(declared)
     start = first_index % n
     expected = declared.stops[start:] + declared.stops[:start]
@@ -205,9 +216,10 @@ def _reduce(frame: np.ndarray) -> _Blocks:
     pixels = np.nan_to_num(np.asarray(frame[: h * side, : w * side], np.float32), nan=0.0, posinf=1.0, neginf=0.0)
     rows = pixels.reshape(h, side, w * side * 3)
     peak = rows.max(axis=1).reshape(h, w, side * 3).max(axis=2)
-    mean = rows.mean(axis=1).reshape(h, w, side, 3).mean(axis=2)
-    level = mean.max(axis=2)
-    return _Blocks(level, peak, np.quantile(level, _QUANTILES), _black_level(pixels[..., 1]))
+    # averaged near the code, as a codec averages: dark chroma is the first thing that it drops
+    luma = np.sqrt(np.maximum(pixels, 0.0)) @ np.array(_LUMA, np.float32)
+    level = luma.reshape(h, side, w, side).mean(axis=(1, 3)) ** 2
+    return _Blocks(level, peak, _black_level(pixels[..., 1]))
 
 
 def _black_level(green: np.ndarray) -> float:
@@ -228,53 +240,140 @@ def _measure(blocks: Sequence[_Blocks]) -> list[_Pair]:
     # a clip may saturate below code 1 (a camera's own knee, limited range read as full); a scene that never clips
     # only loses its brightest eighth
     white = CLIPPING_SHARE * max(float(np.quantile(b.peak, 0.995)) for b in blocks)
+    white = min(white, CLIPPING_SHARE)
     pairs = []
     for i, a in enumerate(blocks):
         for j in range(i + 1, min(i + MAX_LAG + 1, len(blocks))):
-            measured = _measure_pair(a, blocks[j], min(white, CLIPPING_SHARE))
+            measured = _measure_pair(*_aligned(a, blocks[j], white), white)
             if measured is not None and measured[1] < _MAX_SCATTER_STOPS:
                 pairs.append(_Pair(i, j, *measured))
     return pairs
 
 
-def _measure_pair(a: _Blocks, b: _Blocks, white: float) -> tuple[float, float] | None:
-    """(stops of b relative to a, scatter in stops), or None where no well-exposed content is shared."""
+def _aligned(a: _Blocks, b: _Blocks, white: float) -> tuple[_Blocks, _Blocks]:
+    """Both frames cut to what they share after the camera's motion, a whole number of blocks.
+
+    The shift is the peak of the correlation of the log levels over the blocks that are well exposed in both frames,
+    normalised by their variance there (Padfield, Masked object registration in the Fourier domain, IEEE TIP 2012).
+    """
+    shape = [size + MAX_SHIFT_BLOCKS for size in a.level.shape]
+    masks, values = [], []
+    for frame in (a, b):
+        mask = (frame.level > frame.black) & (frame.peak < white)
+        logs = np.where(mask, np.log2(np.maximum(frame.level, BLACK_LINEAR[0])), 0.0)
+        if mask.any():
+            logs = np.where(mask, logs - logs[mask].mean(), 0.0)
+        masks.append(mask.astype(float))
+        values.append(logs)
+    mask_a, mask_b, value_a, value_b, square_a, square_b = (
+        np.fft.rfft2(x, shape) for x in (*masks, *values, values[0] ** 2, values[1] ** 2)
+    )
+
+    def correlated(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        full: np.ndarray = np.fft.irfft2(np.conj(x) * y, shape)
+        reach = range(-MAX_SHIFT_BLOCKS, MAX_SHIFT_BLOCKS + 1)
+        return full[np.ix_(reach, reach)]
+
+    count = np.maximum(correlated(mask_a, mask_b), 1e-3)
+    sum_a, sum_b = correlated(value_a, mask_b), correlated(mask_a, value_b)
+    covariance = correlated(value_a, value_b) - sum_a * sum_b / count
+    variance_a = correlated(square_a, mask_b) - sum_a**2 / count
+    variance_b = correlated(mask_a, square_b) - sum_b**2 / count
+    least = max(256.0, 0.5 * float(count[MAX_SHIFT_BLOCKS, MAX_SHIFT_BLOCKS]))
+    usable = (count > least) & (variance_a > 1e-3 * count) & (variance_b > 1e-3 * count)
+    score = np.where(usable, covariance / np.sqrt(np.where(usable, variance_a * variance_b, 1.0)), -1.0)
+    row, column = np.unravel_index(np.argmax(score), score.shape)
+    # few blocks in common correlate by chance
+    if score[row, column] < score[MAX_SHIFT_BLOCKS, MAX_SHIFT_BLOCKS] + 0.02 + 2 / count[row, column] ** 0.5:
+        return a, b
+    down, right = int(row) - MAX_SHIFT_BLOCKS, int(column) - MAX_SHIFT_BLOCKS
+    return _cut(a, -down, -right), _cut(b, down, right)
+
+
+def _cut(frame: _Blocks, down: int, right: int) -> _Blocks:
+    """The frame without what leaves the picture when it is moved up by `down` and left by `right` blocks."""
+    height, width = frame.level.shape
+    area = (
+        slice(max(down, 0), height + min(down, 0)),
+        slice(max(right, 0), width + min(right, 0)),
+    )
+    return _Blocks(frame.level[area], frame.peak[area], frame.black)
+
+
+def _grown(mask: np.ndarray) -> np.ndarray:
+    """The mask and every block within two blocks of it."""
+    for axis in (0, 1):
+        padding = [(2, 2) if a == axis else (0, 0) for a in (0, 1)]
+        padded = np.pad(mask, padding)
+        mask = np.asarray(np.lib.stride_tricks.sliding_window_view(padded, 5, axis=axis).any(axis=-1))
+    return mask
+
+
+def _measure_pair(a: _Blocks, b: _Blocks, white: float) -> tuple[float, float, float] | None:
+    """(stops of b relative to a, scatter, systematic error), all in stops; None where no good content is shared."""
     if white <= 2 * BLACK_LINEAR[1]:
         return None
+    unclipped = ~_grown((a.peak >= white) | (b.peak >= white))
     # where nothing is left above the noise, look closer to black and trust it less
     for black, penalty in ((max(a.black, b.black), 0.0), (BLACK_LINEAR[0] / 3, 0.2)):
-        by_rank = _measure_by_rank(a.quantiles, b.quantiles, black, white)
+        by_rank = _measure_by_rank(a.level[unclipped], b.level[unclipped], black, white)
         in_place = _measure_in_place(a, b, black, white, by_rank[0] if by_rank else None)
         # at the ends of the range that both frames can show, hardly anything is left to compare
         limit = np.log2(white / black) - 1
-        estimates = [(e[0], e[1] + penalty) for e in (by_rank, in_place) if e is not None and abs(e[0]) < limit]
+        estimates = [(e[0], e[1] + penalty, e[2]) for e in (by_rank, in_place) if e is not None and abs(e[0]) < limit]
+        estimates = [e for e in estimates if _is_possible(a, b, e[0], max(black, a.black, b.black), white)]
         if estimates:
             break
     else:
         return None
-    weights = [1 / (sigma * sigma + 0.03**2) for _, sigma in estimates]
-    stops = sum(w * s for w, (s, _) in zip(weights, estimates, strict=True)) / sum(weights)
+    # the scatter of aligned blocks is their own, ranks share the error of what came and went
+    share = [1.0 if by_rank is not None and k == 0 else _IN_PLACE_SHARE for k in range(len(estimates))]
+    sigma = sum(1 / (e[1] ** 2 + 0.03**2) for e in estimates) ** -0.5
+    weights = [1 / ((k * e[1]) ** 2 + 0.03**2) for k, e in zip(share, estimates, strict=True)]
+    stops = sum(w * s for w, (s, _, _) in zip(weights, estimates, strict=True)) / sum(weights)
+    systematic = sum(w * e for w, (_, _, e) in zip(weights, estimates, strict=True)) / sum(weights)
+    # a rim of the range that both frames show: its noisy ends pull the ratio together
+    left = np.log2(white / max(a.black, b.black)) - abs(stops)
+    systematic = np.hypot(systematic, 0.5 * max(0.0, 1.8 - left))
     disagreement = abs(estimates[0][0] - estimates[-1][0]) / 2
-    return float(stops), float(np.hypot(sum(weights) ** -0.5, disagreement))
+    return float(stops), float(np.hypot(sigma, disagreement)), float(systematic)
 
 
-def _measure_by_rank(qa: np.ndarray, qb: np.ndarray, black: float, white: float) -> tuple[float, float] | None:
-    # blocks that are partly clipped are ranked a little too low: stay away from the clipping level
-    top = 0.8 * white
-    good = (qa > black) & (qa < top) & (qb > black) & (qb < top)
+def _is_possible(a: _Blocks, b: _Blocks, stops: float, black: float, white: float) -> bool:
+    """False where the ratio would leave most blocks unclipped, or above black, that are clipped or black.
+
+    Frames too far apart to be compared share a few blocks by accident: a rim, a moving object, a reflex of noise.
+    """
+    dark, bright = (a, b) if stops >= 0 else (b, a)
+    factor = 2.0 ** abs(stops)
+    shown = (dark.level > black) & (dark.peak < white)
+    low = shown & (dark.level * factor < 0.7 * white) & (bright.peak < white)
+    clipped = shown & (dark.level * factor < 0.35 * white) & (bright.level >= white)
+    visible = (bright.level > 2 * black * factor) & (bright.peak < white)
+    lost = visible & (dark.level < 0.5 * black)
+    found = visible & (dark.level >= black)
+    return bool(2 * clipped.sum() <= max(low.sum(), 8) and 2 * lost.sum() <= max(found.sum(), 8))
+
+
+def _measure_by_rank(a: np.ndarray, b: np.ndarray, black: float, white: float) -> tuple[float, float, float] | None:
+    if a.size < 64:
+        return None
+    qa, qb = np.quantile(a, _QUANTILES), np.quantile(b, _QUANTILES)
+    good = (qa > black) & (qa < white) & (qb > black) & (qb < white)
     if np.count_nonzero(good) < 8:
         return None
-    return _median_and_scatter(np.log2(qb[good] / qa[good]), 0.5)
+    return _median_and_scatter(np.log2(qb[good] / qa[good]), np.minimum(qa, qb)[good], 0.5)
 
 
 def _measure_in_place(
     a: _Blocks, b: _Blocks, black: float, white: float, start: float | None
-) -> tuple[float, float] | None:
+) -> tuple[float, float, float] | None:
     good = (a.peak < white) & (b.peak < white) & (a.level > black) & (b.level > black)
     least = max(8, good.size // 400)
     if np.count_nonzero(good) < least:
         return None
     log_ratio = np.log2(b.level[good] / a.level[good])
+    darker = np.minimum(a.level, b.level)[good]
     peak_a, peak_b = np.log2(a.peak[good] / white), np.log2(b.peak[good] / white)
     level_a, level_b = np.log2(a.level[good] / black), np.log2(b.level[good] / black)
     stops = float(np.median(log_ratio)) if start is None else start
@@ -284,17 +383,32 @@ def _measure_in_place(
         shared = (peak_a < -stops) & (peak_b < stops) & (level_a > -stops) & (level_b > stops)
         if np.count_nonzero(shared) < least:
             break
-        estimate = _median_and_scatter(log_ratio[shared], 2.0)
+        estimate = _median_and_scatter(log_ratio[shared], darker[shared], 2.0)
         if abs(estimate[0] - stops) < 0.005:
             break
         stops = estimate[0]
     return estimate
 
 
-def _median_and_scatter(values: np.ndarray, spread: float) -> tuple[float, float]:
-    """Median and robust standard deviation; few values may all lie on one object, so they count as `spread` apart."""
-    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
-    return float(middle), float(np.hypot(0.741 * (high - low), spread / len(values) ** 0.5))
+def _median_and_scatter(values: np.ndarray, darker: np.ndarray, spread: float) -> tuple[float, float, float]:
+    """Weighted median, robust standard deviation, and the worth of one code, in stops.
+
+    `darker` is the level in the darker frame: near black noise, quantisation and the codec distort it, so that a value
+    counts the less the darker it is. Few values may all lie on one object, so they count as `spread` apart.
+    """
+    error = _code_in_stops(darker)
+    weight = 1 / (0.05 + error) ** 2
+    order = np.argsort(values)
+    cumulated = np.cumsum(weight[order])
+    ranks = np.searchsorted(cumulated, np.array([0.25, 0.5, 0.75]) * cumulated[-1])
+    low, middle, high = values[order][np.minimum(ranks, len(values) - 1)]
+    scatter = np.hypot(0.741 * (high - low), spread / len(values) ** 0.5)
+    return float(middle), float(scatter), float(np.sum(weight * error) / weight.sum())
+
+
+def _code_in_stops(level: np.ndarray) -> np.ndarray:
+    """Stops between two neighbouring codes of 255 at a linear level, with gamma 2.2."""
+    return 2.2 / (255 * np.log(2)) * level ** (-1 / 2.2)
 
 
 def _fit(pairs: Sequence[_Pair], n: int, num_frames: int) -> _Fit | None:
@@ -330,7 +444,24 @@ def _fit(pairs: Sequence[_Pair], n: int, num_frames: int) -> _Fit | None:
     explained = float(np.sum(weight * closeness) / weight.sum())
     covariance = np.linalg.pinv(free.T @ (free * (base * robust)[:, None]))
     error = float(np.sqrt(np.diag(covariance)[: n - 1].max(initial=0.0)))
-    return _Fit((0.0, *(float(s) for s in solution[: n - 1])), explained, error)
+    class_stops = (0.0, *(float(s) for s in solution[: n - 1]))
+    return _Fit(class_stops, explained, error, _systematic(pairs, class_stops))
+
+
+def _systematic(pairs: Sequence[_Pair], stops: Sequence[float]) -> float:
+    """Systematic error between the darkest and the brightest class, compared directly or through the third one."""
+    n = len(stops)
+    variance = np.full((n, n), np.inf)
+    for x in range(n):
+        for y in range(n):
+            values = [p.systematic for p in pairs if {p.earlier % n, p.later % n} == {x, y}]
+            if values:
+                variance[x, y] = float(np.median(values)) ** 2
+    darkest, brightest = int(np.argmin(stops)), int(np.argmax(stops))
+    if darkest == brightest:
+        return 0.0
+    chains = [variance[darkest, k] + variance[k, brightest] for k in range(n) if k not in (darkest, brightest)]
+    return float(min([variance[darkest, brightest], *chains]) ** 0.5)
 
 
 def _solve_robustly(
@@ -348,6 +479,92 @@ def _solve_robustly(
 def _typical_sigma(pairs: Sequence[_Pair]) -> float:
     """Median scatter between neighbouring frames, in stops."""
     return float(np.median([p.sigma for p in pairs if p.later - p.earlier == 1] or [np.inf]))
+
+
+def _decide_best(blocks: Sequence[_Blocks], pairs: Sequence[_Pair]) -> CycleEstimate:
+    """The estimate from all frames, or from the part of them that a fade or a flash leaves alone.
+
+    Parts of half and three quarters of the frames, at either end, are asked as well. Where they are sure of the same
+    exposures in another phase, frames are missing or the cycle starts anew: the first part tells the phase of frame 0.
+    Where they are sure of different exposures, there is no cycle.
+    """
+    num_frames = len(blocks)
+    whole = _unless_upside_down(_decide(num_frames, pairs), blocks)
+    parts = []
+    for size in (3 * num_frames // 4, (num_frames + 1) // 2):
+        for start in (0, num_frames - size):
+            if size >= MIN_PART_FRAMES:
+                inside = [p for p in pairs if p.earlier >= start and p.later < start + size]
+                moved = [replace(p, earlier=p.earlier - start, later=p.later - start) for p in inside]
+                part = _unless_upside_down(_decide(size, moved), blocks[start : start + size])
+                if part.cycle is None and part.reason.startswith(_STEADY):
+                    part = _unless_alternating(part, blocks[start : start + size])
+                elif part.cycle is not None:
+                    part = replace(part, cycle=_begun_at(part.cycle, -start))
+                parts.append((part, start))
+    sure = [p for p, _ in parts if p.confidence >= MIN_CONFIDENCE]
+    cycles = [p.cycle for p in sure if p.cycle is not None]
+    if any(len(c) != len(cycles[0]) or _furthest(c.stops, cycles[0].stops) > 0.5 for c in cycles[1:]):
+        first = next((p for p, start in parts if start == 0 and p in sure), None)
+        if first is not None and first.cycle is not None and all(_is_rotation(c, first.cycle) for c in cycles):
+            reason = f"{len(first.cycle)} exposures repeat, at {first.cycle} stops, and start anew after some frames"
+            return replace(first, confidence=first.confidence - 0.1, pair_stops=whole.pair_stops, reason=reason)
+        reason = "the exposures follow another cycle after a while: give --exposures, or the parts one by one"
+        return CycleEstimate(None, 0.0, whole.pair_stops, reason)
+    if whole.cycle is not None and whole.confidence >= MIN_CONFIDENCE:
+        return whole
+    best = max(sure, key=lambda p: p.confidence, default=None)
+    if best is not None and best.cycle is not None and best.confidence >= MIN_CONFIDENCE + 0.1:
+        reason = f"{len(best.cycle)} exposures repeat in part of the frames, at {best.cycle} stops"
+        return replace(best, confidence=best.confidence - 0.1, pair_stops=whole.pair_stops, reason=reason)
+    steady = [p for p, _ in parts if p.reason.startswith(_STEADY)]
+    if steady and not whole.reason.startswith(_STEADY) and all(p.cycle is None for p, _ in parts):
+        return replace(steady[0], pair_stops=whole.pair_stops)
+    return whole if whole.cycle is not None else _unless_alternating(whole, blocks)
+
+
+def _unless_upside_down(estimate: CycleEstimate, blocks: Sequence[_Blocks]) -> CycleEstimate:
+    """No cycle where an exposure that was measured as the longer one gives clearly the darker frames."""
+    if estimate.cycle is None:
+        return estimate
+    n = len(estimate.cycle)
+    brightness = [float(np.median([np.sqrt(b.level).mean() for b in blocks[k::n]])) for k in range(n)]
+    order = np.argsort(estimate.cycle.stops)
+    if all(brightness[y] > brightness[x] - 0.03 for x, y in pairwise(order)):
+        return estimate
+    return replace(estimate, cycle=None, confidence=0.0, reason="the longer exposures would be the darker frames")
+
+
+def _begun_at(cycle: ExposureCycle, index: int) -> ExposureCycle:
+    """The same cycle, beginning with its frame `index`."""
+    return ExposureCycle(tuple(cycle.stops_at(index + k) for k in range(len(cycle))))
+
+
+def _is_rotation(a: ExposureCycle, b: ExposureCycle) -> bool:
+    """Whether both are the same exposures in the same order, beginning anywhere."""
+    return len(a) == len(b) and any(_furthest(_begun_at(a, k).stops, b.stops) <= 0.5 for k in range(len(a)))
+
+
+def _unless_alternating(estimate: CycleEstimate, blocks: Sequence[_Blocks]) -> CycleEstimate:
+    """No cycle found, with the reason that the brightness alone gives where it repeats after 2 or 3 frames."""
+    brightness = np.array([float(np.sqrt(b.level).mean()) for b in blocks])
+    if len(brightness) < 6:
+        return estimate
+    change = {k: float(np.median(np.abs(brightness[k:] - brightness[:-k]))) for k in (1, 2, 3)}
+    for n in CYCLE_LENGTHS:
+        others = [change[k] for k in (1, 2, 3) if k % n]
+        medians = np.array([np.median(brightness[k::n]) for k in range(n)])
+        if min(others) > max(0.05, 4 * change[n]) and np.diff(np.sort(medians)).min() > 0.05:
+            order = np.argsort(np.argsort(medians))
+            names = ("short", "long") if n == 2 else ("short", "middle", "long")
+            return CycleEstimate(
+                None,
+                0.0,
+                estimate.pair_stops,
+                f"the brightness repeats after {n} frames ({', '.join(names[k] for k in order)}), but the frames share "
+                f"too little well-exposed content to tell the stops: give --exposures with {n} stops in this order",
+            )
+    return estimate
 
 
 def _decide(num_frames: int, pairs: Sequence[_Pair]) -> CycleEstimate:
@@ -372,7 +589,7 @@ def _decide(num_frames: int, pairs: Sequence[_Pair]) -> CycleEstimate:
     fit = fits[n]
     if n == 1:
         change = float(np.median(np.abs(list(neighbours.values()))))
-        return nothing(f"the clip does not alternate: neighbouring frames differ by {change:.2f} stops")
+        return nothing(f"{_STEADY}: neighbouring frames differ by {change:.2f} stops")
     lowest = min(fit.stops)
     stops = tuple(_snap(s - lowest) for s in fit.stops)
     if n not in CYCLE_LENGTHS:
@@ -394,13 +611,14 @@ def _decide(num_frames: int, pairs: Sequence[_Pair]) -> CycleEstimate:
 
 
 def _confidence(fit: _Fit, pairs: Sequence[_Pair], num_frames: int, num_neighbours: int) -> float:
-    """Product of six factors, each 1 where there is nothing to worry about."""
+    """Product of seven factors, each 1 where there is nothing to worry about."""
     n = len(fit.stops)
     factors = (
         (fit.explained - 0.4) / 0.45,  # the pattern holds for all pairs
         (fit.min_apart - 0.2) / 0.5,  # the exposures are further apart than flicker
         1.3 - 1.1 * _typical_sigma(pairs),  # the measurements are sharp
         1.2 - 2 * fit.standard_error,  # and every exposure has enough of them
+        (0.22 - fit.systematic) / 0.12,  # and above the codes where noise and codec decide
         0.75 + 0.25 * (num_frames - n - 1) / (n + 1),  # the pattern was seen more than once
         2 * num_neighbours / (num_frames - 1),  # most frames could be measured
     )

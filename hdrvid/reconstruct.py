@@ -43,8 +43,10 @@ from hdrvid.errors import ExposureError, InputError, ModelError, OutputError, Us
 from hdrvid.exposures import MIN_CONFIDENCE, contradictions, estimate_cycle, probed
 from hdrvid.io import open_clip
 from hdrvid.io.atomic import atomic_path
+from hdrvid.io.exif import recorded_cycle
 from hdrvid.io.exposure_files import parse_exposures
 from hdrvid.io.exr import COMPRESSIONS, HALF_MAX, read_exr
+from hdrvid.io.frames import FramesReader
 from hdrvid.io.hdr import read_hdr, read_hdr_attributes
 from hdrvid.io.hdr_video import HdrKind, HdrVideoWriter, check_peak, grade_clip, measure_light
 from hdrvid.io.lock import frames_lock
@@ -146,9 +148,9 @@ class Detection:
     cycle: ExposureCycle | None
     """One cycle of exposures, beginning with frame 0; None where it could not be found."""
     cycle_from: str
-    """'declared' or 'measured'."""
+    """'declared', 'recorded' (by the files) or 'measured'."""
     confidence: float | None
-    """0..1, how sure the measurement is; None where the exposures were declared."""
+    """0..1, how sure the measurement is; None where the exposures were not measured."""
     pair_stops: tuple[float, ...]
     """Measured exposure ratio of each pair of neighbouring frames, in stops."""
     reason: str
@@ -407,6 +409,7 @@ def _detect(reader: ClipReader, declared: ExposureCycle | None, response_text: s
     response, response_from = _choose_response(response_text, info)
     response_reason = ""
     estimating = response_from == "assumed"
+    recorded = recorded_cycle(reader.paths) if declared is None and isinstance(reader, FramesReader) else None
     count, brightest = 0, 0.0
     levels: list[FrameLevels] = []
 
@@ -427,17 +430,23 @@ def _detect(reader: ClipReader, declared: ExposureCycle | None, response_text: s
     warnings: list[str] = []
     confidence: float | None = None
     pair_stops: tuple[float, ...] = ()
-    cycle, reason = declared, "declared"
-    if declared is None:
+    if recorded is not None and contradictions(linear_frames(), recorded, 0):
+        warnings.append(
+            f"the files record exposures of {recorded} stops, but that is not what the pixels show: measured instead"
+        )
+        recorded = None
+    known = declared or recorded
+    cycle, reason = known, "declared" if declared else "the files record their exposures"
+    if known is None:
         cycle, confidence, pair_stops, reason = _measured_cycle(linear_frames())
     if estimating:
-        response, response_from, response_reason = _estimated_response(levels, cycle, confidence, declared is not None)
-        if response_from == "measured" and declared is None:
+        response, response_from, response_reason = _estimated_response(levels, cycle, confidence, known is not None)
+        if response_from == "measured" and known is None:
             # the stops were measured under another curve
             cycle, confidence, pair_stops, reason = _measured_cycle(linear_frames())
     if declared is not None:
         warnings += contradictions(linear_frames(), declared, 0)
-    needed = len(declared) if declared else 2
+    needed = len(known) if known else 2
     if count < needed:
         raise InputError(
             f"{info.source} has only {count} frame(s), but alternating exposures need at least {needed}: "
@@ -455,7 +464,7 @@ def _detect(reader: ClipReader, declared: ExposureCycle | None, response_text: s
     return Detection(
         info,
         cycle,
-        "measured" if declared is None else "declared",
+        "declared" if declared else "recorded" if recorded else "measured",
         confidence,
         pair_stops,
         reason,

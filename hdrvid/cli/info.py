@@ -150,8 +150,8 @@ def _print_clip(detection: Detection) -> None:
     if detection.cycle is None:
         typer.echo(f"exposures: not found ({detection.reason})")
     else:
-        cycle = f"{detection.cycle} stops, a cycle of {len(detection.cycle)}"
-        typer.echo(f"exposures: {cycle}, confidence {detection.confidence:.2f}")
+        sure = detection.reason if detection.confidence is None else f"confidence {detection.confidence:.2f}"
+        typer.echo(f"exposures: {detection.cycle} stops, a cycle of {len(detection.cycle)}, {sure}")
     steps = " ".join(f"{s:+.2f}" if s == s else "?" for s in detection.pair_stops)
     if steps:
         typer.echo(f"from frame to frame: {steps} stops")

@@ -240,7 +240,9 @@ def _reconstruct_one(group: list[str], stem: str, out: str, options: Reconstruct
 def _print_report(report: ClipReport) -> None:
     facts: dict[str, Any] = report.as_dict()
     stops = ",".join(f"{s:.4g}" for s in facts["stops"])
-    sure = "declared" if facts["confidence"] is None else f"measured, confidence {facts['confidence']:.2f}"
+    sure = str(facts["exposures_from"])
+    if facts["confidence"] is not None:
+        sure += f", confidence {facts['confidence']:.2f}"
     width, height = facts["size"]
     typer.echo(
         f"{report.source}: {width}x{height}, exposures {stops} stops ({sure}), response {facts['response']} "

@@ -271,8 +271,12 @@ def ldr_from_radiance(radiance: Array, exposure: Any) -> Array:
 
 
 def match_exposure(ldr: Array, exposure_from: Any, exposure_to: Any) -> Array:
-    """The frame as another exposure would have shown it, clipped where that one clips (network code)."""
-    return ldr_from_radiance(radiance_from_ldr(ldr, exposure_from), exposure_to)
+    """The frame as another exposure would have shown it, clipped where that one clips (network code).
+
+    The same as `ldr_from_radiance` of `radiance_from_ldr`: a power of a multiple is a multiple of the power.
+    """
+    gain = (exposure_to / exposure_from) ** (1.0 / NETWORK_GAMMA)
+    return (ldr.clip(0.0, 1.0) * gain).clip(0.0, 1.0)
 
 
 def mu_law(radiance: Array, mu: float = MU) -> Array:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import torch
 
+from hdrvid import cpu
+
 
 def warp(image: torch.Tensor, flow_px: torch.Tensor, first_row: int = 0) -> torch.Tensor:
     """Sample `image` (B, C, H, W) at x + flow; returns (B, C, H, W), differentiable in both arguments.
@@ -30,6 +32,8 @@ def warp(image: torch.Tensor, flow_px: torch.Tensor, first_row: int = 0) -> torc
     ys = torch.arange(first_row, first_row + rows, device=image.device, dtype=torch.float32)[:, None]
     x = (xs + flow[:, 0]).clamp(0, w - 1)
     y = (ys + flow[:, 1]).clamp(0, h - 1)
+    if cpu.usable(image, flow):
+        return cpu.remap(image, x, y)
     left, top = x.floor(), y.floor()
     fx, fy = (x - left)[:, None].to(image.dtype), (y - top)[:, None].to(image.dtype)
     x0, y0 = left.long(), top.long()

@@ -13,6 +13,7 @@ LAYER_OF = {
     "": 0,  # hdrvid itself: the version
     "errors": 0,
     "types": 0,
+    "cpu": 0,
     "radiance": 1,
     "warp": 1,
     "metrics": 1,

@@ -220,10 +220,10 @@ class TestLdrCache:
 
 
 class TestSamples:
-    @pytest.mark.parametrize("dis", [True, False])
+    @pytest.mark.parametrize("search", ["medium", "fast", ""])
     @pytest.mark.parametrize("num_exposures", [2, 3])
-    def test_they_have_their_shapes_and_depend_on_the_index_alone(self, cache, num_exposures, dis):
-        options = SampleOptions(num_exposures, 48, seed=5, dis=dis)
+    def test_they_have_their_shapes_and_depend_on_the_index_alone(self, cache, num_exposures, search):
+        options = SampleOptions(num_exposures, 48, seed=5, search=search)
         data, again = TrainingWindows(cache, options, 10), TrainingWindows(cache, options, 10)
         again[7]  # the order of drawing must not matter
         a, b = data[4], again[4]
@@ -231,15 +231,15 @@ class TestSamples:
         assert all(torch.equal(a[k], b[k]) for k in same)
         assert not torch.equal(a["ldr"], data[5]["ldr"])
         assert not torch.equal(
-            a["ldr"], TrainingWindows(cache, SampleOptions(num_exposures, 48, seed=6, dis=dis), 9)[4]["ldr"]
+            a["ldr"], TrainingWindows(cache, SampleOptions(num_exposures, 48, seed=6, search=search), 9)[4]["ldr"]
         )
         w = 2 * num_exposures - 1
         assert a["ldr"].shape == a["truth"].shape == (w, 3, 48, 48)
         assert a["flow"].shape == (w - 1, 2, 48, 48)
         assert a["visible"].shape == (w - 1, 48, 48)
         assert a["exposures"].shape == (w,)
-        assert ("dis" in a) == ("dis_back" in a) == dis
-        if dis:
+        assert ("dis" in a) == ("dis_back" in a) == bool(search)
+        if search:
             assert a["dis"].shape == a["dis_back"].shape == (w - 1, 2, 48, 48)
         assert all(torch.isfinite(v).all() for v in a.values())
         for i in range(10):
@@ -251,7 +251,7 @@ class TestSamples:
             assert len(set(s["exposures"].tolist())) == num_exposures
 
     def test_flow_and_truth_belong_together_after_flips(self, cache):
-        data = TrainingWindows(cache, SampleOptions(2, 48, seed=9, dis=False, exact_flow=True), 40)
+        data = TrainingWindows(cache, SampleOptions(2, 48, seed=9, search="", exact_flow=True), 40)
         right, wrong = [], []
         for i in range(16):
             s = data[i]
@@ -267,7 +267,7 @@ class TestSamples:
 
     @pytest.mark.parametrize("num_exposures", [2, 3])
     def test_the_end_of_a_clip_has_one_side_only(self, cache, num_exposures):
-        data = TrainingWindows(cache, SampleOptions(num_exposures, 48, seed=2, dis=False, exact_flow=True), 60)
+        data = TrainingWindows(cache, SampleOptions(num_exposures, 48, seed=2, search="", exact_flow=True), 60)
         ends = 0
         for i in range(60):
             s = data[i]
@@ -279,14 +279,14 @@ class TestSamples:
         assert 1 <= ends <= 15
 
     def test_the_exact_flow_is_given_only_where_it_is_known(self, cache):
-        anywhere = TrainingWindows(cache, SampleOptions(2, 48, seed=9, dis=False), 40)
+        anywhere = TrainingWindows(cache, SampleOptions(2, 48, seed=9, search=""), 40)
         known = [bool(anywhere[i]["visible"].any()) for i in range(24)]
         assert 0 < sum(known) < 24  # elsewhere nothing is called visible
         unknown = anywhere[known.index(False)]
         assert not unknown["flow"].any()
 
     def test_frames_tell_of_their_truth(self, cache):
-        data = TrainingWindows(cache, SampleOptions(2, 64, augment=False, dis=False), 6)
+        data = TrainingWindows(cache, SampleOptions(2, 64, augment=False, search=""), 6)
         for i in range(6):
             s = data[i]
             exposed = (s["truth"] * s["exposures"][:, None, None, None]).clamp(0, 1)
@@ -305,14 +305,14 @@ class TestSamples:
         assert (mu_law(blend(radiance, prior)) - mu_law(batch["truth"][:, 1])).abs().mean() < 0.05
 
     def test_perturbing_changes_the_reference_alone(self, cache):
-        plain = TrainingWindows(cache, SampleOptions(2, 48, seed=5, dis=False), 9)[3]
-        perturbed = TrainingWindows(cache, SampleOptions(2, 48, seed=5, dis=False, perturb=True), 9)[3]
+        plain = TrainingWindows(cache, SampleOptions(2, 48, seed=5, search=""), 9)[3]
+        perturbed = TrainingWindows(cache, SampleOptions(2, 48, seed=5, search="", perturb=True), 9)[3]
         changed = [not torch.equal(a, b) for a, b in zip(plain["ldr"], perturbed["ldr"], strict=True)]
         assert changed == [False, True, False]
         assert torch.equal(plain["truth"], perturbed["truth"])
 
     def test_a_sample_is_no_larger_than_its_window(self, cache):
-        assert TrainingWindows(cache, SampleOptions(2, 500, dis=False), 9)[0]["ldr"].shape[-2:] == (64, 64)
+        assert TrainingWindows(cache, SampleOptions(2, 500, search=""), 9)[0]["ldr"].shape[-2:] == (64, 64)
 
 
 class TestUnlabelledSamples:
@@ -333,7 +333,7 @@ class TestUnlabelledSamples:
         build_ldr_cache(tmp_path, LdrCacheOptions(0, 64, 7, 2, (), 0.0, files))
         ways = set()
         for sample in map(
-            UnlabelledWindows(tmp_path, SampleOptions(2, 32, seed=2, dis=False), 30).__getitem__, range(30)
+            UnlabelledWindows(tmp_path, SampleOptions(2, 32, seed=2, search=""), 30).__getitem__, range(30)
         ):
             codes = torch.round(sample["ldr"] * 255)
             constant = [c for c in range(3) if np.ptp(codes[0, c].numpy()) == 0]  # the channel that tells the frame

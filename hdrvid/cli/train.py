@@ -61,7 +61,7 @@ def command(
         typer.Option(metavar="FILE", help="Names of pictures or scenes not to train on, one a line."),
     ] = None,
     out: Annotated[str, typer.Option("-o", "--out", metavar="FOLDER", help="Where the run is kept.")] = "runs/train",
-    preset: Annotated[str, typer.Option(metavar="default|memo", help="Network.")] = "default",
+    preset: Annotated[str, typer.Option(metavar="default|fast|memo", help="Network.")] = "default",
     cycle: Annotated[int, typer.Option(min=2, max=3, metavar="2|3", help="Exposures in a cycle.")] = 2,
     refine: Annotated[
         bool | None,
@@ -73,6 +73,21 @@ def command(
         ),
     ] = None,
     init: Annotated[str, typer.Option(metavar="NAME|FILE", help="Weights to start from.", show_default=False)] = "",
+    distill: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|FILE", help="Weights of preset default to learn from beside the truth.", show_default=False
+        ),
+    ] = "",
+    width: Annotated[
+        int | None,
+        typer.Option(
+            min=8,
+            metavar="CHANNELS",
+            help="Presets default and fast: channels of the merge. [default: 48 and 32]",
+            show_default=False,
+        ),
+    ] = None,
     epochs: Annotated[int, typer.Option(min=1, metavar="N", help="Epochs.")] = 30,
     steps_per_epoch: Annotated[int, typer.Option(min=1, metavar="N", help="Optimiser steps in an epoch.")] = 200,
     batch: Annotated[int, typer.Option(min=1, metavar="N", help="Crops in a step, over all processes.")] = 6,
@@ -160,6 +175,8 @@ def command(
         precision=precision,
         seed=seed,
         init=init,
+        distill=distill,
+        width=width or 0,
     )
     if unlabelled and not shots:
         raise UsageError("--unlabelled belongs to few-shot training: give --shots, the number of labelled windows, too")

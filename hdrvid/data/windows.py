@@ -361,8 +361,10 @@ class SampleOptions:
     """Seed of everything random."""
     augment: bool = True
     """Flips, colours, stops, noise and codec damage at random; False for validation: 3 (or 2) stops, 8 bits."""
-    dis: bool = True
-    """Give the classical flow of both directions (preset 'default')."""
+    search: str = "medium"
+    """Give the classical flow of both directions, found with this search of `hdrvid.models.alignment`; '': none."""
+    teacher: bool = False
+    """Give the flow of the search 'medium' too, for a teacher."""
     exact_flow: bool = False
     """Draw around the middle of a cached run only, from where flow and visibility are known."""
     perturb: bool = False
@@ -388,7 +390,7 @@ class _Windows(Dataset):
         self.length = length
         self._arrays: dict[str, np.ndarray] = {}
         self._cached: CacheOptions | None = None
-        self._dis: DenseInverseSearch | None = None
+        self._dis: dict[str, DenseInverseSearch] = {}
 
     def __len__(self) -> int:
         return self.length
@@ -408,11 +410,13 @@ class _Windows(Dataset):
 
     def sample(self, started: float, ldr: np.ndarray, exposures: np.ndarray, **more: np.ndarray) -> dict[str, Any]:
         """Tensors of `ldr` (W, s, s, 3) and the rest, with the classical flow where it is wanted."""
-        if self.options.dis:
-            if self._dis is None:
-                self._dis = DenseInverseSearch()
-            forward, backward = self._dis.window(list(ldr), [float(e) for e in exposures])
-            more |= {"dis": forward.transpose(0, 3, 1, 2), "dis_back": backward.transpose(0, 3, 1, 2)}
+        searches = {"dis": self.options.search, "teacher": "medium" if self.options.teacher else ""}
+        for name, search in searches.items():
+            if search:
+                if name not in self._dis:
+                    self._dis[name] = DenseInverseSearch(candidates=search == "medium", search=search)
+                forward, backward = self._dis[name].window(list(ldr), [float(e) for e in exposures])
+                more |= {name: forward.transpose(0, 3, 1, 2), f"{name}_back": backward.transpose(0, 3, 1, 2)}
         arrays = {"ldr": ldr.transpose(0, 3, 1, 2), "exposures": exposures, **more}
         tensors = {k: torch.from_numpy(np.ascontiguousarray(v, dtype=np.float32)) for k, v in arrays.items()}
         return tensors | {"seconds": torch.tensor(time.perf_counter() - started)}

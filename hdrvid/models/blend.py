@@ -27,7 +27,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from hdrvid.models.blocks import ResidualBlock, act, double, gaussian, initialise
+from hdrvid.models.blocks import ResidualBlock, act, double, folded, initialise, smooth
 from hdrvid.models.prior import blend
 from hdrvid.radiance import inverse_mu_law, mu_law
 
@@ -46,9 +46,11 @@ RESIDUAL_SCALE = 0.02
 class BlendNet(nn.Module):
     """Corrections to the prior weights, and a residual. `num_candidates` C = 3 (2 exposures) or 5 (3 exposures)."""
 
-    def __init__(self, num_candidates: int, width: int = 48) -> None:
+    def __init__(self, num_candidates: int, width: int = 48, weight_channels: int = 3) -> None:
+        """`weight_channels` 3: a weight for every colour of a candidate; 1: the same for all of them."""
         super().__init__()
         self.num_candidates = num_candidates
+        self.weight_channels = weight_channels
         self.num_weights = num_candidates + len(SMOOTHING)
         w = [width, width * 4 // 3, width * 2, width * 8 // 3]
         extra = len(SMOOTHING)
@@ -69,7 +71,7 @@ class BlendNet(nn.Module):
         self.up0 = nn.Conv2d(w[1], w[0], 1)
         self.fuse0 = nn.Conv2d(2 * w[0], w[0], 3, padding=1)
         self.dec0 = ResidualBlock(w[0])
-        self.head = nn.Conv2d(w[0], 4 * (3 * (num_candidates + extra) + 3), 3, padding=1)
+        self.head = nn.Conv2d(w[0], 4 * (weight_channels * (num_candidates + extra) + 3), 3, padding=1)
         initialise(self, self.head)
 
     @staticmethod
@@ -78,7 +80,7 @@ class BlendNet(nn.Module):
         results = []
         for sigma in SMOOTHING:
             radius = int(3 * sigma + 0.5)
-            results.append(gaussian(F.pad(tone, (radius,) * 4, mode="replicate"), sigma, radius))
+            results.append(smooth(tone, sigma, radius))
         return torch.stack(results, 1)
 
     def forward(
@@ -97,7 +99,7 @@ class BlendNet(nn.Module):
         radiance = torch.cat([radiance, inverse_mu_law(smooth)], 1)
         extra = log_prior.new_full((b, len(SMOOTHING), 1, height, width), math.log(SMOOTHED_PRIOR))
         log_prior = torch.cat([log_prior, extra], 1)
-        x0 = self.enc0(self.stem(F.pixel_unshuffle(x, 2)))
+        x0 = self.enc0(folded(x, self.stem.weight, self.stem.bias, 2))
         x1 = self.enc1(self.down1(act(x0)))
         x2 = self.enc2(self.down2(act(x1)))
         x3 = self.enc3(self.down3(act(x2)))
@@ -105,7 +107,8 @@ class BlendNet(nn.Module):
         x1 = self.dec1(self.fuse1(act(torch.cat([double(self.up1(act(x2))), x1], 1))))
         x0 = self.dec0(self.fuse0(act(torch.cat([double(self.up0(act(x1))), x0], 1))))
         out = F.pixel_shuffle(self.head(act(x0)), 2).float()
-        correction = out[:, :-3].reshape(b, c + len(SMOOTHING), 3, height, width)
+        correction = out[:, :-3].reshape(b, c + len(SMOOTHING), self.weight_channels, height, width)
         weights = torch.softmax(log_prior.float() + correction, 1)
         blended = blend(radiance.float(), weights)
-        return inverse_mu_law(mu_law(blended) + RESIDUAL_SCALE * out[:, -3:]), weights, blended
+        result = inverse_mu_law(mu_law(blended) + RESIDUAL_SCALE * out[:, -3:])
+        return result, weights.expand(-1, -1, 3, -1, -1), blended

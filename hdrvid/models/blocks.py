@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from hdrvid import cpu
+
 LEAK = 0.1
 
 
@@ -19,13 +21,34 @@ def double(x: torch.Tensor) -> torch.Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
+def _window(sigma: float, radius: int, device: torch.device) -> torch.Tensor:
+    t = torch.arange(-radius, radius + 1, device=device, dtype=torch.float32)
+    kernel = torch.exp(-0.5 * (t / sigma) ** 2)
+    return kernel / kernel.sum()
+
+
 def gaussian(x: torch.Tensor, sigma: float, radius: int) -> torch.Tensor:
     """(B, C, H, W) under a Gaussian window of 2 radius + 1 pixels, (B, C, H - 2 radius, W - 2 radius): pad before."""
-    t = torch.arange(-radius, radius + 1, device=x.device, dtype=torch.float32)
-    kernel = torch.exp(-0.5 * (t / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).to(x.dtype).expand(x.shape[1], 1, 1, -1)
+    kernel = _window(sigma, radius, x.device).to(x.dtype).expand(x.shape[1], 1, 1, -1)
     rows = F.conv2d(x, kernel, groups=x.shape[1])
     return F.conv2d(rows, kernel.transpose(2, 3), groups=x.shape[1])
+
+
+def smooth(x: torch.Tensor, sigma: float, radius: int) -> torch.Tensor:
+    """(B, C, H, W) under the same window, edges replicated: (B, C, H, W)."""
+    if cpu.usable(x):
+        return cpu.separable(x, _window(sigma, radius, x.device))
+    return gaussian(F.pad(x, (radius,) * 4, mode="replicate"), sigma, radius)
+
+
+def folded(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, factor: int) -> torch.Tensor:
+    """`F.conv2d(F.pixel_unshuffle(x, factor), weight, bias, padding="same")` as one convolution with a stride: it moves
+    less memory. x (B, C, H, W), weight (O, C * factor^2, k, k) with k odd; (B, O, H / factor, W / factor)."""
+    out, size = weight.shape[0], weight.shape[-1]
+    weight = weight.reshape(out, x.shape[1], factor, factor, size, size).permute(0, 1, 4, 2, 5, 3)
+    weight = weight.reshape(out, x.shape[1], size * factor, size * factor)
+    weight = weight.contiguous(memory_format=torch.channels_last)
+    return F.conv2d(x, weight, bias, stride=factor, padding=size // 2 * factor)
 
 
 class ResidualBlock(nn.Module):
@@ -37,7 +60,8 @@ class ResidualBlock(nn.Module):
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.conv2(act(self.conv1(act(x))))
+        y: torch.Tensor = self.conv2(F.leaky_relu_(self.conv1(act(x)), LEAK))
+        return y.add_(x) if y.dtype == x.dtype else y + x
 
 
 def initialise(network: nn.Module, head: nn.Conv2d) -> None:

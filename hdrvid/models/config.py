@@ -9,7 +9,7 @@ from typing import Self
 from hdrvid.errors import ModelError
 from hdrvid.types import CYCLE_LENGTHS
 
-PRESETS = ("default", "memo")
+PRESETS = ("default", "fast", "memo")
 """Networks that can be built and trained."""
 
 
@@ -18,15 +18,16 @@ class ModelConfig:
     """Every hyperparameter of a model."""
 
     preset: str = "default"
-    """'memo': SPyNet flow and the memo's merging network. 'default': corrections to the classical merge."""
+    """'memo': SPyNet flow and the memo's merging network. 'default': corrections to the classical merge. 'fast': the
+    same with a quicker flow search and one weight a candidate instead of three."""
     num_exposures: int = 2
     """Exposures in a cycle, 2 or 3."""
     width: int = 48
-    """'default': channels at half resolution. 'memo': unused."""
+    """'default', 'fast': channels at half resolution. 'memo': unused."""
     base_width: int = 512
-    """'memo': channels at the bottom of the encoder-decoder. 'default': unused."""
+    """'memo': channels at the bottom of the encoder-decoder. Otherwise unused."""
     refine_flow: bool = False
-    """'default': a network refines the classical flow. 'memo': unused."""
+    """'default': a network refines the classical flow. Otherwise unused."""
     flow_finest: str = "half"
     """'memo': resolution of the last flow level, 'full' or 'half' (upsampled; costs 60 instead of 241 kMAC/pixel)."""
 
@@ -37,6 +38,11 @@ class ModelConfig:
             raise ModelError(f"a model has 2 or 3 exposures, not {self.num_exposures}")
         if self.flow_finest not in ("full", "half"):
             raise ModelError(f"flow_finest is 'full' or 'half', not '{self.flow_finest}'")
+
+    @property
+    def search(self) -> str:
+        """Preset of the classical flow search, '' for networks that find their own flow."""
+        return {"default": "medium", "fast": "fast", "memo": ""}[self.preset]
 
     @property
     def num_neighbours(self) -> int:

@@ -32,7 +32,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from hdrvid.models.blocks import ResidualBlock, act, double, gaussian, initialise
+from hdrvid.models.blocks import ResidualBlock, act, double, folded, initialise, smooth
 from hdrvid.radiance import match_exposure
 from hdrvid.warp import warp
 
@@ -41,7 +41,8 @@ STEPS = 2
 """Lucas-Kanade steps."""
 WINDOW_SIGMA = 1.5
 """Standard deviation of their window, in pixels."""
-ROW_HALO = STEPS * (round(2.5 * WINDOW_SIGMA) + 1)
+WINDOW_RADIUS = round(2.5 * WINDOW_SIGMA)
+ROW_HALO = STEPS * (WINDOW_RADIUS + 1)
 """Reach of the steps in rows."""
 DAMPING = 1e-3
 """Added to the squared gradients (code per pixel): flow of flat, noisy places stays where DIS left it."""
@@ -64,10 +65,12 @@ OFFSET_SCALE = 0.25
 """Flow differences enter the network cut at the limit and scaled; the candidates themselves stay whole."""
 
 
-def _smooth(x: torch.Tensor, sigma: float) -> torch.Tensor:
-    """Gaussian over the last two dimensions, edges replicated."""
-    radius = int(2.5 * sigma + 0.5)
-    return gaussian(F.pad(x, (radius,) * 4, mode="replicate"), sigma, radius)
+def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Sum of a * b over the channels: (B, C, H, W) -> (B, H, W)."""
+    total = a[:, 0] * b[:, 0]
+    for c in range(1, a.shape[1]):
+        total = torch.addcmul(total, a[:, c], b[:, c])
+    return total
 
 
 def lucas_kanade(
@@ -84,8 +87,8 @@ def lucas_kanade(
         gx = (mean[..., 1:-1, 2:] - mean[..., 1:-1, :-2]) / 2
         gy = (mean[..., 2:, 1:-1] - mean[..., :-2, 1:-1]) / 2
         gt = warped - reference
-        products = torch.stack([(a * b).sum(1) for a, b in ((gx, gx), (gx, gy), (gy, gy), (gx, gt), (gy, gt))], 1)
-        xx, xy, yy, xt, yt = _smooth(products, WINDOW_SIGMA).unbind(1)
+        products = torch.stack([_dot(a, b) for a, b in ((gx, gx), (gx, gy), (gy, gy), (gx, gt), (gy, gt))], 1)
+        xx, xy, yy, xt, yt = smooth(products, WINDOW_SIGMA, WINDOW_RADIUS).unbind(1)
         xx, yy = xx + DAMPING, yy + DAMPING
         determinant = xx * yy - xy * xy
         step = torch.stack([xy * yt - yy * xt, xy * xt - xx * yt], 1) / determinant[:, None]
@@ -186,7 +189,7 @@ class FlowRefiner(nn.Module):
 
     def features(self, picture: torch.Tensor) -> torch.Tensor:
         """Unit-length features (B, C, H / 4, W / 4) of codes (B, 3, H, W)."""
-        x = self.feature2(act(self.feature1(F.pixel_unshuffle(picture, 4))))
+        x = self.feature2(act(folded(picture, self.feature1.weight, self.feature1.bias, 4)))
         return F.normalize(x.float() - x.float().mean(1, keepdim=True), dim=1, eps=1e-3)
 
     def correlation(self, reference: torch.Tensor, warped: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -209,8 +212,9 @@ class FlowRefiner(nn.Module):
             raise ValueError(f"height and width must be multiples of {SIZE_MULTIPLE}, not {h}x{w}")
         seen = seen.reshape(b * k, EVIDENCE_CHANNELS, h, w)
         offsets = seen[:, _OFFSETS].clamp(-OFFSET_LIMIT_PX, OFFSET_LIMIT_PX) * OFFSET_SCALE
-        fine = F.pixel_unshuffle(torch.cat([seen[:, _PICTURES], offsets, seen[:, _BRIGHTEST]], 1), 2)
-        x0 = self.stem(torch.cat([fine, seen[:, -1:, ::2, ::2]], 1))
+        fine = torch.cat([seen[:, _PICTURES], offsets, seen[:, _BRIGHTEST]], 1)
+        ratio = F.conv2d(seen[:, -1:, ::2, ::2], self.stem.weight[:, -1:], padding=1)
+        x0 = folded(fine, self.stem.weight[:, :-1], self.stem.bias, 2) + ratio
         reference = seen[:, :3]
         volume, shift = self.correlation(reference, reference + seen[:, 3:6] / DIFFERENCE_SCALE)
         x1 = self.enc1(self.down1(act(x0)) + self.matches(volume.to(x0.dtype)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from hdrvid import cpu
 from hdrvid.errors import ModelError, UsageError
 from hdrvid.models.alignment import DenseInverseSearch
 from hdrvid.models.blend import BlendNet
+from hdrvid.models.clock import StageClock
 from hdrvid.models.config import ModelConfig
 from hdrvid.models.flow import FlowNet
 from hdrvid.models.merge import MemoMerge
@@ -45,7 +47,8 @@ def build(config: ModelConfig) -> nn.ModuleDict:
                 "merge": MemoMerge(config.num_exposures, config.base_width),
             }
         )
-    networks = nn.ModuleDict({"merge": BlendNet(config.num_neighbours + 1, config.width)})
+    weight_channels = 1 if config.preset == "fast" else 3
+    networks = nn.ModuleDict({"merge": BlendNet(config.num_neighbours + 1, config.width, weight_channels)})
     if config.refine_flow:
         networks["flow"] = FlowRefiner()
     return networks
@@ -80,11 +83,13 @@ def check_precision(precision: str) -> None:
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
-    """'auto' is fp16 on CUDA and fp32 elsewhere: without bf16 instructions a CPU is slower in half precision."""
+    """'auto' is fp16 on CUDA, bf16 on a CPU that computes with it, else fp32."""
     check_precision(precision)
     if precision != "auto":
         return precision
-    return "fp16" if device.type == "cuda" else "fp32"
+    if device.type == "cuda":
+        return "fp16"
+    return "bf16" if device.type == "cpu" and cpu.has_bf16() else "fp32"
 
 
 def resolve_tile(tile: str | int) -> str | int:
@@ -179,12 +184,19 @@ class ModelRunner:
         self.num_exposures = num_exposures
         self.provenance = provenance or {}
         self.device = resolve_device(device)
-        self.precision = resolve_precision(precision, self.device)
+        check_precision(precision)
+        # bf16 is measured for the presets that correct the classical merge; without networks nothing is rounded
+        exact = networks is None or (precision == "auto" and config is not None and not config.search)
+        on_cpu = self.device.type == "cpu"
+        self.precision = "fp32" if exact and (on_cpu or networks is None) else resolve_precision(precision, self.device)
+        self.clock: StageClock | None = None
+        """Set to measure where the time goes."""
         self.tile = resolve_tile(tile)
         self.config = config
         self.networks = networks
-        classical_flow = config is None or config.preset == "default"
-        self._dis = DenseInverseSearch(4, align and networks is not None) if classical_flow else None
+        search = "medium" if config is None else config.search
+        candidates = align and search == "medium" and networks is not None
+        self._dis = DenseInverseSearch(4, candidates, search) if search else None
         if networks is not None:
             place(networks, self.device).eval().requires_grad_(False)
 
@@ -199,6 +211,9 @@ class ModelRunner:
             if self.config is not None and self.config.preset == "memo":
                 return self._memo(window, diagnostics)
             return self._prior_based(window, diagnostics)
+
+    def _stage(self, name: str) -> AbstractContextManager[None]:
+        return nullcontext() if self.clock is None else self.clock.stage(name)
 
     def _tensors(self, window: Window) -> tuple[torch.Tensor, torch.Tensor]:
         ldr = torch.from_numpy(np.stack(window.frames)).to(self.device).permute(0, 3, 1, 2)[None].contiguous()
@@ -233,18 +248,24 @@ class ModelRunner:
 
     def _prior_based(self, window: Window, diagnostics: bool) -> Reconstruction:
         assert self._dis is not None
-        forward, backward = self._dis.window(window.frames, window.exposures)
-        ldr, exposures = self._tensors(window)
-        flows, flows_back = (
-            torch.from_numpy(f).to(self.device).permute(0, 3, 1, 2)[None].contiguous() for f in (forward, backward)
-        )
+        with self._stage("flow"):
+            forward, backward = self._dis.window(window.frames, window.exposures)
+        with self._stage("prepare"):
+            ldr, exposures = self._tensors(window)
+            flows, flows_back = (
+                torch.from_numpy(f).to(self.device).permute(0, 3, 1, 2)[None].contiguous() for f in (forward, backward)
+            )
         confidence = None
         if self.networks is not None and "flow" in self.networks:
-            flows, confidence = self._refined(ldr, exposures, flows, flows_back)
-        (codes, radiance, prior), _ = candidates_and_prior(ldr, exposures, flows, flows_back, confidence)
+            with self._stage("refine"):
+                flows, confidence = self._refined(ldr, exposures, flows, flows_back)
+        with self._stage("warp"):
+            (codes, radiance, prior), _ = candidates_and_prior(ldr, exposures, flows, flows_back, confidence)
         if self.networks is None:
-            weights = (prior / prior.sum(1, keepdim=True)).expand_as(codes)
-            return _result(blend(radiance, prior), weights if diagnostics else None, forward if diagnostics else None)
+            with self._stage("merge"):
+                blended = blend(radiance, prior)
+            weights = (prior / prior.sum(1, keepdim=True)).expand_as(codes) if diagnostics else None
+            return self._result(blended, weights, forward if diagnostics else None)
         shown = flows[0].permute(0, 2, 3, 1).cpu().numpy() if diagnostics else None
         del flows, flows_back, ldr, confidence
         merge = self.networks["merge"]
@@ -256,9 +277,10 @@ class ModelRunner:
                 h, w, _ = merge(*inputs)
             return (h, w) if diagnostics else (h,)
 
-        out = self._tiled([codes, radiance, prior], [3, 3 * c][: 1 + diagnostics], network)
+        with self._stage("merge"):
+            out = self._tiled([codes, radiance, prior], [3, 3 * c][: 1 + diagnostics], network)
         weights_out = out[1].reshape(1, c, 3, *out[1].shape[-2:]) if diagnostics else None
-        return _result(out[0], weights_out, shown)
+        return self._result(out[0], weights_out, shown)
 
     def _refined(
         self, ldr: torch.Tensor, exposures: torch.Tensor, flows: torch.Tensor, flows_back: torch.Tensor
@@ -282,15 +304,26 @@ class ModelRunner:
             confidence[..., keep, :] = torch.sigmoid(logits[..., inner, :])
         return refined[..., :h, :w], confidence[..., :h, :w]
 
+    def _result(self, h: torch.Tensor, weights: torch.Tensor | None, flow: np.ndarray | None) -> Reconstruction:
+        with self._stage("result"):
+            radiance = torch.nan_to_num(h[0], nan=0.0, posinf=1.0, neginf=0.0).clamp(min=0.0)
+            return Reconstruction(
+                np.ascontiguousarray(radiance.permute(1, 2, 0).cpu().numpy()),
+                flow_px=flow,
+                weights=None if weights is None else weights[0].permute(0, 2, 3, 1).cpu().numpy(),
+            )
+
     def _memo(self, window: Window, diagnostics: bool) -> Reconstruction:
         assert self.networks is not None
-        ldr, exposures = self._tensors(window)
+        with self._stage("prepare"):
+            ldr, exposures = self._tensors(window)
         flow_net, merge = self.networks["flow"], self.networks["merge"]
         size = self._tile_size(*ldr.shape[-2:])
         flow_net.strip_pixels = size * size if size else None  # type: ignore[assignment]
-        with self._autocast():
+        with self._stage("flow"), self._autocast():
             flows = flow_net(ldr, exposures).float()
-        codes, order = memo_candidates(ldr, flows)
+        with self._stage("warp"):
+            codes, order = memo_candidates(ldr, flows)
         scale = exposures[:, order]
         c = codes.shape[1]
 
@@ -301,9 +334,10 @@ class ModelRunner:
             h = blend(radiance, weights)
             return (h, weights) if diagnostics else (h,)
 
-        out = self._tiled([codes], [3, 3 * c][: 1 + diagnostics], network)
+        with self._stage("merge"):
+            out = self._tiled([codes], [3, 3 * c][: 1 + diagnostics], network)
         weights_out = out[1].reshape(1, c, 3, *out[1].shape[-2:]) if diagnostics else None
-        return _result(out[0], weights_out, flows[0].permute(0, 2, 3, 1).cpu().numpy() if diagnostics else None)
+        return self._result(out[0], weights_out, flows[0].permute(0, 2, 3, 1).cpu().numpy() if diagnostics else None)
 
 
 @dataclass(frozen=True)
@@ -358,12 +392,3 @@ def memo_candidates(ldr: torch.Tensor, flows: torch.Tensor) -> tuple[torch.Tenso
     warped = [warp(ldr[:, i], flows[:, k]) for k, i in enumerate(neighbours)]
     codes = torch.stack([ldr[:, middle], *warped, *(ldr[:, i] for i in neighbours)], 1)
     return codes, [middle, *neighbours, *neighbours]
-
-
-def _result(h: torch.Tensor, weights: torch.Tensor | None, flow: np.ndarray | None) -> Reconstruction:
-    radiance = torch.nan_to_num(h[0], nan=0.0, posinf=1.0, neginf=0.0).clamp(min=0.0)
-    return Reconstruction(
-        np.ascontiguousarray(radiance.permute(1, 2, 0).cpu().numpy()),
-        flow_px=flow,
-        weights=None if weights is None else weights[0].permute(0, 2, 3, 1).cpu().numpy(),
-    )

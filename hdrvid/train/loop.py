@@ -36,7 +36,7 @@ from hdrvid.train.distributed import Ranks, joined, local_device, piece
 from hdrvid.train.log import TrainLog
 from hdrvid.train.material import Material, plan, prepare
 from hdrvid.train.objective import Batch, Objective, Result, cut, run
-from hdrvid.train.options import Stage, TrainOptions, learning_rate, published, stages
+from hdrvid.train.options import WIDTHS, Stage, TrainOptions, learning_rate, published, stages
 from hdrvid.weights import find_weights, read_weights, save_weights
 
 CHECKPOINT = "checkpoint.pt"
@@ -69,7 +69,12 @@ class Progress:
 
 def initial_networks(options: TrainOptions) -> tuple[nn.ModuleDict, ModelConfig]:
     """Networks at step 0: random in the seed, or from `options.init`."""
-    config = ModelConfig(preset=options.preset, num_exposures=options.num_exposures, refine_flow=options.refine_flow)
+    config = ModelConfig(
+        preset=options.preset,
+        num_exposures=options.num_exposures,
+        width=options.width or WIDTHS[options.preset],
+        refine_flow=options.refine_flow,
+    )
     torch.manual_seed(options.seed)
     if not options.init:
         return build(config), config
@@ -88,24 +93,25 @@ def initial_networks(options: TrainOptions) -> tuple[nn.ModuleDict, ModelConfig]
 
 
 def transfer(source: nn.ModuleDict, target: nn.ModuleDict) -> None:
-    """Start a 3-exposure `default` network from a 2-exposure one: every warped neighbour takes the weights of one.
+    """Start a 3-exposure merge from a 2-exposure one: every warped neighbour takes the weights of one.
 
     Candidates of the stem and the head are reordered: ref, before, after -> ref, before, before, after, after, the
     stem's neighbour weights halved because there are twice as many.
     """
     a, b = source["merge"], target["merge"]
     if not isinstance(a, BlendNet) or not isinstance(b, BlendNet) or (a.num_candidates, b.num_candidates) != (3, 5):
-        raise ModelError("only 2-exposure weights of preset 'default' can start a 3-exposure network")
+        raise ModelError("only 2-exposure weights of presets 'default' and 'fast' can start a 3-exposure network")
     state = a.state_dict()
     picks, scale = [0, 1, 1, 2, 2], torch.tensor([1.0, 0.5, 0.5, 0.5, 0.5])
     stem = state["stem.weight"]
     own = 3 * 4 * CHANNELS_PER_CANDIDATE  # input channels of the candidates; those of the smoothed ones follow
     candidates = stem[:, :own].reshape(len(stem), 3, -1, 3, 3)[:, picks] * scale[None, :, None, None, None]
     state["stem.weight"] = torch.cat([candidates.reshape(len(stem), -1, 3, 3), stem[:, own:]], 1)
+    size = 4 * a.weight_channels  # outputs of a candidate: 4 sub-pixels; smoothed ones and the residual follow
     for name in ("head.weight", "head.bias"):
         head = state[name]
-        blocks = head.reshape(-1, 12, *head.shape[1:])  # 3 channels x 4 sub-pixels; smoothed ones and residual last
-        state[name] = torch.cat([blocks[picks], blocks[3:]]).reshape(-1, *head.shape[1:])
+        blocks = head[: 3 * size].reshape(3, size, *head.shape[1:])[picks]
+        state[name] = torch.cat([blocks.reshape(-1, *head.shape[1:]), head[3 * size :]])
     b.load_state_dict(state)
 
 
@@ -198,11 +204,23 @@ class _Run:
         self.networks = place(networks, self.device)
         self.average = place(build(self.config), self.device).requires_grad_(False)
         self.average.load_state_dict(networks.state_dict())
+        self.teacher = self._teacher()
         self.best: dict[str, torch.Tensor] | None = None
         self.optimizer = torch.optim.Adam(networks.parameters(), lr=options.learning_rate, betas=(0.9, 0.99))
         self.state = _State()
         if checkpoint.exists():
             self._load(checkpoint)
+
+    def _teacher(self) -> nn.ModuleDict | None:
+        options = self.options
+        if not options.distill:
+            return None
+        teacher, config, _ = read_weights(find_weights(options.distill, options.num_exposures))
+        if (config.search, config.num_exposures) != ("medium", options.num_exposures):
+            raise ModelError(
+                f"{options.distill} cannot teach: give weights of preset default for {options.num_exposures} exposures"
+            )
+        return place(teacher, self.device).eval().requires_grad_(False)
 
     def _load(self, checkpoint: Path) -> None:
         try:
@@ -362,7 +380,12 @@ class _Run:
         alone = nullcontext() if last or not isinstance(objective, DistributedDataParallel) else objective.no_sync()
         with alone:
             with arithmetic:
-                terms = objective(self._moved(labelled), self._moved(unlabelled) if unlabelled else None, epoch)
+                batch = self._moved(labelled)
+                if self.teacher is not None:
+                    seen = {**batch, "dis": batch["teacher"], "dis_back": batch["teacher_back"]}
+                    with torch.no_grad():
+                        batch["taught"] = run(self.teacher, seen, options.margin).radiance
+                terms = objective(batch, self._moved(unlabelled) if unlabelled else None, epoch)
             (terms["loss"] / options.accumulate).backward()
         return {name: float(value.detach()) for name, value in terms.items()}
 
@@ -410,7 +433,8 @@ class _Run:
             o.num_exposures,
             o.crop + 2 * o.margin,
             seed=o.seed,
-            dis=o.preset == "default",
+            search=self.config.search,
+            teacher=bool(o.distill),
         )
 
     def _batches(self, stage: Stage, material: Material) -> Iterator[list[tuple[Batch, Batch | None]]]:

@@ -14,6 +14,8 @@ from hdrvid.radiance import radiance_from_ldr
 from hdrvid.train.options import Stage, TrainOptions
 
 Batch = dict[str, torch.Tensor]
+DISTILLATION = 0.5
+"""Weight of the teacher's result beside the truth."""
 ENDPOINT_LIMIT_PX = 8.0
 """Endpoint errors of the refinement are cut here: what is lost altogether should not decide the rest."""
 
@@ -82,10 +84,13 @@ class Objective(nn.Module):
         middle = batch["ldr"].shape[1] // 2
         truth = cut(batch["truth"][:, middle], options.margin)
         terms: Batch = {}
-        if options.preset == "default" and not options.few_shot:
+        if options.preset != "memo" and not options.few_shot:
             terms["log_l1"] = losses.tone_log_l1(result.radiance, truth)
             terms["log_l1_blend"] = losses.tone_log_l1(result.blended, truth)
             loss = terms["log_l1"] + terms["log_l1_blend"] / 3
+            if "taught" in batch:
+                terms["log_l1_teacher"] = losses.tone_log_l1(result.radiance, batch["taught"])
+                loss = loss + DISTILLATION * terms["log_l1_teacher"]
         else:
             loss = truth.new_zeros(())
             if "l1" not in options.without:

@@ -14,6 +14,8 @@ TERMS = ("l1", "structure", "self", "smoothness")
 
 STAGES = {"flow": 0.45, "merge": 0.45, "joint": 0.1}
 """Share of the steps that each stage has where all three are trained."""
+WIDTHS = {"default": 48, "fast": 32, "memo": 48}
+"""Channels of the merging network at half resolution, by preset; the memo's has its own."""
 JOINT_RATE = 0.1
 """Factor on the learning rate while both networks are trained."""
 
@@ -23,7 +25,11 @@ class TrainOptions:
     """Everything that decides a run. A resumed run must have the same options. Raises UsageError for a bad one."""
 
     preset: str = "default"
-    """Network: 'default' or 'memo'."""
+    """Network: 'default', 'fast' or 'memo'."""
+    width: int = 0
+    """'default', 'fast': channels of the merging network at half resolution; 0: WIDTHS."""
+    distill: str = ""
+    """Weights of preset 'default', a file or the name of a model, whose results are learnt beside the truth."""
     num_exposures: int = 2
     """Exposures in a cycle."""
     refine_flow: bool = False
@@ -95,6 +101,8 @@ class TrainOptions:
             raise UsageError(
                 f"stage '{', '.join(wrong)}' does not exist here: --stage takes {', '.join(self._possible_stages)}"
             )
+        if self.distill and (self.few_shot or self.preset == "memo"):
+            raise UsageError("--distill is for supervised training of the presets default and fast")
         if {"l1", "structure"} <= set(self.without):
             raise UsageError("without both l1 and structure nothing is learnt from the labelled windows: keep one")
 
@@ -106,7 +114,7 @@ class TrainOptions:
     @property
     def margin(self) -> int:
         """Pixels on every side of a crop that only the alignment sees ('default')."""
-        return 16 if self.preset == "default" else 0
+        return 0 if self.preset == "memo" else 16
 
     @property
     def few_shot(self) -> bool:

@@ -1,0 +1,110 @@
+"""Two filters that OpenCV does many times faster on a CPU than PyTorch does; what the CPU can do; freed memory.
+
+Only where no gradient is wanted; results are those of PyTorch but for the last bits.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+LARGEST_SIDE_PX = 32_000
+"""OpenCV counts the positions of a remap in 16 bits."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+
+@cache
+def _opencv() -> Any:
+    """OpenCV where its remap interpolates in floating point (5.0 on), else None: before, in 1/32 of a pixel."""
+    try:
+        import cv2
+    except ImportError:
+        return None
+    return cv2 if int(cv2.__version__.split(".")[0]) >= 5 else None
+
+
+@cache
+def _pool(workers: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(workers, thread_name_prefix="hdrvid-filter")
+
+
+def _each(function: Callable[[Item], Made], items: Sequence[Item]) -> list[Made]:
+    """[function(i) for i in items], over as many threads as PyTorch uses."""
+    workers = torch.get_num_threads()
+    if workers == 1 or len(items) == 1:
+        return [function(i) for i in items]
+    return list(_pool(workers).map(function, items))
+
+
+def usable(*tensors: torch.Tensor) -> bool:
+    """Whether these tensors can be filtered here: float32, on the CPU, no gradient wanted, OpenCV new enough."""
+    return (
+        all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
+        and not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
+        and max(tensors[0].shape[-2:]) <= LARGEST_SIDE_PX
+        and _opencv() is not None
+    )
+
+
+def remap(image: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """`image` (B, C, H, W) at the positions x, y (B, h, w) in pixels, bilinear, border replicated: (B, C, h, w)."""
+    cv2 = _opencv()
+    batch, channels = image.shape[:2]
+    result = torch.empty((batch, channels, *x.shape[1:]))
+    planes, out = image.contiguous().numpy(), result.numpy()
+    xs, ys = x.contiguous().numpy(), y.contiguous().numpy()
+
+    def one(plane: tuple[int, int]) -> None:
+        b = plane[0]
+        cv2.remap(planes[plane], xs[b], ys[b], cv2.INTER_LINEAR, dst=out[plane], borderMode=cv2.BORDER_REPLICATE)
+
+    _each(one, [(b, c) for b in range(batch) for c in range(channels)])
+    return result
+
+
+def separable(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+    """(B, C, H, W) under the symmetric kernel (n,), rows and columns, border replicated: (B, C, H, W)."""
+    cv2 = _opencv()
+    taps = kernel.numpy().astype(np.float32)
+    planes = x.contiguous().reshape(-1, *x.shape[-2:]).numpy()
+    result = torch.empty(planes.shape)
+    out = result.numpy()
+
+    def one(k: int) -> None:
+        cv2.sepFilter2D(planes[k], -1, taps, taps, dst=out[k], borderType=cv2.BORDER_REPLICATE)
+
+    _each(one, range(len(planes)))
+    return result.reshape(x.shape)
+
+
+@cache
+def has_bf16() -> bool:
+    """Whether the CPU multiplies in bfloat16 (AVX512-BF16, AMX); elsewhere it is slower than float32. Linux only."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore").split()
+    except OSError:
+        return False
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
+
+
+def keep_memory() -> None:
+    """Let the process keep the memory that it frees: frames are large, and the kernel clears every page it hands out.
+
+    Half of the time of a 1280x720 frame went there. glibc only; does nothing elsewhere.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return
+    for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
+        mallopt(option, 2**31 - 1)

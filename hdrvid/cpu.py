@@ -97,6 +97,7 @@ def has_bf16() -> bool:
     return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
 
 
+@cache
 def keep_memory() -> None:
     """Let the process keep the memory that it frees: frames are large, and the kernel clears every page it hands out.
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional as F
 
+from hdrvid import cpu
 from hdrvid.radiance import match_exposure, radiance_from_ldr
 from hdrvid.warp import warp
 
@@ -73,11 +74,16 @@ def alignment_confidence(
     e_ref, e_src = exposure_ref[:, None, None, None], exposure_src[:, None, None, None]
     target = torch.maximum(e_ref, e_src)
     difference = match_exposure(reference, e_ref, target) - match_exposure(warped, e_src, target)
-    difference = (
-        F.avg_pool2d(F.pad(difference, (2, 2, 2, 2), mode="replicate"), 5, stride=1).abs().amax(1, keepdim=True)
-    )
+    difference = _box5(difference).abs().amax(1, keepdim=True)
     agree = torch.exp(-(difference / PHOTOMETRIC_TOLERANCE).square())
     return inside * consistent * agree
+
+
+def _box5(x: torch.Tensor) -> torch.Tensor:
+    """Mean over 5x5 pixels, edges replicated."""
+    if cpu.usable(x):
+        return cpu.separable(x, torch.full((5,), 0.2))
+    return F.avg_pool2d(F.pad(x, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
 
 
 class Candidates(NamedTuple):

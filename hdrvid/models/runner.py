@@ -189,6 +189,8 @@ class ModelRunner:
         exact = networks is None or (precision == "auto" and config is not None and not config.search)
         on_cpu = self.device.type == "cpu"
         self.precision = "fp32" if exact and (on_cpu or networks is None) else resolve_precision(precision, self.device)
+        if on_cpu:
+            cpu.keep_memory()
         self.clock: StageClock | None = None
         """Set to measure where the time goes."""
         self.tile = resolve_tile(tile)

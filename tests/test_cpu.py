@@ -1,0 +1,82 @@
+"""The CPU's own filters give what PyTorch gives."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from hdrvid import cpu
+from hdrvid.models import prior
+from hdrvid.models.blocks import folded, gaussian, smooth
+from hdrvid.radiance import ldr_from_radiance, match_exposure, radiance_from_ldr
+from hdrvid.warp import warp
+
+SIZES = [(17, 13), (48, 80)]
+
+
+@pytest.fixture
+def without(monkeypatch):
+    """Run a function as it is without OpenCV's filters."""
+
+    def run(function, *arguments):
+        with monkeypatch.context() as patched:
+            patched.setattr(cpu, "_opencv", lambda: None)
+            return function(*arguments)
+
+    return run
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+def test_remap_is_the_warp(size, channels, without):
+    generator = torch.Generator().manual_seed(1)
+    image = torch.rand(2, channels, *size, generator=generator)
+    flow = 6 * torch.randn(2, 2, *size, generator=generator)
+    assert cpu.usable(image, flow) == (cpu._opencv() is not None)
+    assert torch.allclose(warp(image, flow), without(warp, image, flow), atol=2e-6)
+    strip = flow[:, :, 4:9]
+    assert torch.allclose(warp(image, strip, 4), without(warp, image, strip, 4), atol=2e-6)
+    assert torch.equal(warp(image, torch.zeros_like(flow)), image)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_filters(size, without):
+    x = torch.rand(2, 5, *size, generator=torch.Generator().manual_seed(2))
+    for sigma, radius in ((0.7, 2), (1.5, 4)):
+        expected = gaussian(F.pad(x, (radius,) * 4, mode="replicate"), sigma, radius)
+        assert torch.allclose(smooth(x, sigma, radius), expected, atol=2e-6)
+    assert torch.allclose(prior._box5(x), without(prior._box5, x), atol=2e-6)
+
+
+def test_gradients_take_the_other_way():
+    image = torch.rand(1, 3, 16, 16)
+    flow = torch.zeros(1, 2, 16, 16, requires_grad=True)
+    assert not cpu.usable(image, flow)
+    warp(image, flow + 0.25).sum().backward()
+    assert flow.grad is not None
+    with torch.no_grad():
+        assert cpu.usable(image, flow) == (cpu._opencv() is not None)
+    assert not cpu.usable(image.half())
+
+
+@pytest.mark.parametrize(("factor", "size"), [(2, 3), (4, 1)])
+def test_a_folded_unshuffle_is_the_same_convolution(factor, size):
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(2, 3, 16, 32, generator=generator)
+    weight = torch.randn(7, 3 * factor**2, size, size, generator=generator)
+    bias = torch.randn(7, generator=generator)
+    expected = F.conv2d(F.pixel_unshuffle(x, factor), weight, bias, padding=size // 2)
+    assert torch.allclose(folded(x, weight, bias, factor), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("before", "after"), [(1.0, 8.0), (8.0, 1.0), (4.0, 4.0)])
+def test_matching_is_radiance_and_back(before, after):
+    code = torch.linspace(0, 1, 1001)
+    expected = ldr_from_radiance(radiance_from_ldr(code, before), after)
+    assert torch.allclose(match_exposure(code, before, after), expected, atol=1e-6)
+
+
+def test_memory_is_kept_or_nothing_happens():
+    cpu.keep_memory()
+    assert torch.rand(4, 1 << 20).sum() > 0

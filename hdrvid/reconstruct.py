@@ -13,6 +13,14 @@ Guarantees, each with a test:
     - A run that was killed and started again ends with the files of an undisturbed run. Every EXR carries the settings
       it was made with, the frames of its window and a checksum of its input, so only frames that would come out the
       same are kept. The preview is made from file values, never from what was in memory.
+    - Several processes under torchrun write the very files of one process: frames, preview and HDR videos are
+      identical to the byte where every process has as many threads as the one; with another number of threads or on
+      another kind of processor the last bits of float32 sums may differ before they are rounded to half.
+
+Several processes:
+    The first one looks at the clip and tells the others what it found, so that all use the same numbers even where
+    their processors round differently. Each makes one contiguous piece of the range: a window needs neighbours. The
+    first one holds the lock of the whole range, and makes videos and report from the finished files.
 """
 
 from __future__ import annotations
@@ -30,7 +38,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar
@@ -56,6 +64,7 @@ from hdrvid.io.writers import SequenceWriter
 from hdrvid.labels import Event, Labeller
 from hdrvid.models.runner import check_precision, resolve_tile
 from hdrvid.radiance import RESPONSES, Response, gamma_encode
+from hdrvid.ranks import Ranks, local_device
 from hdrvid.response_estimate import DEFAULT_RESPONSE, FrameLevels, estimate_response, frame_levels
 from hdrvid.tonemap import OPERATORS, Tonemapper
 from hdrvid.types import ClipInfo, ClipReader, ExposureCycle, Frame, PathLike, Reconstructor, Window
@@ -83,6 +92,13 @@ MIN_RESPONSE_FRAMES = 6
 
 MIN_RESPONSE_CONFIDENCE = 0.5
 """A response less sure than this is not used."""
+
+LOG_BLACK_CODE = 0.05
+"""Where no code of a clip is below this it may be coded in a log curve: these have black at 0.09 to 0.13."""
+
+PROBED_LOG_RESPONSES = ("slog3", "logc3")
+"""Curves that the exposures of such a clip are measured under: of the log curves, one with a long and one with a short
+toe."""
 
 FORMATS = ("exr", "hdr")
 """What `--format` takes."""
@@ -309,47 +325,91 @@ def reconstruct_clip(
     *,
     progress: Callable[[int, int | None], None] | None = None,
     message: Callable[[str], None] | None = None,
+    ranks: Ranks | None = None,
 ) -> ClipReport:
     """Reconstruct one clip into the folder `out`.
 
     `progress` is called with (frames done, frames of the clip or range; None where unknown) after every frame, and
     `message` with every sentence the user should see while the work goes on.
+    `ranks`: the processes that share the work, from `hdrvid.ranks.joined`; each of them makes this call with the same
+    arguments and gets the same report or error. `progress` and `message` are called in the first one only, for all.
 
     A clip that is damaged half-way is reconstructed up to there and the report says so in `problem`.
-    Raises UsageError, InputError, ExposureError, ModelError or OutputError; finished frames stay.
+    Raises UsageError, InputError, ExposureError, ModelError or OutputError, and HdrvidError where another process has
+    ended; finished frames stay.
     """
     options = options or ReconstructOptions()
-    say = message or (lambda text: None)
+    ranks = ranks or Ranks()
+    if message is None or not ranks.is_main:
+        message = _silent
+    if progress is None or not ranks.is_main:
+        progress = _silent
     started = time.perf_counter()
     out = Path(out)
-    validate_options(options, out)
-    declared = parse_exposures(options.exposures)
-    with open_clip(inputs) as reader:
-        _keep_apart(inputs, reader.info, out)
-        detection = _detect(reader, declared, options.response, options.deflicker)
+    with ExitStack() as stack:
+
+        def opened() -> ClipReader:
+            validate_options(options, out)
+            reader = stack.enter_context(open_clip(inputs))
+            _keep_apart(inputs, reader.info, out)
+            return reader
+
+        reader = _in_each(ranks, opened)
+        detection = _agreed_detection(reader, options, ranks)
         cycle = _required_cycle(detection)
         first, last = _frame_range(options, reader.info)
         for text in detection.warnings:
-            say(f"warning: {text}")
+            message(f"warning: {text}")
         if detection.measured and detection.measured.corrected:
-            say(f"{detection.measured.reason}: corrected (--no-deflicker leaves them)")
+            message(f"{detection.measured.reason}: corrected (--no-deflicker leaves them)")
         if detection.response_from == "assumed":
             why = f" ({detection.response_reason})" if detection.response_reason else ""
-            say(f"assuming the response {detection.response.name}{why}; --response names another")
+            message(f"assuming the response {detection.response.name}{why}; --response names another")
         elif detection.response_from == "measured":
-            say(f"response {detection.response.name}: {detection.response_reason}")
+            message(f"response {detection.response.name}: {detection.response_reason}")
         parse_white(options.white, cycle)
-        reconstructor = load_reconstructor(
-            options.model,
-            len(cycle),
-            device=options.device,
-            precision=options.precision,
-            tile=options.tile,
-            align=options.align == "auto",
+        reconstructor = _in_each(
+            ranks,
+            lambda: load_reconstructor(
+                options.model,
+                len(cycle),
+                device=local_device(options.device),
+                precision=options.precision,
+                tile=options.tile,
+                align=options.align == "auto",
+            ),
         )
-        job = _Job(reader, detection, cycle, reconstructor, options, out, first, last)
-        with frames_lock(out, reader.info.stem, first, last):
-            return job.run(progress or (lambda done, total: None), say, started)
+        return _Job(reader, detection, cycle, reconstructor, options, out, first, last, ranks).run(
+            progress, message, started
+        )
+
+
+def _silent(*_: object) -> None:
+    """Where nobody listens."""
+
+
+def _in_each(ranks: Ranks, call: Callable[[], Item]) -> Item:
+    """What `call` returns here, once it has succeeded in every process."""
+    made: list[Item] = []
+    ranks.each(lambda: made.append(call()))
+    return made[0]
+
+
+def _agreed_detection(reader: ClipReader, options: ReconstructOptions, ranks: Ranks) -> Detection:
+    """What the first process finds out about the clip, in all of them."""
+
+    def facts() -> dict[str, Any]:
+        found = _detect(reader, parse_exposures(options.exposures), options.response, options.deflicker)
+        values = {f.name: getattr(found, f.name) for f in fields(found) if f.name not in ("info", "response")}
+        return {**values, "response_name": found.response.name}
+
+    if ranks.world == 1:
+        return _detect(reader, parse_exposures(options.exposures), options.response, options.deflicker)
+    agreed = ranks.from_main(facts)
+    name = agreed.pop("response_name")
+    # a curve is a function and cannot be sent, but every name that is found can be given
+    response = load_response(options.response if agreed["response_from"] == "declared" else name)
+    return Detection(info=reader.info, response=response, **agreed)
 
 
 def _keep_apart(inputs: Sequence[str], info: ClipInfo, out: Path) -> None:
@@ -440,7 +500,14 @@ def _detect(reader: ClipReader, declared: ExposureCycle | None, response_text: s
     if known is None:
         cycle, confidence, pair_stops, reason = _measured_cycle(linear_frames())
     if estimating:
-        response, response_from, response_reason = _estimated_response(levels, cycle, confidence, known is not None)
+        to_tell_apart, sure = cycle, confidence
+        if known is None and (confidence or 0.0) < MIN_CONFIDENCE and _may_be_log(levels):
+            for name in PROBED_LOG_RESPONSES:
+                response = RESPONSES[name]
+                other, other_confidence, *_ = _measured_cycle(linear_frames())
+                if other_confidence > (sure or 0.0):
+                    to_tell_apart, sure = other, other_confidence
+        response, response_from, response_reason = _estimated_response(levels, to_tell_apart, sure, known is not None)
         if response_from == "measured" and known is None:
             # the stops were measured under another curve
             cycle, confidence, pair_stops, reason = _measured_cycle(linear_frames())
@@ -476,9 +543,14 @@ def _detect(reader: ClipReader, declared: ExposureCycle | None, response_text: s
     )
 
 
+def _may_be_log(levels: Sequence[FrameLevels]) -> bool:
+    """Whether black is nowhere near code 0."""
+    return bool(levels) and min(float(level.quantiles[:, 0].min()) for level in levels) >= LOG_BLACK_CODE
+
+
 def _measured_cycle(
     frames: Iterator[np.ndarray],
-) -> tuple[ExposureCycle | None, float | None, tuple[float, ...], str]:
+) -> tuple[ExposureCycle | None, float, tuple[float, ...], str]:
     """Cycle, confidence, stops from frame to frame and reason."""
     estimate = estimate_cycle(frames)
     pair_stops = tuple(float(s) for s in estimate.pair_stops)
@@ -803,6 +875,56 @@ class _Abandoned(Exception):
 # The run ------------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _Piece:
+    """What one process made of the range."""
+
+    made: list[int]
+    """Frames that are there."""
+    times: list[float]
+    """Presentation time of each, in seconds."""
+    kept: int
+    """How many of them an earlier run had made."""
+    lost: list[int]
+    """Frames that there is no window for."""
+    damaged: dict[int, str]
+    """Frames of the clip that were passed over, and why."""
+    events: list[Event]
+    """What was found, from the start of the clip to the end of the piece."""
+    told: int
+    """How many of these the user was told."""
+    num_frames: int | None
+    """Frames of the clip, where its end was seen."""
+    problem: str | None
+    """Why reading stopped before the end, where it did."""
+    warnings: list[str]
+    """What the reader noticed."""
+    network_seconds: float
+    """Time in the networks."""
+
+
+_NOTHING = _Piece([], [], 0, [], {}, [], 0, None, None, [], 0.0)
+
+
+def _joined_pieces(pieces: Sequence[_Piece]) -> _Piece:
+    """Neighbouring pieces as one."""
+    furthest = max(pieces, key=lambda p: len(p.events))
+    damaged = {index: text for p in reversed(pieces) for index, text in p.damaged.items()}
+    return _Piece(
+        [i for p in pieces for i in p.made],
+        [t for p in pieces for t in p.times],
+        sum(p.kept for p in pieces),
+        [i for p in pieces for i in p.lost],
+        dict(sorted(damaged.items())),
+        furthest.events,
+        pieces[0].told,
+        next((p.num_frames for p in pieces if p.num_frames is not None), None),
+        next((p.problem for p in pieces if p.problem), None),
+        list(dict.fromkeys(text for p in pieces for text in p.warnings)),
+        sum(p.network_seconds for p in pieces),
+    )
+
+
 class _Job:
     """Everything that one run over one clip needs, and the run itself."""
 
@@ -816,44 +938,116 @@ class _Job:
         out: Path,
         first: int,
         last: int | None,
+        ranks: Ranks,
     ) -> None:
         self.reader, self.detection, self.cycle = reader, detection, cycle
         self.reconstructor, self.options, self.out = reconstructor, options, out
-        self.first, self.last = first, last
+        self.first, self.last, self.ranks = first, last, ranks
         self.info = reader.info
         self.white = parse_white(options.white, cycle)
         self.scale = self.white * cycle.max_exposure
         self.settings = _settings(options, cycle, detection.response, reconstructor)
-        self.preview_path = out / f"{self.info.stem}.preview.mp4"
-        self.report_path = out / f"{self.info.stem}.json"
+        # the parts of a clip that several machines make into one folder leave each other's files alone
+        self.name = self.info.stem if options.frame_range is None else part_name(self.info.stem, options.frame_range)
+        self.preview_path = out / f"{self.name}.preview.mp4"
+        self.report_path = out / f"{self.name}.json"
         self.damaged: dict[int, str] = {}
 
     def run(
         self, progress: Callable[[int, int | None], None], say: Callable[[str], None], started: float
     ) -> ClipReport:
-        """Make every frame of the range, then the preview and the report."""
+        """Make every frame of the range, together with the other processes; then the preview and the report."""
+        ranks = self.ranks
+        with ExitStack() as stack:
+
+            def claim() -> list[tuple[int, int | None] | None]:
+                stack.enter_context(frames_lock(self.out, self.info.stem, self.first, self.last))
+                _remove_leftovers(self.out, self.info.stem, self.first, self.last)
+                return self._pieces()
+
+            self._check_settings()
+            mine = ranks.from_main(claim)[ranks.rank]
+            count, total = ranks.counter(), self._expected_frames()
+            done = 0
+
+            def made(number: int) -> None:
+                nonlocal done
+                done = number
+                progress(count(done), total)
+
+            # alone, the preview is made beside the frames; with others, from their files
+            preview = self._new_preview(stack) if ranks.world == 1 else None
+            pieces = ranks.each(
+                lambda: self._make(*mine, preview, made, say) if mine else _NOTHING,
+                meanwhile=lambda: progress(count(done), total),
+            )
+            return ranks.from_main(lambda: self._finish(_joined_pieces(pieces), preview, say, started))
+
+    def _check_settings(self) -> None:
+        """Raise UsageError where the processes would not make the same frames."""
+        for rank, settings in enumerate(self.ranks.each(lambda: self.settings)):
+            changed = [f"{k} {self.settings.get(k)} and {v}" for k, v in settings.items() if self.settings.get(k) != v]
+            if changed:
+                raise UsageError(
+                    f"processes {self.ranks.rank} and {rank} would make different frames ({'; '.join(changed)}): "
+                    "install the same hdrvid and the same weights on every machine"
+                )
+
+    def _pieces(self) -> list[tuple[int, int | None] | None]:
+        """First and last frame for every process; None for one that there is nothing left for.
+
+        The last piece ends where the range does, for a container's count is a hint.
+        """
+        world = self.ranks.world
+        known = self.info.num_frames
+        if known is None and self.last is None and world > 1:
+            known = self._count_frames()
+        ends = [n - 1 for n in (known, None if self.last is None else self.last + 1) if n is not None]
+        number = max(1, min(ends, default=self.first) - self.first + 1)
+        starts = [self.first + number * rank // world for rank in range(world + 1)]
+        pieces: list[tuple[int, int | None] | None] = [
+            (start, end - 1) if end > start else None for start, end in itertools.pairwise(starts)
+        ]
+        pieces[-1] = starts[-2], self.last
+        return pieces
+
+    def _count_frames(self) -> int:
+        number = 0
+        with suppress(InputError):  # told when its frames are made
+            for frame in self.reader.frames(0, None, None if self.options.regular else _silent):
+                number = frame.index + 1
+        return number
+
+    def _new_preview(self, stack: ExitStack) -> _Preview | None:
+        options = self.options
+        if not options.preview:
+            return None
+        tonemap = Tonemapper(
+            options.tonemap,
+            max_value=self.cycle.max_exposure,
+            frames_per_second=float(self.info.frames_per_second),
+        )
+        return stack.enter_context(_Preview(self.preview_path, self.info, tonemap, self.white, self._audio_from))
+
+    def _make(
+        self,
+        first: int,
+        last: int | None,
+        preview: _Preview | None,
+        done: Callable[[int], None],
+        say: Callable[[str], None],
+    ) -> _Piece:
+        """The frames of a piece, and what it took. Every frame goes to the preview, where there is one."""
         options, radius = self.options, self.cycle.window_radius
         made: list[int] = []
         times: list[float] = []
         kept = 0
         network_seconds = 0.0
-        _remove_leftovers(self.out, self.info.stem, self.first, self.last)
         with ExitStack() as stack:
             writer = stack.enter_context(
                 SequenceWriter(self.out, self.info.stem, self._format, options.compression, WRITERS)
             )
-            preview = None
-            if options.preview:
-                tonemap = Tonemapper(
-                    options.tonemap,
-                    max_value=self.cycle.max_exposure,
-                    frames_per_second=float(self.info.frames_per_second),
-                )
-                preview = stack.enter_context(
-                    _Preview(self.preview_path, self.info, tonemap, self.white, self._audio_from)
-                )
-            windows = self._windows(stack)
-            total = self._expected_frames()
+            windows = self._windows(stack, first, last)
             # frames whose file values are known only once their file is there
             unread: deque[tuple[np.ndarray | Path, float]] = deque()
             told = 0
@@ -881,46 +1075,73 @@ class _Job:
                     unread.append((path if file_values is None else file_values, coded[radius].pts_seconds))
                     while unread and (isinstance(unread[0][0], np.ndarray) or unread[0][0].exists()):
                         preview.add(*unread.popleft())
-                progress(len(made), total)
+                done(len(made))
             writer.close()
-            if not made:
-                raise self._nothing_made(windows)
             if preview is not None:
                 for frame, pts_seconds in unread:
                     preview.add(frame, pts_seconds)
+        return _Piece(
+            made,
+            times,
+            kept,
+            windows.lost,
+            self.damaged,
+            windows.events,
+            told,
+            windows.num_frames,
+            windows.problem,
+            self.reader.warnings(),
+            network_seconds,
+        )
+
+    def _finish(
+        self, piece: _Piece, preview: _Preview | None, say: Callable[[str], None], started: float
+    ) -> ClipReport:
+        """The videos and the report, once every frame is there."""
+        if not piece.made:
+            raise self._nothing_made(piece)
+        paths = [self.out / f"{self.info.stem}.{index:06d}.{self._format}" for index in piece.made]
+        for event in piece.events[piece.told :]:
+            say(f"{event.text}")
+        with ExitStack() as stack:
+            if preview is None:
+                preview = self._new_preview(stack)
+                if preview is not None:
+                    for path, pts_seconds in zip(paths, piece.times, strict=True):
+                        preview.add(path, pts_seconds)
+            if preview is not None:
                 preview.finish()
             notes = preview.warnings if preview else []
-            videos = self._write_hdr_videos([writer.path_for(i) for i in made], times, notes)
-        warnings = [*self.detection.warnings, *self.reader.warnings(), *dict.fromkeys(notes)]
-        if self.last is not None and made[-1] < self.last and not windows.problem:
-            warnings.append(f"{self.info.source} ends at frame {made[-1]}, before the end of --frames")
+            videos = self._write_hdr_videos(paths, piece.times, notes)
+        warnings = [*self.detection.warnings, *piece.warnings, *dict.fromkeys(notes)]
+        if self.last is not None and piece.made[-1] < self.last and not piece.problem:
+            warnings.append(f"{self.info.source} ends at frame {piece.made[-1]}, before the end of --frames")
         for text in warnings[len(self.detection.warnings) :]:
             say(f"warning: {text}")
-        problem = self._problem(windows)
-        report = self._report(
-            made, kept, warnings, problem, network_seconds, time.perf_counter() - started, videos, windows.events
-        )
+        report = self._report(piece, warnings, time.perf_counter() - started, videos)
         with atomic_path(self.report_path) as partial:
             partial.write_text(json.dumps(report.as_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        if self.options.frame_range is None:
+            _remove_parts(self.out, self.info.stem)
         return report
 
-    def _windows(self, stack: ExitStack) -> _LabelledWindows | _RegularWindows:
-        """The windows of the range; reading threads end with `stack`."""
+    def _windows(self, stack: ExitStack, first: int, last: int | None) -> _LabelledWindows | _RegularWindows:
+        """The windows first <= index <= last; reading threads end with `stack`."""
         reader, response, radius = self.reader, self.detection.response, self.cycle.window_radius
         reach = radius if self.options.regular else Labeller.REACH
-        stop = None if self.last is None else self.last + reach + 1
+        stop = None if last is None else last + reach + 1
         on_damage = None if self.options.regular else self._damaged
-        frames = reader.frames(max(0, self.first - reach), stop, on_damage)
+        frames = reader.frames(max(0, first - reach), stop, on_damage)
         coded = iter(stack.enter_context(_Ahead(_code(frame, response) for frame in frames)))
         if self.options.regular:
-            return _RegularWindows(coded, self.cycle, self.first, self.last)
+            return _RegularWindows(coded, self.cycle, first, last)
         step = max(1, max(self.info.width, self.info.height) // LABEL_SIDE)
 
         def thinned() -> Iterator[tuple[int, np.ndarray]]:
             for frame in reader.frames(0, None, on_damage):
                 yield frame.index, np.asarray(response.linearize(frame.pixels[::step, ::step]), np.float32)
 
-        return _LabelledWindows(coded, iter(stack.enter_context(_Ahead(thinned()))), self.cycle, self.first, self.last)
+        return _LabelledWindows(coded, iter(stack.enter_context(_Ahead(thinned()))), self.cycle, first, last)
 
     def _damaged(self, index: int, text: str) -> None:
         """A frame that was passed over; told once, though two threads read the clip."""
@@ -943,7 +1164,7 @@ class _Job:
         videos: dict[str, dict[str, Any]] = {}
         for kind in kinds:
             grade = grade_clip(frames, kind, peak_nits=self.options.peak_nits if kind == "hdr10" else None, light=light)
-            path = self.out / f"{self.info.stem}.{kind}.mp4"
+            path = self.out / f"{self.name}.{kind}.mp4"
             size = self.info.width, self.info.height
             with HdrVideoWriter(path, *size, self.info.frames_per_second, grade, audio_from=self._audio_from) as video:
                 for frame, pts_seconds in zip(frames(), times, strict=True):
@@ -978,12 +1199,12 @@ class _Job:
         last = self.last if known is None else min(self.last, known - 1)
         return max(1, last - self.first + 1)
 
-    def _problem(self, windows: _LabelledWindows | _RegularWindows) -> str | None:
+    def _problem(self, piece: _Piece) -> str | None:
         """What the user must know of frames that were not made, in one sentence; None where all were."""
         last = math.inf if self.last is None else self.last
-        damaged = {i: text for i, text in sorted(self.damaged.items()) if self.first <= i <= last}
-        others = [i for i in windows.lost if i not in damaged]
-        parts = [] if windows.problem is None else [windows.problem]
+        damaged = {i: text for i, text in piece.damaged.items() if self.first <= i <= last}
+        others = [i for i in piece.lost if i not in damaged]
+        parts = [] if piece.problem is None else [piece.problem]
         if damaged:
             listed = "; ".join(list(damaged.values())[:10]) + ("; ..." if len(damaged) > 10 else "")
             parts.append(f"{len(damaged)} damaged frame(s) were left out: {listed}")
@@ -993,10 +1214,10 @@ class _Job:
             )
         return "; ".join(parts) or None
 
-    def _nothing_made(self, windows: _LabelledWindows | _RegularWindows) -> InputError:
-        if windows.problem:
-            return InputError(windows.problem)
-        return _beyond_the_end(self.info, self.first, self.last, windows.num_frames or 0)
+    def _nothing_made(self, piece: _Piece) -> InputError:
+        if piece.problem:
+            return InputError(piece.problem)
+        return _beyond_the_end(self.info, self.first, self.last, piece.num_frames or 0)
 
     def _file_values(self, radiance: np.ndarray) -> np.ndarray:
         """(H, W, 3) float values as the file will hold them: scaled, and rounded to half for EXR."""
@@ -1048,25 +1269,19 @@ class _Job:
         return file_values
 
     def _report(
-        self,
-        made: list[int],
-        kept: int,
-        warnings: list[str],
-        problem: str | None,
-        network_seconds: float,
-        total_seconds: float,
-        videos: Mapping[str, Mapping[str, Any]],
-        events: Sequence[Event],
+        self, piece: _Piece, warnings: list[str], total_seconds: float, videos: Mapping[str, Mapping[str, Any]]
     ) -> ClipReport:
+        made, kept = piece.made, piece.kept
         detected = self.detection.as_dict()
         new = len(made) - kept
-        pattern = f"{self.info.stem}.%06d.{self._format}"
+        escaped = str(self.out / self.info.stem).replace("%", "%%")
+        pattern = f"{escaped}.%06d.{self._format}"
         values: dict[str, Any] = {
             "version": __version__,
             **{key: value for key, value in detected.items() if key not in ("source", "warnings")},
             "frames": {"first": made[0], "last": made[-1], "count": len(made), "new": new, "kept": kept},
-            "events": [{"kind": e.kind, "index": e.index, "text": e.text} for e in events],
-            "damaged": {str(index): text for index, text in sorted(self.damaged.items())},
+            "events": [{"kind": e.kind, "index": e.index, "text": e.text} for e in piece.events],
+            "damaged": {str(index): text for index, text in piece.damaged.items()},
             "white": self.options.white,
             "scale": self.scale,
             "model": {"name": self.reconstructor.name, "sha256": None, **self.reconstructor.provenance},
@@ -1074,21 +1289,54 @@ class _Job:
             "warnings": warnings,
             "timings": {
                 "total_seconds": round(total_seconds, 3),
-                "network_seconds": round(network_seconds, 3),
+                "network_seconds": round(piece.network_seconds, 3),
                 "frames_per_second": round(len(made) / total_seconds, 3),
+                "processes": self.ranks.world,
             },
             "outputs": {
                 "folder": str(self.out),
-                "frames": str(self.out / pattern),
-                "first_frame": str(self.out / (pattern % made[0])),
-                "last_frame": str(self.out / (pattern % made[-1])),
+                "frames": pattern,
+                "first_frame": pattern % made[0],
+                "last_frame": pattern % made[-1],
                 "preview": str(self.preview_path) if self.options.preview else None,
                 **{kind: facts["path"] for kind, facts in videos.items()},
                 "report": str(self.report_path),
             },
             "hdr_videos": dict(videos),
         }
-        return ClipReport(self.info.source, problem, values)
+        return ClipReport(self.info.source, self._problem(piece), values)
+
+
+def part_name(stem: str, frame_range: tuple[int, int]) -> str:
+    """What stands for STEM in the names of the report and the videos of a part of a clip, as `--frames` makes it.
+
+    >>> part_name("shot", (240, 479))
+    'shot.000240-000479'
+    """
+    return f"{stem}.{frame_range[0]:06d}-{frame_range[1]:06d}"
+
+
+def _remove_parts(folder: Path, stem: str) -> None:
+    """Remove the reports of parts of a clip, and their videos where the whole clip has such a video now."""
+    for report in sorted(folder.glob("*.json")):
+        name = re.fullmatch(rf"({re.escape(stem)}\.\d{{6,}}-\d{{6,}})\.json", report.name)
+        if name is None or not _is_part_of(stem, report):
+            continue
+        for kind in ("preview", "hdr10", "hlg"):
+            if (folder / f"{stem}.{kind}.mp4").exists():
+                with suppress(OSError):
+                    (folder / f"{name[1]}.{kind}.mp4").unlink(missing_ok=True)
+        with suppress(OSError):
+            report.unlink()
+
+
+def _is_part_of(stem: str, report: Path) -> bool:
+    """Whether a report is of frames of the clip `stem`, not of a clip that is called like a part of it."""
+    try:
+        frames = Path(json.loads(report.read_text(encoding="utf-8"))["outputs"]["frames"]).name
+    except (OSError, ValueError, TypeError, LookupError):
+        return False
+    return frames in {f"{stem}.%06d.{format}" for format in FORMATS}
 
 
 def read_output(path: Path) -> tuple[np.ndarray, Mapping[str, object]]:
@@ -1151,20 +1399,23 @@ def _source_id(coded: tuple[_Coded, ...]) -> str:
 
 
 def _remove_leftovers(folder: Path, stem: str, first: int, last: int | None) -> None:
-    """Remove the temporary files of killed runs: of the frames of this run, and of all files for a whole clip.
+    """Remove the temporary files of killed runs: of the frames and videos of this run, and of all for a whole clip.
 
     Files of processes that still run stay, and so do other frames than those of a range: another machine may be
     writing them.
     """
     whole = first == 0 and last is None
+    part = "" if last is None else part_name("", (first, last))
     pattern = re.compile(
-        rf"\.{re.escape(stem)}(?:\.(\d{{6,}}))?(?:\.(?:preview|hdr10|hlg))?\.partial-(\d+)\.(?:exr|hdr|mp4|json)"
+        rf"\.{re.escape(stem)}(?P<index>\.\d{{6,}})?(?P<part>\.\d{{6,}}-\d{{6,}})?(?:\.(?:preview|hdr10|hlg))?"
+        r"\.partial-(?P<process>\d+)\.(?:exr|hdr|mp4|json)"
     )
     for path in folder.iterdir() if folder.is_dir() else ():
         match = pattern.fullmatch(path.name)
-        if match is None or _is_running(int(match[2])):
+        if match is None or _is_running(int(match["process"])):
             continue
-        if whole or (match[1] and first <= int(match[1]) <= (math.inf if last is None else last)):
+        index = int(match["index"][1:]) if match["index"] else -1
+        if whole or match["part"] == part or first <= index <= (math.inf if last is None else last):
             with suppress(OSError):
                 path.unlink()
 

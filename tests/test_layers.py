@@ -14,6 +14,7 @@ LAYER_OF = {
     "errors": 0,
     "types": 0,
     "cpu": 0,
+    "ranks": 1,
     "radiance": 1,
     "warp": 1,
     "metrics": 1,

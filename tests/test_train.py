@@ -25,8 +25,8 @@ from hdrvid.models.config import ModelConfig
 from hdrvid.models.prior import blend, candidates_and_prior
 from hdrvid.models.runner import build
 from hdrvid.radiance import mu_law
+from hdrvid.ranks import Ranks, piece
 from hdrvid.train import TERMS, TrainOptions, train
-from hdrvid.train.distributed import Ranks, piece
 from hdrvid.train.log import TrainLog, picture_strip
 from hdrvid.train.loop import CHECKPOINT, initial_networks, transfer, validate
 from hdrvid.train.material import plan

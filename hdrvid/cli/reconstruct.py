@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hdrvid.cli.console import FrameProgress, print_json, say
+from hdrvid.cli.console import EXIT_INTERRUPTED, EXIT_TERMINATED, FrameProgress, Terminated, print_json, say
 from hdrvid.errors import HdrvidError, InputError
 
 if TYPE_CHECKING:
+    from hdrvid.ranks import Ranks
     from hdrvid.reconstruct import ClipReport, ReconstructOptions
 
 HELP = """Reconstruct the full radiance of every frame of an alternating-exposure clip.
@@ -27,6 +31,11 @@ says what was detected and used. A run that was stopped goes on where it was whe
     hdrvid reconstruct A001.mxf A002.mxf -o out/ --exposures 0,2,4 --white shortest
 
     hdrvid reconstruct shot.mov -o out/ --frames 240-479     (one job of a render farm)
+
+    torchrun --nproc-per-node 4 -m hdrvid reconstruct shot.mov -o out/     (four processes share the frames)
+
+With --frames the report and the videos carry the range in their names, STEM.000240-000479.json; the same command
+without --frames, run at the end, keeps the frames and replaces these files by those of the whole clip.
 """
 
 
@@ -163,16 +172,33 @@ def command(
         audio=audio,
         overwrite=overwrite,
     )
-    reports, failures = _reconstruct_all(inputs, out, options, quiet=json)
-    if json:
-        values = [r.as_dict() for r in reports]
-        values += [{"source": name, "problem": text} for name, text in failures if name not in _sources(reports)]
-        print_json(values[0] if len(values) == 1 else values)
-    if failures:
-        # with one clip its error is the whole story; with several the failures are gathered at the end
-        for name, text in failures:
-            say(f"hdrvid: error: {text}" if len(failures) == 1 and not reports else f"hdrvid: error: {name}: {text}")
-        raise typer.Exit(1)
+    from hdrvid.ranks import joined
+
+    with joined("cpu") as ranks, _first_speaks(ranks):
+        reports, failures = _reconstruct_all(inputs, out, options, ranks, quiet=json)
+        if json and ranks.is_main:
+            values = [r.as_dict() for r in reports]
+            values += [{"source": name, "problem": text} for name, text in failures if name not in _sources(reports)]
+            print_json(values[0] if len(values) == 1 else values)
+        if failures:
+            # with one clip its error is the whole story; with several the failures are gathered at the end
+            for name, text in failures if ranks.is_main else ():
+                alone = len(failures) == 1 and not reports
+                say(f"hdrvid: error: {text}" if alone else f"hdrvid: error: {name}: {text}")
+            raise typer.Exit(1)
+
+
+@contextmanager
+def _first_speaks(ranks: Ranks) -> Iterator[None]:
+    """Of several processes the first one prints what ended them all; the others only leave with its exit code."""
+    try:
+        yield
+    except (HdrvidError, KeyboardInterrupt, Terminated) as error:
+        if ranks.is_main or os.environ.get("HDRVID_DEBUG") == "1":
+            raise
+        if isinstance(error, HdrvidError):
+            raise typer.Exit(error.exit_code) from error
+        raise typer.Exit(EXIT_TERMINATED if isinstance(error, Terminated) else EXIT_INTERRUPTED) from error
 
 
 command.__doc__ = HELP
@@ -183,14 +209,35 @@ def _sources(reports: list[ClipReport]) -> set[str]:
 
 
 def _reconstruct_all(
-    inputs: list[str], out: str, options: ReconstructOptions, quiet: bool
+    inputs: list[str], out: str, options: ReconstructOptions, ranks: Ranks, quiet: bool
 ) -> tuple[list[ClipReport], list[tuple[str, str]]]:
-    """Every clip in turn: the reports, and (clip, sentence) of those that failed."""
-    from hdrvid.io import open_clip, split_inputs
+    """Every clip in turn: the reports, and (clip, sentence) of those that failed. The same in every process."""
     from hdrvid.reconstruct import validate_options
 
-    validate_options(options, out)
-    clips: list[tuple[list[str], str]] = []
+    ranks.each(lambda: validate_options(options, out))
+    clips, failures = ranks.from_main(lambda: _opened(inputs))
+    reports: list[ClipReport] = []
+    for group, source, stem in clips:
+        try:
+            report = _reconstruct_one(group, stem, out, options, ranks)
+        except HdrvidError as error:
+            if len(clips) == 1 and not failures:
+                raise
+            failures.append((source, str(error)))
+            continue
+        reports.append(report)
+        if report.problem:
+            failures.append((report.source, report.problem))
+        if not quiet and ranks.is_main:
+            _print_report(report)
+    return reports, failures
+
+
+def _opened(inputs: list[str]) -> tuple[list[tuple[list[str], str, str]], list[tuple[str, str]]]:
+    """The clips that can be opened, as (inputs, source, stem), and (clip, sentence) for the others."""
+    from hdrvid.io import open_clip, split_inputs
+
+    clips: list[tuple[list[str], str, str]] = []
     failures: list[tuple[str, str]] = []
     stems: dict[str, str] = {}
     for group in split_inputs(inputs):
@@ -206,27 +253,15 @@ def _reconstruct_all(
             failures.append((group[0], str(error)))
             continue
         stems[stem] = source
-        clips.append((group, stem))
-    reports: list[ClipReport] = []
-    for group, stem in clips:
-        try:
-            report = _reconstruct_one(group, stem, out, options)
-        except HdrvidError as error:
-            if len(clips) == 1 and not failures:
-                raise
-            failures.append((stems[stem], str(error)))
-            continue
-        reports.append(report)
-        if report.problem:
-            failures.append((report.source, report.problem))
-        if not quiet:
-            _print_report(report)
-    return reports, failures
+        clips.append((group, source, stem))
+    return clips, failures
 
 
-def _reconstruct_one(group: list[str], stem: str, out: str, options: ReconstructOptions) -> ClipReport:
+def _reconstruct_one(group: list[str], stem: str, out: str, options: ReconstructOptions, ranks: Ranks) -> ClipReport:
     from hdrvid.reconstruct import reconstruct_clip
 
+    if not ranks.is_main:
+        return reconstruct_clip(group, out, options, ranks=ranks)
     with FrameProgress(stem) as progress:
         return reconstruct_clip(
             group,
@@ -234,6 +269,7 @@ def _reconstruct_one(group: list[str], stem: str, out: str, options: Reconstruct
             options,
             progress=progress.update,
             message=lambda text: progress.say(f"hdrvid: {text}"),
+            ranks=ranks,
         )
 
 

@@ -17,7 +17,7 @@ _REASONS = {
     errno.EACCES: "permission denied: choose a folder you may write to",
     errno.EPERM: "permission denied: choose a folder you may write to",
     errno.EROFS: "the disk is read-only: choose another folder",
-    errno.ENOENT: "the folder does not exist: create it first",
+    errno.ENOENT: "the folder does not exist, or not any more: create it and start again",
     errno.ENOTDIR: "a part of the path is a file, not a folder: choose another path",
     errno.EISDIR: "a folder of that name is in the way: remove it or choose another name",
     errno.ENAMETOOLONG: "the name is too long: choose a shorter one",

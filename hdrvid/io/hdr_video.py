@@ -188,8 +188,10 @@ class HdrVideoWriter(MovieWriter):
     """Writes one mp4: HEVC Main 10, BT.2020 non-constant luminance, limited range, PQ or HLG, tagged as such.
 
     4:2:0 chroma is sited at the top left, as BT.2100 has it. HDR10 carries the mastering display (P3 primaries, D65,
-    0.0001 cd/m2 to the grade's peak) and MaxCLL and MaxFALL. A context manager with the promises of `MovieWriter`;
-    sizes below 16 pixels are padded to 16 as odd ones are to even.
+    0.0001 cd/m2 to the grade's peak) and MaxCLL and MaxFALL. They are in the video's own SEI messages, not in mp4's
+    `mdcv` and `clli` boxes, which PyAV has no way to write. A context manager with the promises of `MovieWriter`; sizes
+    below 16 pixels are padded to 16 as odd ones are to even. The same frames give the same file, but for pictures of at
+    most 64x64, which x265 codes differently from run to run.
     """
 
     def __init__(

@@ -32,7 +32,7 @@ from hdrvid.models.blend import CHANNELS_PER_CANDIDATE, BlendNet
 from hdrvid.models.config import ModelConfig
 from hdrvid.models.runner import build, place, resolve_device
 from hdrvid.radiance import mu_law
-from hdrvid.train.distributed import Ranks, joined, local_device, piece
+from hdrvid.ranks import Ranks, joined, local_device, piece
 from hdrvid.train.log import TrainLog
 from hdrvid.train.material import Material, plan, prepare
 from hdrvid.train.objective import Batch, Objective, Result, cut, run
@@ -72,7 +72,7 @@ def initial_networks(options: TrainOptions) -> tuple[nn.ModuleDict, ModelConfig]
     config = ModelConfig(
         preset=options.preset,
         num_exposures=options.num_exposures,
-        width=options.width or WIDTHS[options.preset],
+        width=options.width or WIDTHS.get(options.preset, 0),
         refine_flow=options.refine_flow,
     )
     torch.manual_seed(options.seed)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -97,6 +98,21 @@ def has_bf16() -> bool:
     return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
 
 
+def available_memory() -> int | None:
+    """Bytes of memory that a process can still have, within the limits of its control group. Linux only, else None."""
+    found = []
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        found.append(1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")))
+    group = Path("/sys/fs/cgroup")
+    with suppress(OSError, ValueError, StopIteration):  # "max": no limit
+        limit = int((group / "memory.max").read_text())
+        lines = (group / "memory.stat").read_text().splitlines()
+        reusable = next(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
+        found.append(limit - int((group / "memory.current").read_text()) + reusable)
+    return min(found, default=None)
+
+
 @cache
 def keep_memory() -> None:
     """Let the process keep the memory that it frees: frames are large, and the kernel clears every page it hands out.
@@ -109,3 +125,9 @@ def keep_memory() -> None:
         return
     for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
         mallopt(option, 2**31 - 1)
+
+
+def release_memory() -> None:
+    """Give freed memory back all the same. glibc only; does nothing elsewhere."""
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -75,6 +75,10 @@ Item = TypeVar("Item")
 DECODE_AHEAD = 3
 """Decoded frames that may wait for the network."""
 
+LARGE_PIXELS = 12_000_000
+"""Frames larger than this (DCI 4K is not) are hundreds of megabytes: one waits for the network, and what waits for the
+preview is read back from its file."""
+
 PREVIEW_AHEAD = 3
 """Finished frames that may wait for the preview."""
 
@@ -606,30 +610,25 @@ class _Ahead(Generic[Item]):
     Raises what the iterator raises, after the items before it.
     """
 
-    def __init__(self, items: Iterator[Item]) -> None:
+    def __init__(self, items: Iterator[Item], ahead: int) -> None:
+        """`ahead`: items that are there at a time, the one being made among them."""
         self._items = items
-        self._queue: queue.Queue[Item | BaseException | None] = queue.Queue(DECODE_AHEAD)
+        self._queue: queue.SimpleQueue[Item | BaseException | None] = queue.SimpleQueue()
+        self._places = threading.Semaphore(ahead)
         self._leave = threading.Event()
         self._thread = threading.Thread(target=self._read, name="hdrvid-decode", daemon=True)
 
     def _read(self) -> None:
         end: BaseException | None = None
         try:
-            for item in self._items:
-                if not self._put(item):
-                    return
+            while not self._leave.is_set():
+                if self._places.acquire(timeout=0.1):
+                    self._queue.put(next(self._items))
+        except StopIteration:
+            pass
         except BaseException as error:
             end = error
-        self._put(end)
-
-    def _put(self, item: Item | BaseException | None) -> bool:
-        while not self._leave.is_set():
-            try:
-                self._queue.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
+        self._queue.put(end)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -648,6 +647,7 @@ class _Ahead(Generic[Item]):
                 return
             if isinstance(item, BaseException):
                 raise item
+            self._places.release()
             yield item
 
 
@@ -1043,6 +1043,7 @@ class _Job:
         times: list[float] = []
         kept = 0
         network_seconds = 0.0
+        read_back = self._large or not self._exact
         with ExitStack() as stack:
             writer = stack.enter_context(
                 SequenceWriter(self.out, self.info.stem, self._format, options.compression, WRITERS)
@@ -1060,21 +1061,24 @@ class _Job:
                 if file_values is not None:
                     kept += 1
                 else:
+                    window = _window(index, coded, stops)
                     before = time.perf_counter()
-                    radiance = self.reconstructor.reconstruct(_window(index, coded, stops)).radiance
+                    made_now = self.reconstructor.reconstruct(window)
                     network_seconds += time.perf_counter() - before
-                    file_values = self._file_values(radiance)
-                    if not self._exact:
+                    file_values = self._file_values(made_now.radiance)
+                    if read_back:
                         path.unlink(missing_ok=True)  # the preview must not read the frame that is replaced
                     writer.submit(index, file_values, self._attributes(index, coded, stops))
-                    if not self._exact:
-                        file_values = None
+                    del window, made_now  # large, and the next frame is made while they would be there
                 made.append(index)
                 times.append(coded[radius].pts_seconds)
                 if preview is not None:
-                    unread.append((path if file_values is None else file_values, coded[radius].pts_seconds))
+                    unread.append(
+                        (path if read_back or file_values is None else file_values, coded[radius].pts_seconds)
+                    )
                     while unread and (isinstance(unread[0][0], np.ndarray) or unread[0][0].exists()):
                         preview.add(*unread.popleft())
+                del file_values
                 done(len(made))
             writer.close()
             if preview is not None:
@@ -1090,7 +1094,7 @@ class _Job:
             told,
             windows.num_frames,
             windows.problem,
-            self.reader.warnings(),
+            [*self.reader.warnings(), *self.reconstructor.notes],
             network_seconds,
         )
 
@@ -1132,7 +1136,8 @@ class _Job:
         stop = None if last is None else last + reach + 1
         on_damage = None if self.options.regular else self._damaged
         frames = reader.frames(max(0, first - reach), stop, on_damage)
-        coded = iter(stack.enter_context(_Ahead(_code(frame, response) for frame in frames)))
+        ahead = 1 if self._large else DECODE_AHEAD
+        coded = iter(stack.enter_context(_Ahead((_code(frame, response) for frame in frames), ahead)))
         if self.options.regular:
             return _RegularWindows(coded, self.cycle, first, last)
         step = max(1, max(self.info.width, self.info.height) // LABEL_SIDE)
@@ -1141,7 +1146,7 @@ class _Job:
             for frame in reader.frames(0, None, on_damage):
                 yield frame.index, np.asarray(response.linearize(frame.pixels[::step, ::step]), np.float32)
 
-        return _LabelledWindows(coded, iter(stack.enter_context(_Ahead(thinned()))), self.cycle, first, last)
+        return _LabelledWindows(coded, iter(stack.enter_context(_Ahead(thinned(), ahead))), self.cycle, first, last)
 
     def _damaged(self, index: int, text: str) -> None:
         """A frame that was passed over; told once, though two threads read the clip."""
@@ -1191,6 +1196,10 @@ class _Job:
     def _exact(self) -> bool:
         """Whether a file holds the very half floats that it is given."""
         return self._format == "exr" and self.options.compression not in LOSSY_COMPRESSIONS
+
+    @property
+    def _large(self) -> bool:
+        return self.info.width * self.info.height > LARGE_PIXELS
 
     def _expected_frames(self) -> int | None:
         known = self.info.num_frames

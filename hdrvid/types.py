@@ -238,6 +238,8 @@ class Reconstructor(Protocol):
     name: str
     num_exposures: int
     provenance: dict[str, str]
+    notes: list[str]
+    """What the user should know of the frames made so far, in sentences."""
 
     def reconstruct(self, window: Window, diagnostics: bool = False) -> Reconstruction:
         """The HDR frame at the window's reference; flow and weights too where `diagnostics`."""

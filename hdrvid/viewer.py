@@ -86,6 +86,7 @@ DIFFERENT_STOPS = 0.05
 """A result that the model does not repeat to this (median over pixels) was made in another way."""
 
 _FRAME_NAME = re.compile(r"(?P<stem>.+)\.(?P<index>\d{6,})\.(?P<format>exr|hdr)", re.DOTALL)
+_PART_NAME = re.compile(r"(?P<stem>.+)\.(?P<first>\d{6,})-(?P<last>\d{6,})", re.DOTALL)
 _WINDOW_FRAME = re.compile(r"(\d{1,9})(?::(\d+(?:\.\d*)?(?:e-?\d\d?)?))?")
 _CLASSES = ("short", "middle", "long")
 
@@ -98,7 +99,7 @@ class ClipResults:
     """A clip in a folder of results."""
 
     stem: str
-    """Base name of its files."""
+    """Base name of its report."""
     folder: Path
     """Where they are."""
     values: Mapping[str, Any] = field(repr=False)
@@ -144,11 +145,16 @@ def find_clips(results: PathLike) -> list[ClipResults]:
         values = _read_json(report)
         if values is None or not {"source", "stops", "scale"} <= set(values):
             continue
+        pattern = Path(str(_mapping(values.get("outputs")).get("frames"))).name.replace("%%", "%")
         formats = ["exr", "hdr"]
-        if str(_mapping(values.get("outputs")).get("frames")).endswith(".hdr"):
+        if pattern.endswith(".hdr"):
             formats.reverse()
         found = next((frames[stem, f] for f in formats if (stem, f) in frames), None)
-        if found is None:
+        if found is None and (part := _PART_NAME.fullmatch(stem)):
+            # made with --frames: the report carries the range in its name, the frames do not
+            there = frames.get((part["stem"], formats[0]), {})
+            found = {i: p for i, p in there.items() if int(part["first"]) <= i <= int(part["last"])}
+        if not found:
             raise InputError(f"{report} is there, but none of its frames: run hdrvid reconstruct again")
         clips.append(_clip(report, stem, values, found))
     if not clips:

@@ -116,7 +116,11 @@ def test_options_arrive_in_the_files(clip: Path, tmp_path: Path, capfd: pytest.C
     code, stdout, _ = hdrvid(capfd, "reconstruct", clip, "-o", tmp_path / "out", *CLASSICAL, *arguments, "--json")
     assert code == 0
     report = json.loads(stdout)
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["clip.000001.hdr", "clip.000002.hdr", "clip.json"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "clip.000001-000002.json",
+        "clip.000001.hdr",
+        "clip.000002.hdr",
+    ]
     assert (report["scale"], report["white"], report["response"]) == (1.0, "shortest", "srgb")
     assert report["response_from"] == "declared"
 

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from hdrvid.models.refine import EVIDENCE_CHANNELS, ROW_HALO, FlowRefiner, evidence, lucas_kanade
+from hdrvid.models.refine import EVIDENCE_CHANNELS, HALO_PX, FlowRefiner, evidence, lucas_kanade
 from hdrvid.radiance import ldr_from_radiance
 from hdrvid.warp import warp
 
@@ -107,11 +107,13 @@ def test_at_the_end_of_a_clip_the_mirrored_flow_is_the_flow():
     assert seen[:, :, 13:15].abs().max() == 0
 
 
-def test_a_strip_of_the_evidence_is_that_of_the_whole():
+def test_a_tile_of_the_evidence_is_that_of_the_whole():
     ldr, exposures, flows, back = window(2, h=96)
-    whole = evidence(ldr, exposures, flows, back)[..., 16 + ROW_HALO : 80 - ROW_HALO, :]
-    strip = evidence(ldr, exposures, flows, back, slice(16, 80))[..., ROW_HALO:-ROW_HALO, :]
-    assert torch.allclose(strip, whole, atol=1e-5)
+    left, right = 16, ldr.shape[-1]
+    whole = evidence(ldr, exposures, flows, back)[..., 16 + HALO_PX : 80 - HALO_PX, left + HALO_PX : right - HALO_PX]
+    tile = evidence(ldr, exposures, flows, back, (slice(16, 80), slice(left, right)))
+    assert tile.shape[-2:] == (64, right - left)
+    assert torch.allclose(tile[..., HALO_PX:-HALO_PX, HALO_PX:-HALO_PX], whole, atol=1e-5)
 
 
 def test_correlation_names_the_shift():

@@ -455,6 +455,7 @@ def test_three_exposures(tmp_path):
 def test_small_odd_frames_and_a_single_result(tmp_path):
     clip = write_frames(tmp_path / "small", num_frames=3, width=17, height=13)
     out = reconstructed(clip, tmp_path / "out", frame_range=(1, 1))
+    assert [c.stem for c in find_clips(out)] == ["small.000001-000001"]
     written, page = report_of(out, tmp_path)
     assert written.shown == (1,)
     assert written.ping_pong is None

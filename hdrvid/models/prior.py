@@ -42,11 +42,17 @@ def well_exposedness(ldr: torch.Tensor, exposure: torch.Tensor) -> torch.Tensor:
     return torch.where(exposure[:, None, None, None] <= 1.0 + 1e-6, torch.ones_like(ramp), ramp)
 
 
-def inside_picture(flow: torch.Tensor) -> torch.Tensor:
-    """1 where flow (B, 2, H, W) points into the picture, else 0: (B, 1, H, W)."""
-    h, w = flow.shape[-2:]
-    xs = torch.arange(w, device=flow.device, dtype=flow.dtype) + flow[:, 0]
-    ys = torch.arange(h, device=flow.device, dtype=flow.dtype)[:, None] + flow[:, 1]
+def inside_picture(
+    flow: torch.Tensor, size: tuple[int, int] | None = None, corner: tuple[int, int] = (0, 0)
+) -> torch.Tensor:
+    """1 where flow (B, 2, H, W) points into the picture, else 0: (B, 1, H, W).
+
+    `size`: height and width of the picture where the flow is a tile of it, from row and column `corner` on.
+    """
+    h, w = size or (flow.shape[-2], flow.shape[-1])
+    top, left = corner
+    xs = torch.arange(left, left + flow.shape[-1], device=flow.device, dtype=flow.dtype) + flow[:, 0]
+    ys = torch.arange(top, top + flow.shape[-2], device=flow.device, dtype=flow.dtype)[:, None] + flow[:, 1]
     return ((xs >= -0.5) & (xs <= w - 0.5) & (ys >= -0.5) & (ys <= h - 0.5))[:, None].to(flow.dtype)
 
 
@@ -57,18 +63,21 @@ def alignment_confidence(
     exposure_src: torch.Tensor,
     flow: torch.Tensor,
     flow_back: torch.Tensor | None,
+    size: tuple[int, int] | None = None,
+    corner: tuple[int, int] = (0, 0),
 ) -> torch.Tensor:
     """How far a warped neighbour can be trusted, (B, 1, H, W) in [0, 1].
 
     Product of: inside the picture; forward-backward consistency, exp(-(err / (0.5 + 0.05 |flow|))^2), brought to
     CONSISTENCY_FLOOR .. 1; photometric agreement of both frames at the longer exposure, averaged over 5x5 so that
     noise does not count. Without `flow_back` the second is left out.
-    `reference`, `warped` (B, 3, H, W) codes; exposures (B,); flows (B, 2, H, W) pixels.
+    `reference`, `warped` (B, 3, H, W) codes; exposures (B,); flows (B, 2, H, W) pixels. All but `flow_back` may be a
+    tile of a picture of `size`, from row and column `corner` on; exact but for its two outermost rows and columns.
     """
-    inside = inside_picture(flow)
+    inside = inside_picture(flow, size, corner)
     consistent = torch.ones_like(inside)
     if flow_back is not None:
-        error = (flow + warp(flow_back, flow)).square().sum(1, keepdim=True)
+        error = (flow + warp(flow_back, flow, corner)).square().sum(1, keepdim=True)
         tolerance = 0.5 + 0.05 * flow.square().sum(1, keepdim=True).sqrt()
         consistent = CONSISTENCY_FLOOR + (1 - CONSISTENCY_FLOOR) * torch.exp(-error / tolerance.square())
     e_ref, e_src = exposure_ref[:, None, None, None], exposure_src[:, None, None, None]
@@ -103,27 +112,36 @@ def candidates_and_prior(
     flows: torch.Tensor,
     flows_back: torch.Tensor | None,
     confidence: torch.Tensor | None = None,
+    tile: tuple[slice, slice] | None = None,
+    size: tuple[int, int] | None = None,
 ) -> tuple[Candidates, torch.Tensor]:
     """Align the candidates of a window and weight them as the classical merge does.
 
     `confidence` (B, K, 1, H, W) in [0, 1] of the warped neighbours, where a network has found one; else it is
     `alignment_confidence`. Returned as the second value.
+    Inputs are whole pictures. `tile` bounds the results to some of their rows and columns; `size` is height and width
+    without the padding that a picture may have at its right and bottom.
     """
-    n = ldr.shape[1]
+    n, height, width = ldr.shape[1], *ldr.shape[-2:]
+    rows, columns = tile or (slice(0, height), slice(0, width))
+    size, corner = size or (height, width), (rows.start, columns.start)
     middle = n // 2
     exposures = exposures.to(ldr.dtype)
     neighbours = [i for i in range(n) if i != middle]
-    reference = ldr[:, middle]
+    reference = ldr[:, middle, :, rows, columns]
     codes = [reference]
     confidences = []
     weights = [well_exposedness(reference, exposures[:, middle]) * exposures[:, middle, None, None, None]]
     for k, i in enumerate(neighbours):
-        warped = warp(ldr[:, i], flows[:, k])
+        flow = flows[:, k, :, rows, columns]
+        warped = warp(ldr[:, i], flow, corner)
         if confidence is not None:
-            trust = confidence[:, k] * inside_picture(flows[:, k])
+            trust = confidence[:, k, :, rows, columns] * inside_picture(flow, size, corner)
         else:
             back = None if flows_back is None else flows_back[:, k]
-            trust = alignment_confidence(reference, warped, exposures[:, middle], exposures[:, i], flows[:, k], back)
+            trust = alignment_confidence(
+                reference, warped, exposures[:, middle], exposures[:, i], flow, back, size, corner
+            )
         confidences.append(trust)
         hat = well_exposedness(warped, exposures[:, i])
         weights.append(hat * exposures[:, i, None, None, None] * trust)

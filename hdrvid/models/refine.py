@@ -12,7 +12,7 @@ Basics:
 
     and gives the logit of a confidence. The last layer starts at zero, so step 0 is DIS.
 Architecture:
-    `evidence` warps pictures: it needs the whole frame and has no weights. `correct` is convolutions alone and runs
+    `evidence` warps pictures: it needs the whole frame and has no weights. `correct` is convolutions alone. Both run
     in tiles with a halo. Weights are shared by the neighbours, which are folded into the batch: any number of them.
     pixel-unshuffle by 2, U-Net at 1/2, 1/4, 1/8, 1/16 of the size, the correlation joining at 1/4, pixel-shuffle back.
     No normalisation layers.
@@ -28,6 +28,9 @@ Training (terms of hdrvid.losses; flows (B, K, 2, H, W), truth in [0, 1], T the 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -42,8 +45,8 @@ STEPS = 2
 WINDOW_SIGMA = 1.5
 """Standard deviation of their window, in pixels."""
 WINDOW_RADIUS = round(2.5 * WINDOW_SIGMA)
-ROW_HALO = STEPS * (WINDOW_RADIUS + 1)
-"""Reach of the steps in rows."""
+HALO_PX = STEPS * (WINDOW_RADIUS + 1)
+"""Reach of the steps."""
 DAMPING = 1e-3
 """Added to the squared gradients (code per pixel): flow of flat, noisy places stays where DIS left it."""
 CORRELATION_RADIUS = 4
@@ -74,15 +77,19 @@ def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def lucas_kanade(
-    reference: torch.Tensor, source: torch.Tensor, flow: torch.Tensor, first_row: int = 0, steps: int = STEPS
+    reference: torch.Tensor,
+    source: torch.Tensor,
+    flow: torch.Tensor,
+    corner: tuple[int, int] = (0, 0),
+    steps: int = STEPS,
 ) -> torch.Tensor:
     """Flow (B, 2, H, W) in pixels brought closer by damped least squares over a Gaussian window, at most 1 px a step.
 
-    `reference`, `source` (B, C, H, W): codes of one exposure, all channels count. Reference and flow may be a strip
-    of the picture from `first_row` on; the source is whole.
+    `reference`, `source` (B, C, H, W): codes of one exposure, all channels count. Reference and flow may be a tile
+    of the picture from row and column `corner` on; the source is whole.
     """
     for _ in range(steps):
-        warped = warp(source, flow, first_row)
+        warped = warp(source, flow, corner)
         mean = F.pad((warped + reference) / 2, (1, 1, 1, 1), mode="replicate")
         gx = (mean[..., 1:-1, 2:] - mean[..., 1:-1, :-2]) / 2
         gy = (mean[..., 2:, 1:-1] - mean[..., :-2, 1:-1]) / 2
@@ -96,68 +103,85 @@ def lucas_kanade(
     return flow
 
 
+def _reached(flows: Sequence[torch.Tensor], rows: slice, columns: slice, size: tuple[int, int]) -> tuple[slice, slice]:
+    """Rows and columns of a picture of height and width `size` that a tile and its flows (B, 2, h, w) point to, with
+    room for the steps."""
+    bounds = []
+    for channel, tile, length in ((1, rows, size[0]), (0, columns, size[1])):
+        low = min(float(f[:, channel].min()) for f in flows)
+        high = max(float(f[:, channel].max()) for f in flows)
+        start, stop = tile.start + min(math.floor(low), 0) - HALO_PX, tile.stop + max(math.ceil(high), 0) + HALO_PX
+        bounds.append(slice(max(min(start, tile.start), 0), min(max(stop, tile.stop), length)))
+    return bounds[0], bounds[1]
+
+
 def evidence(
     ldr: torch.Tensor,
     exposures: torch.Tensor,
     flows: torch.Tensor,
     flows_back: torch.Tensor,
-    rows: slice | None = None,
+    tile: tuple[slice, slice] | None = None,
 ) -> torch.Tensor:
     """What the network sees of every neighbour: (B, K, EVIDENCE_CHANNELS, H, W') float32.
 
     `ldr` (B, W, 3, H, W') network codes of K + 1 = W frames, the reference in the middle, `exposures` (B, W), `flows`
-    and `flows_back` (B, K, 2, H, W') pixels, reference -> neighbour and back. Frames are whole, as it warps; `rows`
-    bounds the result to a strip of them, exact but for the ROW_HALO outermost rows.
+    and `flows_back` (B, K, 2, H, W') pixels, reference -> neighbour and back. Frames are whole, as it warps; `tile`
+    bounds the result to some of their rows and columns, exact but for the HALO_PX outermost ones.
     """
-    b, n, _, height, w = ldr.shape
-    middle, k = n // 2, n - 1
-    first, last, _ = (rows or slice(None)).indices(height)
-    h = last - first
+    b, n, _, height, width = ldr.shape
+    middle = n // 2
+    rows, columns = tile or (slice(0, height), slice(0, width))
+    corner = rows.start, columns.start
     neighbours = [i for i in range(n) if i != middle]
-
-    def fold(x: torch.Tensor) -> torch.Tensor:
-        return x.float().reshape(b * k, *x.shape[2:])
-
     # full precision whatever the caller's autocast: the determinant of a window is a product of small numbers
     with torch.autocast(ldr.device.type, enabled=False), torch.no_grad():
-        flow, back = fold(flows[..., first:last, :]), fold(flows_back)
-        mirrored = fold(_mirrored(flows)[..., first:last, :])
-        reference = fold(ldr[:, middle : middle + 1, :, first:last].expand(-1, k, -1, -1, -1))
-        source = fold(ldr[:, neighbours])
-        e_ref = fold(exposures[:, middle : middle + 1].expand(-1, k))[:, None, None, None]
-        e_src = fold(exposures[:, neighbours])[:, None, None, None]
-        target = torch.maximum(e_ref, e_src)
-        a, s = match_exposure(reference, e_ref, target), match_exposure(source, e_src, target)
-        refined = lucas_kanade(a, s, flow, first)
-        own = warp(source, flow, first)
-        here = match_exposure(own, e_src, target)
-        other, e_other = (x.reshape(b, k, *x.shape[1:]).flip(1).reshape(x.shape) for x in (own, e_src))
-        longer = torch.maximum(e_src, e_other)
-        sides = (match_exposure(own, e_src, longer) - match_exposure(other, e_other, longer)).mean(1, keepdim=True)
-        channels = [
-            a,
-            (here - a) * DIFFERENCE_SCALE,
-            (warp(s, refined, first) - a) * DIFFERENCE_SCALE,
-            (warp(s, mirrored, first) - a).abs().amax(1, keepdim=True) * DIFFERENCE_SCALE,
-            sides * DIFFERENCE_SCALE,
-            refined - flow,
-            mirrored - flow,
-            flow + warp(back, flow, first),
-            reference.amax(1, keepdim=True),
-            own.amax(1, keepdim=True),
-            torch.log2(e_src / e_ref).expand(-1, 1, h, w),
-        ]
-        return torch.cat(channels, 1).reshape(b, k, EVIDENCE_CHANNELS, h, w)
+        seen = torch.empty(
+            (b, n - 1, EVIDENCE_CHANNELS, rows.stop - rows.start, columns.stop - columns.start), device=ldr.device
+        )
+        mirrored = _mirrored(flows, rows, columns)
+        reference = ldr[:, middle, :, rows, columns].float()
+        exposure = exposures.float()[..., None, None, None]
+        own = [warp(ldr[:, i], flows[:, k, :, rows, columns], corner) for k, i in enumerate(neighbours)]
+        for k, i in enumerate(neighbours):
+            e_ref, e_src, e_other = exposure[:, middle], exposure[:, i], exposure[:, neighbours[-1 - k]]
+            target, longer = torch.maximum(e_ref, e_src), torch.maximum(e_src, e_other)
+            flow = flows[:, k, :, rows, columns].float()
+            y, x = slice(0, height), slice(0, width)
+            if tile is not None:  # not all of the neighbour need be matched for it
+                y, x = _reached((flow, mirrored[:, k]), rows, columns, (height, width))
+            s, at = (
+                match_exposure(ldr[:, i, :, y, x].float(), e_src, target),
+                (rows.start - y.start, columns.start - x.start),
+            )
+            a = match_exposure(reference, e_ref, target)
+            refined = lucas_kanade(a, s, flow, at)
+            here, there = match_exposure(own[k], e_src, longer), match_exposure(own[-1 - k], e_other, longer)
+            channels = (
+                a,
+                (match_exposure(own[k], e_src, target) - a) * DIFFERENCE_SCALE,
+                (warp(s, refined, at) - a) * DIFFERENCE_SCALE,
+                (warp(s, mirrored[:, k], at) - a).abs().amax(1, keepdim=True) * DIFFERENCE_SCALE,
+                (here - there).mean(1, keepdim=True) * DIFFERENCE_SCALE,
+                refined - flow,
+                mirrored[:, k] - flow,
+                flow + warp(flows_back[:, k], flow, corner),
+                reference.amax(1, keepdim=True),
+                own[k].amax(1, keepdim=True),
+                torch.log2(e_src / e_ref).expand(-1, 1, *flow.shape[-2:]),
+            )
+            seen[:, k] = torch.cat(channels, 1)
+        return seen
 
 
-def _mirrored(flows: torch.Tensor) -> torch.Tensor:
+def _mirrored(flows: torch.Tensor, rows: slice, columns: slice) -> torch.Tensor:
     """Flow (B, K, 2, H, W) to the other side of the reference, turned round: what it is where motion goes on steadily.
 
     At the ends of a clip one frame stands for both sides, which shows in flows that are equal: these stay as they are.
     """
-    other = flows.flip(1)
-    same = (flows == other).flatten(2).all(2)[:, :, None, None, None]
-    return torch.where(same, flows, -other)
+    k = flows.shape[1]
+    same = torch.stack([(flows[:, i] == flows[:, k - 1 - i]).flatten(1).all(1) for i in range(k)], 1)
+    tile = flows[..., rows, columns].float()
+    return torch.where(same[:, :, None, None, None], tile, -tile.flip(1))
 
 
 class FlowRefiner(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +21,7 @@ from hdrvid.models.config import ModelConfig
 from hdrvid.models.flow import FlowNet
 from hdrvid.models.merge import MemoMerge
 from hdrvid.models.prior import Candidates, alignment_confidence, blend, candidates_and_prior
-from hdrvid.models.refine import ROW_HALO, FlowRefiner, evidence
+from hdrvid.models.refine import HALO_PX, FlowRefiner, evidence
 from hdrvid.radiance import radiance_from_ldr
 from hdrvid.types import Reconstruction, Window
 from hdrvid.warp import warp
@@ -32,7 +32,15 @@ TILE_HALO_PX = 96
 """Overlap of tiles on every side. The difference between tiled and untiled frames is measured in the tests."""
 AUTO_TILE_PX = 1024
 AUTO_TILE_ABOVE_PIXELS = 2_400_000
-"""`tile='auto'` cuts frames larger than this (1080p is not cut) into tiles of AUTO_TILE_PX."""
+"""`tile='auto'` cuts frames larger than this (1080p is not cut) into tiles of AUTO_TILE_PX on a CPU; elsewhere they are
+cut only where they must."""
+TILE_SIDES = (4096, 2048, 1024, 512, 256, 128)
+"""Sides of tiles, in pixels, that are tried where memory is short."""
+MEMORY_SHARE = 0.7
+"""Of the free memory, what the frames and networks of a window may take."""
+FRAME_BYTES_PER_PIXEL = 60
+TILE_BYTES_PER_PIXEL = {"": 60, "fast": 260, "default": 430, "memo": 2000}
+"""Measured on a CPU in float32: what one of the frames of a window takes, and a tile by preset."""
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -116,6 +124,11 @@ class Tile:
     inner: tuple[slice, slice]
     """`keep`, counted from the corner of `read`."""
 
+    def inside(self, size: tuple[int, int]) -> tuple[slice, slice]:
+        """`read` without what lies beyond a frame of height and width `size`."""
+        rows, columns = self.read
+        return slice(rows.start, min(rows.stop, size[0])), slice(columns.start, min(columns.stop, size[1]))
+
 
 def tiles(height: int, width: int, size: int, halo: int) -> Iterator[Tile]:
     """Cover a frame (height and width multiples of 16) with tiles of at most size x size kept pixels."""
@@ -137,6 +150,18 @@ def tiles(height: int, width: int, size: int, halo: int) -> Iterator[Tile]:
             yield Tile((read_y, read_x), (keep_y, keep_x), (inner_y, inner_x))
 
 
+def available_memory(device: torch.device) -> int | None:
+    """Bytes that are free on a device; None where nobody can tell."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return cpu.available_memory() if device.type == "cpu" else None
+
+
+def _ran_out_of_memory(error: RuntimeError) -> bool:
+    # the CPU's allocator has no class of its own
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
 def pad_to_multiple(x: torch.Tensor, multiple: int = SIZE_MULTIPLE) -> torch.Tensor:
     """Edge-replicate (B, C, c, H, W) at the right and the bottom up to a multiple."""
     b, c, k, h, w = x.shape
@@ -153,6 +178,7 @@ class ReferenceOnly:
         self.name = "reference"
         self.num_exposures = num_exposures
         self.provenance: dict[str, str] = {}
+        self.notes: list[str] = []
 
     def reconstruct(self, window: Window, diagnostics: bool = False) -> Reconstruction:
         """Linearised reference frame divided by its exposure."""
@@ -194,11 +220,15 @@ class ModelRunner:
         self.clock: StageClock | None = None
         """Set to measure where the time goes."""
         self.tile = resolve_tile(tile)
+        self._chosen: dict[tuple[int, int], int | None] = {}
+        self.notes: list[str] = []
+        """What the user should know, in sentences; grows while frames are made."""
         self.config = config
         self.networks = networks
         search = "medium" if config is None else config.search
         candidates = align and search == "medium" and networks is not None
-        self._dis = DenseInverseSearch(4, candidates, search) if search else None
+        workers = min(4, torch.get_num_threads())
+        self._dis = DenseInverseSearch(workers, candidates, search) if search else None
         if networks is not None:
             place(networks, self.device).eval().requires_grad_(False)
 
@@ -209,137 +239,218 @@ class ModelRunner:
             raise ModelError(
                 f"model '{self.name}' is for {self.num_exposures} exposures; it needs {expected} frames a window"
             )
-        with torch.inference_mode():
-            if self.config is not None and self.config.preset == "memo":
-                return self._memo(window, diagnostics)
-            return self._prior_based(window, diagnostics)
+        run = self._memo if self.config is not None and self.config.preset == "memo" else self._prior_based
+        while True:
+            try:
+                with torch.inference_mode():
+                    return run(window, diagnostics)
+            except RuntimeError as error:
+                if not _ran_out_of_memory(error):
+                    raise
+                height, width = window.reference.shape[:2]
+            # outside the handler: the error holds the frame of the call, and this its tensors
+            if not self._use_smaller_tiles(height, width):
+                raise ModelError(
+                    f"frames of {width}x{height} do not fit the memory of {self.device}, in the smallest tiles either: "
+                    "close other programs or use --device cpu"
+                )
 
     def _stage(self, name: str) -> AbstractContextManager[None]:
         return nullcontext() if self.clock is None else self.clock.stage(name)
 
-    def _tensors(self, window: Window) -> tuple[torch.Tensor, torch.Tensor]:
-        ldr = torch.from_numpy(np.stack(window.frames)).to(self.device).permute(0, 3, 1, 2)[None].contiguous()
-        return ldr, torch.tensor([window.exposures], dtype=torch.float32, device=self.device)
+    def _exposures(self, window: Window) -> torch.Tensor:
+        return torch.tensor([window.exposures], dtype=torch.float32, device=self.device)
+
+    def _planes(self, pictures: Iterable[np.ndarray]) -> torch.Tensor:
+        """Pictures (H, W, c) on the device as (1, n, c, H', W'): edges replicated to multiples of SIZE_MULTIPLE."""
+        pictures = list(pictures)
+        h, w, c = pictures[0].shape
+        planes = torch.empty((len(pictures), c, h + -h % SIZE_MULTIPLE, w + -w % SIZE_MULTIPLE), device=self.device)
+        for plane, picture in zip(planes, pictures, strict=True):
+            if self.device.type == "cpu":
+                plane.numpy()[:, :h, :w] = picture.transpose(2, 0, 1)
+            else:
+                plane[:, :h, :w] = torch.from_numpy(np.ascontiguousarray(picture)).to(self.device).permute(2, 0, 1)
+        planes[..., :h, w:] = planes[..., :h, w - 1 : w]
+        planes[..., h:, :] = planes[..., h - 1 : h, :]
+        return planes[None]
 
     def _autocast(self) -> Any:
         if self.precision == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, dtype=_DTYPES[self.precision])
 
+    def _tiles(self, height: int, width: int, halo: int) -> Iterator[Tile]:
+        """The pieces of a frame, of its padded size."""
+        size = self._tile_size(height, width)
+        height, width = (n + -n % SIZE_MULTIPLE for n in (height, width))
+        return tiles(height, width, size or max(height, width), halo)
+
     def _tile_size(self, height: int, width: int) -> int | None:
+        """Kept pixels on a side of a tile; None for whole frames. As large as there is memory for."""
         if self.tile == "off":
             return None
-        if self.tile == "auto":
-            return AUTO_TILE_PX if height * width > AUTO_TILE_ABOVE_PIXELS else None
-        return int(self.tile)
+        if self.tile != "auto":
+            return int(self.tile)
+        key = height, width
+        if key not in self._chosen:
+            whole = self.device.type != "cpu" or height * width <= AUTO_TILE_ABOVE_PIXELS
+            sides = [s for s in TILE_SIDES if s < max(key)]
+            free = available_memory(self.device)
+            wanted: int | None
+            wanted, *smaller = [None, *sides] if whole else [s for s in sides if s <= AUTO_TILE_PX]
+            chosen = wanted
+            while free is not None and smaller and self._needed_bytes(height, width, chosen) > MEMORY_SHARE * free:
+                chosen = smaller.pop(0)
+            self._chosen[key] = chosen
+            if chosen != wanted and self.device.type == "cpu":
+                self.notes.append(f"little memory is free ({(free or 0) >> 20} MiB): tiles of {chosen} px, slower")
+        return self._chosen[key]
 
-    def _tiled(
-        self, inputs: list[torch.Tensor], outputs: list[int], network: Callable[..., tuple[torch.Tensor, ...]]
-    ) -> list[torch.Tensor]:
-        """Run `network` over tiles of `inputs` (1, C, c, H, W); `outputs` are the channels of each result."""
-        h, w = inputs[0].shape[-2:]
-        padded = [pad_to_multiple(x) for x in inputs]
-        height, width = padded[0].shape[-2:]
-        size = self._tile_size(h, w) or max(height, width)
-        results = [torch.empty((1, c, height, width), device=self.device) for c in outputs]
-        for tile in tiles(height, width, size, TILE_HALO_PX):
-            pieces = network(*(x[(..., *tile.read)] for x in padded))
-            for result, piece in zip(results, pieces, strict=True):
-                result[(..., *tile.keep)] = piece.reshape(1, -1, *piece.shape[-2:])[(..., *tile.inner)]
-        return [r[..., :h, :w] for r in results]
+    def _needed_bytes(self, height: int, width: int, side: int | None) -> int:
+        """About what a frame of this size takes in tiles of this side."""
+        frame = height * width
+        tile = frame if side is None else min(frame, (side + 2 * TILE_HALO_PX) ** 2)
+        preset = "" if self.config is None else self.config.preset
+        per_frame_pixel = FRAME_BYTES_PER_PIXEL * (2 * self.num_exposures - 1)
+        return frame * per_frame_pixel + tile * TILE_BYTES_PER_PIXEL[preset] * (2 * self.num_exposures - 1)
+
+    def _use_smaller_tiles(self, height: int, width: int) -> bool:
+        """Halve the tiles after the memory has run out; False where they are small already."""
+        side = self._tile_size(height, width) or max(height, width)
+        smaller = next((s for s in TILE_SIDES if s < side), None)
+        if smaller is None:
+            return False
+        self.tile = smaller
+        self.notes.append(f"the memory of {self.device} ran out: going on with tiles of {smaller} px")
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return True
 
     def _prior_based(self, window: Window, diagnostics: bool) -> Reconstruction:
         assert self._dis is not None
+        h, w = size = window.reference.shape[:2]
         with self._stage("flow"):
             forward, backward = self._dis.window(window.frames, window.exposures)
+        self._between_stages(h, w)
         with self._stage("prepare"):
-            ldr, exposures = self._tensors(window)
-            flows, flows_back = (
-                torch.from_numpy(f).to(self.device).permute(0, 3, 1, 2)[None].contiguous() for f in (forward, backward)
-            )
+            exposures = self._exposures(window)
+            ldr, flows = self._planes(window.frames), self._planes(forward)
+            flows_back: torch.Tensor | None = self._planes(backward)
+        del forward, backward
+        self._between_stages(h, w)
         confidence = None
         if self.networks is not None and "flow" in self.networks:
+            assert flows_back is not None
             with self._stage("refine"):
-                flows, confidence = self._refined(ldr, exposures, flows, flows_back)
-        with self._stage("warp"):
-            (codes, radiance, prior), _ = candidates_and_prior(ldr, exposures, flows, flows_back, confidence)
-        if self.networks is None:
-            with self._stage("merge"):
-                blended = blend(radiance, prior)
-            weights = (prior / prior.sum(1, keepdim=True)).expand_as(codes) if diagnostics else None
-            return self._result(blended, weights, forward if diagnostics else None)
-        shown = flows[0].permute(0, 2, 3, 1).cpu().numpy() if diagnostics else None
-        del flows, flows_back, ldr, confidence
-        merge = self.networks["merge"]
-        assert isinstance(merge, BlendNet)
-        c = merge.num_weights
+                flows, confidence = self._refined(ldr, exposures, flows, flows_back, size)
+            flows_back = None
+            self._between_stages(h, w)
+        merge = None if self.networks is None else self.networks["merge"]
+        assert merge is None or isinstance(merge, BlendNet)
+        canvas = _Canvas(size, len(window.frames) if merge is None else merge.num_weights, self.device, diagnostics)
+        for tile in self._tiles(h, w, SIZE_MULTIPLE if merge is None else TILE_HALO_PX):
+            with self._stage("warp"):
+                candidates, _ = candidates_and_prior(
+                    ldr, exposures, flows, flows_back, confidence, tile.inside(size), size
+                )
+                codes, radiance, prior = (pad_to_multiple(x) for x in candidates)
+                del candidates
+            with self._stage("merge"), self._autocast():
+                if merge is None:
+                    h_tile, weights = blend(radiance, prior), prior / prior.sum(1, keepdim=True)
+                else:
+                    h_tile, weights, _ = merge(codes, radiance, prior)
+                canvas.put(tile, h_tile, weights)
+            del codes, radiance, prior, h_tile, weights
+        self._between_stages(h, w)
+        return self._result(canvas, flows, size)
 
-        def network(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            with self._autocast():
-                h, w, _ = merge(*inputs)
-            return (h, w) if diagnostics else (h,)
-
-        with self._stage("merge"):
-            out = self._tiled([codes, radiance, prior], [3, 3 * c][: 1 + diagnostics], network)
-        weights_out = out[1].reshape(1, c, 3, *out[1].shape[-2:]) if diagnostics else None
-        return self._result(out[0], weights_out, shown)
+    def _between_stages(self, height: int, width: int) -> None:
+        """What one stage of a large frame has freed would be missing to others: kept memory comes in pieces."""
+        if self.device.type == "cpu" and height * width > AUTO_TILE_ABOVE_PIXELS:
+            cpu.release_memory()
 
     def _refined(
-        self, ldr: torch.Tensor, exposures: torch.Tensor, flows: torch.Tensor, flows_back: torch.Tensor
+        self,
+        ldr: torch.Tensor,
+        exposures: torch.Tensor,
+        flows: torch.Tensor,
+        flows_back: torch.Tensor,
+        size: tuple[int, int],
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Refined flows and confidence of one window."""
+        """Refined flows and confidence of one window of padded frames; `size` is height and width without padding."""
         assert self.networks is not None
         refiner = self.networks["flow"]
         assert isinstance(refiner, FlowRefiner)
-        h, w = ldr.shape[-2:]
-        ldr, flows, flows_back = (pad_to_multiple(x) for x in (ldr, flows, flows_back))
-        height, width = ldr.shape[-2:]
-        size = self._tile_size(h, w)
-        rows = max(size * size // width, SIZE_MULTIPLE) if size else height
         refined, confidence = torch.empty_like(flows), torch.empty_like(flows[:, :, :1])
-        for strip in tiles(height, SIZE_MULTIPLE, rows, TILE_HALO_PX + ROW_HALO):
-            read, keep, inner = strip.read[0], strip.keep[0], strip.inner[0]
-            seen = evidence(ldr, exposures, flows, flows_back, read)
-            with self._autocast():
-                delta, logits = refiner.correct(seen)
-            refined[..., keep, :] = flows[..., keep, :] + delta[..., inner, :]
-            confidence[..., keep, :] = torch.sigmoid(logits[..., inner, :])
-        return refined[..., :h, :w], confidence[..., :h, :w]
+        # on a CPU one neighbour after the other: less memory and no slower
+        together = 1 if self.device.type == "cpu" else flows.shape[1]
+        for tile in self._tiles(*size, TILE_HALO_PX + HALO_PX):
+            seen = evidence(ldr, exposures, flows, flows_back, tile.read)
+            for k in range(0, flows.shape[1], together):
+                some = slice(k, k + together)
+                with self._autocast():
+                    delta, logits = refiner.correct(seen[:, some])
+                refined[(slice(None), some, slice(None), *tile.keep)] = (
+                    flows[(slice(None), some, slice(None), *tile.keep)] + delta[(..., *tile.inner)]
+                )
+                confidence[(slice(None), some, slice(None), *tile.keep)] = torch.sigmoid(logits[(..., *tile.inner)])
+        return refined, confidence
 
-    def _result(self, h: torch.Tensor, weights: torch.Tensor | None, flow: np.ndarray | None) -> Reconstruction:
+    def _result(self, canvas: _Canvas, flows: torch.Tensor, size: tuple[int, int]) -> Reconstruction:
         with self._stage("result"):
-            radiance = torch.nan_to_num(h[0], nan=0.0, posinf=1.0, neginf=0.0).clamp(min=0.0)
-            return Reconstruction(
-                np.ascontiguousarray(radiance.permute(1, 2, 0).cpu().numpy()),
-                flow_px=flow,
-                weights=None if weights is None else weights[0].permute(0, 2, 3, 1).cpu().numpy(),
-            )
+            radiance = canvas.radiance.cpu().numpy()
+            if canvas.weights is None:
+                return Reconstruction(radiance)
+            h, w = size
+            weights = canvas.weights.permute(0, 2, 3, 1).cpu().numpy()
+            return Reconstruction(radiance, flows[0, ..., :h, :w].permute(0, 2, 3, 1).cpu().numpy(), weights)
 
     def _memo(self, window: Window, diagnostics: bool) -> Reconstruction:
         assert self.networks is not None
+        h, w = size = window.reference.shape[:2]
         with self._stage("prepare"):
-            ldr, exposures = self._tensors(window)
+            ldr, exposures = self._planes(window.frames), self._exposures(window)
         flow_net, merge = self.networks["flow"], self.networks["merge"]
-        size = self._tile_size(*ldr.shape[-2:])
-        flow_net.strip_pixels = size * size if size else None  # type: ignore[assignment]
+        side = self._tile_size(h, w)
+        flow_net.strip_pixels = side * side if side else None  # type: ignore[assignment]
         with self._stage("flow"), self._autocast():
             flows = flow_net(ldr, exposures).float()
-        with self._stage("warp"):
-            codes, order = memo_candidates(ldr, flows)
-        scale = exposures[:, order]
-        c = codes.shape[1]
+        canvas = _Canvas(size, 2 * len(window.frames) - 1, self.device, diagnostics)
+        for tile in self._tiles(h, w, TILE_HALO_PX):
+            with self._stage("warp"):
+                codes, order = memo_candidates(ldr, flows, tile.read)
+                radiance = radiance_from_ldr(codes, exposures[:, order, None, None, None])
+            with self._stage("merge"):
+                with self._autocast():
+                    weights = merge(codes, radiance).float()
+                canvas.put(tile, blend(radiance, weights), weights)
+        return self._result(canvas, flows, size)
 
-        def network(tile_codes: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            radiance = radiance_from_ldr(tile_codes, scale[:, :, None, None, None])
-            with self._autocast():
-                weights = merge(tile_codes, radiance).float()
-            h = blend(radiance, weights)
-            return (h, weights) if diagnostics else (h,)
 
-        with self._stage("merge"):
-            out = self._tiled([codes], [3, 3 * c][: 1 + diagnostics], network)
-        weights_out = out[1].reshape(1, c, 3, *out[1].shape[-2:]) if diagnostics else None
-        return self._result(out[0], weights_out, flows[0].permute(0, 2, 3, 1).cpu().numpy() if diagnostics else None)
+class _Canvas:
+    """The frame that tiles are put together to, and the blend weights where they are wanted."""
+
+    def __init__(self, size: tuple[int, int], num_weights: int, device: torch.device, diagnostics: bool) -> None:
+        self.radiance = torch.empty((*size, 3), device=device)
+        """(H, W, 3)."""
+        self.weights = torch.empty((num_weights, 3, *size), device=device) if diagnostics else None
+        """(C, 3, H, W)."""
+
+    def put(self, tile: Tile, radiance: torch.Tensor, weights: torch.Tensor) -> None:
+        """What a network made of `tile.read`: radiance (1, 3, h, w) and weights (1, C, 1 or 3, h, w)."""
+        height, width = self.radiance.shape[:2]
+        (rows, columns), (inner_rows, inner_columns) = tile.keep, tile.inner
+        rows, columns = slice(rows.start, min(rows.stop, height)), slice(columns.start, min(columns.stop, width))
+        inner = (
+            slice(inner_rows.start, inner_rows.start + rows.stop - rows.start),
+            slice(inner_columns.start, inner_columns.start + columns.stop - columns.start),
+        )
+        piece = torch.nan_to_num(radiance[(0, slice(None), *inner)].float(), nan=0.0, posinf=1.0, neginf=0.0)
+        self.radiance[rows, columns] = piece.clamp_(min=0.0).permute(1, 2, 0)
+        if self.weights is not None:
+            self.weights[..., rows, columns] = weights[(0, ..., *inner)]
 
 
 @dataclass(frozen=True)
@@ -382,15 +493,20 @@ def align(
     return Aligned(flows, torch.stack(trusts, 1))
 
 
-def memo_candidates(ldr: torch.Tensor, flows: torch.Tensor) -> tuple[torch.Tensor, list[int]]:
+def memo_candidates(
+    ldr: torch.Tensor, flows: torch.Tensor, tile: tuple[slice, slice] | None = None
+) -> tuple[torch.Tensor, list[int]]:
     """The memo's candidates: ref, warped neighbours, original neighbours.
 
-    `ldr` (B, W, 3, H, W'), `flows` (B, K, 2, H, W'). Returns codes (B, 2K + 1, 3, H, W') and each candidate's position
-    in the window.
+    `ldr` (B, W, 3, H, W'), `flows` (B, K, 2, H, W'). Returns codes (B, 2K + 1, 3, H, W'), or the rows and columns
+    `tile` of them, and each candidate's position in the window.
     """
     n = ldr.shape[1]
     middle = n // 2
     neighbours = [i for i in range(n) if i != middle]
-    warped = [warp(ldr[:, i], flows[:, k]) for k, i in enumerate(neighbours)]
-    codes = torch.stack([ldr[:, middle], *warped, *(ldr[:, i] for i in neighbours)], 1)
+    rows, columns = tile or (slice(0, ldr.shape[-2]), slice(0, ldr.shape[-1]))
+    seen = ldr[..., rows, columns]
+    corner = rows.start, columns.start
+    warped = [warp(ldr[:, i], flows[:, k, :, rows, columns], corner) for k, i in enumerate(neighbours)]
+    codes = torch.stack([seen[:, middle], *warped, *(seen[:, i] for i in neighbours)], 1)
     return codes, [middle, *neighbours, *neighbours]

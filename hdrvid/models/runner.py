@@ -39,7 +39,7 @@ TILE_SIDES = (4096, 2048, 1024, 512, 256, 128)
 MEMORY_SHARE = 0.7
 """Of the free memory, what the frames and networks of a window may take."""
 FRAME_BYTES_PER_PIXEL = 60
-TILE_BYTES_PER_PIXEL = {"": 60, "fast": 260, "default": 430, "memo": 2000}
+TILE_BYTES_PER_PIXEL = {"": 130, "fast": 330, "default": 430, "memo": 480}
 """Measured on a CPU in float32: what one of the frames of a window takes, and a tile by preset."""
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hdrvid import __version__
-from hdrvid.cli import evaluate, info, reconstruct, report, synth, train
+from hdrvid.cli import bench, evaluate, info, reconstruct, report, synth, train
 from hdrvid.cli.console import exit_code_of, signals_as_exceptions
 
 app = typer.Typer(
@@ -43,6 +43,7 @@ app.command("synth")(synth.command)
 app.command("report")(report.command)
 app.command("train")(train.command)
 app.command("eval")(evaluate.command)
+app.command("bench")(bench.command)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

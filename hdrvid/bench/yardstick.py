@@ -1,0 +1,157 @@
+"""What a network's time is compared with: a network of known cost, and what the machine can do at best."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from hdrvid.models.runner import place
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+SIZE_MULTIPLE = 8
+"""The yardstick halves the picture three times."""
+
+BYTES_PER_PIXEL = 1100
+"""What the yardstick takes on a CPU in float32, the most of all precisions (1061 measured)."""
+
+
+class ConvolutionCounter(TorchDispatchMode):
+    """Counts multiply-accumulates of ungrouped convolutions while it is entered, whoever calls them.
+
+    A convolution has (values of its result) x (weights behind each of them). Grouped convolutions are filters of fixed
+    kernels and not counted, nor are correlation volumes, warps and what OpenCV does. No network of hdrvid has
+    transposed convolutions.
+    """
+
+    # with gradients the first is called, in inference mode the others
+    _CONVOLUTIONS = (
+        torch.ops.aten.convolution.default,
+        torch.ops.aten.conv2d.default,
+        torch.ops.aten.conv2d.padding,
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.macs = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func in self._CONVOLUTIONS:
+            x, weight = args[:2]
+            if weight.shape[1] == x.shape[1]:
+                self.macs += result.numel() * weight[0].numel()
+        return result
+
+
+def count_macs(call: Callable[[], object]) -> int:
+    """Multiply-accumulates of all convolutions that `call` runs in this thread; see `ConvolutionCounter`."""
+    with ConvolutionCounter() as counter:
+        call()
+    return counter.macs
+
+
+def _conv(c_in: int, c_out: int, size: int = 3, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(c_in, c_out, size, stride, size // 2)
+
+
+class Yardstick(nn.Module):
+    """An untrained encoder-decoder with skips whose cost is that of HDRFlow (Xu et al. 2024): 94.3 kMAC a pixel.
+
+    32, 64, 128 and 256 channels at 1/1, 1/2, 1/4 and 1/8 of the size. Every level has two 3x3 convolutions beside
+    those with a stride of 2 that lead down and the 1x1 convolutions that lead up; 1.6 % of the cost is in the latter.
+    Three RGB frames go in, nine channels come out. H and W multiples of SIZE_MULTIPLE.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (32, 64, 128, 256)
+        self.stem = _conv(9, widths[0])
+        self.down = nn.ModuleList(_conv(a, b, stride=2) for a, b in itertools.pairwise(widths))
+        self.encoder = nn.ModuleList(_conv(w, w) for w in widths)
+        self.decoder = nn.ModuleList(_conv(w, w) for w in widths)
+        self.up = nn.ModuleList(_conv(b, a, 1) for a, b in itertools.pairwise(widths))
+        self.head = _conv(widths[0], 9)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, 9, H, W) -> (B, 9, H, W)."""
+        skips = []
+        x = F.relu(self.stem(x))
+        for level, encode in enumerate(self.encoder):
+            x = F.relu(encode(F.relu(self.down[level - 1](x)) if level else x))
+            skips.append(x)
+        x = F.relu(self.decoder[-1](skips.pop()))
+        for level in reversed(range(len(skips))):
+            x = F.interpolate(self.up[level](x), scale_factor=2.0, mode="nearest") + skips[level]
+            x = F.relu(self.decoder[level](x))
+        return self.head(x)
+
+
+def yardstick_call(size: tuple[int, int], device: torch.device, precision: str) -> Callable[[], None]:
+    """A function that runs the yardstick once on a frame of width and height `size`, edges to multiples of 8.
+
+    The input lies on the device already, channels last, and the result stays there: convolutions alone.
+    """
+    width, height = (n + -n % SIZE_MULTIPLE for n in size)
+    network = place(nn.ModuleDict({"yardstick": Yardstick()}), device).eval().requires_grad_(False)["yardstick"]
+    x = torch.rand((1, 9, height, width), device=device).contiguous(memory_format=torch.channels_last)
+    mixed = precision != "fp32"
+
+    def call() -> None:
+        with torch.inference_mode(), torch.autocast(device.type, DTYPES[precision]) if mixed else nullcontext():
+            network(x)
+
+    return call
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def peak_gflops(device: torch.device, precision: str, repeats: int = 4) -> float | None:
+    """The machine's measured peak: most GFLOP/s of a few large products and convolutions, 2 FLOP a multiply-accumulate.
+
+    None where the device does not compute in that precision.
+    """
+    dtype = DTYPES[precision]
+    on_cpu = device.type == "cpu"
+    best = 0.0
+    try:
+        with torch.inference_mode():
+            for side in (512, 1024, 2048) if on_cpu else (4096, 8192):
+                a, b = (torch.rand((side, side), device=device).to(dtype) for _ in range(2))
+                best = max(best, _rate(lambda a=a, b=b: a @ b, 2 * side**3, device, repeats))  # type: ignore[misc]
+            for channels, side in ((64, 128), (128, 64), (256, 64)) if on_cpu else ((256, 256), (512, 256)):
+                conv = _conv(channels, channels).to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+                x = torch.rand((1, channels, side, side), device=device).to(dtype)
+                x = x.contiguous(memory_format=torch.channels_last)
+                flop = 2 * side * side * conv.weight.numel()
+                best = max(best, _rate(lambda conv=conv, x=x: conv(x), flop, device, repeats))  # type: ignore[misc]
+    except RuntimeError:
+        return None
+    return best
+
+
+def _rate(call: Callable[[], object], flop: int, device: torch.device, repeats: int) -> float:
+    """GFLOP/s of the fastest of `repeats` calls, after one that is not counted."""
+    seconds = float("inf")
+    for repeat in range(repeats + 1):
+        synchronise(device)
+        started = time.perf_counter()
+        call()
+        synchronise(device)
+        if repeat:
+            seconds = min(seconds, time.perf_counter() - started)
+    return flop / seconds / 1e9

@@ -64,7 +64,7 @@ def measure_stops(linear_frames: Iterable[np.ndarray], cycle: ExposureCycle) -> 
     Stops are corrected where the measurement is certain and between MIN_CORRECTION and MAX_CORRECTION away; a
     correction that would bring two exposures of the cycle together is none.
     """
-    aligner = DenseInverseSearch(candidates=False)
+    aligner = DenseInverseSearch(2, candidates=False)
     n = len(cycle)
     rows: list[np.ndarray] = []
     ratios: list[float] = []

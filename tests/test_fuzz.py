@@ -14,6 +14,7 @@ import signal
 import struct
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,7 @@ def work(folder: Path, first: int, last: int) -> None:
     """Read inputs `first` to `last` - 1 of `folder`; a line for every one on stdout, an exception for what is wrong."""
     import scipy.io  # noqa: F401
 
+    from hdrvid.bench.fresh import peak_resident_mib
     from hdrvid.errors import HdrvidError
     from hdrvid.io import open_clip, response_files  # noqa: F401 - imported before the limit counts
     from hdrvid.weights import read_weights  # noqa: F401
@@ -173,8 +175,7 @@ def work(folder: Path, first: int, last: int) -> None:
             assert len(text) < 600, (path.name, text)
             result = f"refused {text}"
         signal.alarm(0)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-        print(f"end {peak} {result}", flush=True)
+        print(f"end {peak_resident_mib() or 0:.0f} {result}", flush=True)
 
 
 def run_inputs(tmp_path: Path, first: int, last: int) -> dict[str, int]:
@@ -278,6 +279,12 @@ def weights_file(path: Path, changes: object) -> Path:
     return path
 
 
+def forget_peak() -> None:
+    """Let the peak of this process begin anew where the system can do that; elsewhere an earlier one hides a later."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -295,14 +302,16 @@ def weights_file(path: Path, changes: object) -> Path:
 )
 def test_hostile_config_of_weights(tmp_path: Path, changes: object) -> None:
     """A config that the tensors do not belong to is refused before memory is taken for its networks."""
+    from hdrvid.bench.fresh import peak_resident_mib
     from hdrvid.errors import ModelError
     from hdrvid.weights import read_weights
 
     path = weights_file(tmp_path / "model.safetensors", changes)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    forget_peak()
+    before = peak_resident_mib() or 0.0
     with pytest.raises(ModelError):
         read_weights(path)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10  # KiB
+    assert (peak_resident_mib() or 0.0) - before < 100
 
 
 @pytest.mark.parametrize("kind", ["int32", "bool", "complex64"])

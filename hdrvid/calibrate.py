@@ -11,9 +11,9 @@ Convention:
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -66,28 +66,37 @@ def measure_stops(linear_frames: Iterable[np.ndarray], cycle: ExposureCycle) -> 
     """
     aligner = DenseInverseSearch(2, candidates=False)
     n = len(cycle)
+    comparable = [abs(cycle.stops_at(k) - cycle.stops_at(k + 1)) <= MAX_STOPS_APART for k in range(n)]
+    # with a step missing, a scene that brightens cannot be told from the others: frames of equal exposure can
+    lags = (1,) if all(comparable) else (1, n)
     rows: list[np.ndarray] = []
     ratios: list[float] = []
-    numbered = enumerate((f, gamma_encode(f)) for f in map(_reduced, linear_frames))
-    for (i, (linear_a, code_a)), (j, (linear_b, code_b)) in pairwise(numbered):
-        if abs(cycle.stops_at(i) - cycle.stops_at(j)) > MAX_STOPS_APART:
-            continue
-        exposures = (cycle.exposure_at(j), cycle.exposure_at(i), cycle.exposure_at(j))
-        forward, backward = aligner.window((code_b, code_a, code_b), exposures)
-        stops = _ratio(aligner, linear_a, linear_b, forward[0], backward[0])
-        if stops is None:
-            continue
-        row = np.zeros(n)
-        row[j % n] += 1
-        row[i % n] -= 1
-        rows.append(row)
-        ratios.append(stops)
+    before: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=max(lags))
+    for j, frame in enumerate(map(_reduced, linear_frames)):
+        linear_b, code_b = frame, gamma_encode(frame)
+        for lag in lags:
+            i = j - lag
+            if i < 0 or (lag == 1 and not comparable[i % n]):
+                continue
+            linear_a, code_a = before[-lag]
+            exposures = (cycle.exposure_at(j), cycle.exposure_at(i), cycle.exposure_at(j))
+            forward, backward = aligner.window((code_b, code_a, code_b), exposures)
+            stops = _ratio(aligner, linear_a, linear_b, forward[0], backward[0])
+            if stops is None:
+                continue
+            row = np.zeros(n + 1)
+            row[j % n] += 1
+            row[i % n] -= 1
+            row[n] = lag
+            rows.append(row)
+            ratios.append(stops)
+        before.append((linear_b, code_b))
     given = np.array(cycle.stops)
-    if len(rows) < _MIN_PAIRS or np.linalg.matrix_rank(np.array(rows)) < n - 1:
+    if len(rows) < _MIN_PAIRS or np.linalg.matrix_rank(np.array(rows)) < n:
         return StopsMeasurement(
             cycle, False, float("inf"), "too few pixels are well exposed in two neighbouring frames"
         )
-    design = np.vstack([np.array(rows), np.ones(n)])  # the mean of the classes is nobody's business
+    design = np.vstack([np.array(rows), np.append(np.ones(n), 0.0)])  # the mean of the classes is nobody's business
     target = np.array([*ratios, 0.0])
     weight = np.ones(len(target))
     for _ in range(8):
@@ -96,9 +105,11 @@ def measure_stops(linear_frames: Iterable[np.ndarray], cycle: ExposureCycle) -> 
         scale = max(1.48 * float(np.median(np.abs(residual[:-1]))), 0.01)
         weight = np.append(1 / np.sqrt(1 + (residual[:-1] / (2 * scale)) ** 2), 1.0)
     error = float(2 * scale / np.sqrt(len(rows)))
-    measured = solution - solution.min()
+    measured = solution[:n] - solution[:n].min()
     change = np.abs(measured - (given - given.min())).max()
-    if not max(MIN_CORRECTION, CERTAINTY * error) <= change <= MAX_CORRECTION:
+    # where a step is missing its ends are compared over the others, whose errors add up
+    least = MIN_CORRECTION if all(comparable) else MIN_CORRECTION * (n - 1)
+    if not max(least, CERTAINTY * error) <= change <= MAX_CORRECTION:
         return StopsMeasurement(cycle, False, error, "the exposures are as given as far as can be told")
     try:
         corrected = ExposureCycle(tuple(round(float(s), 3) for s in measured))

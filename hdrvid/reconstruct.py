@@ -48,7 +48,7 @@ import numpy as np
 from hdrvid import __version__
 from hdrvid.calibrate import StopsMeasurement, measure_stops
 from hdrvid.errors import ExposureError, InputError, ModelError, OutputError, UsageError
-from hdrvid.exposures import MIN_CONFIDENCE, contradictions, estimate_cycle, probed
+from hdrvid.exposures import MIN_CONFIDENCE, ROUGH_STOPS, are_rough, contradictions, estimate_cycle, probed
 from hdrvid.io import open_clip
 from hdrvid.io.atomic import atomic_path
 from hdrvid.io.exif import recorded_cycle
@@ -402,13 +402,16 @@ def _in_each(ranks: Ranks, call: Callable[[], Item]) -> Item:
 def _agreed_detection(reader: ClipReader, options: ReconstructOptions, ranks: Ranks) -> Detection:
     """What the first process finds out about the clip, in all of them."""
 
+    def detect() -> Detection:
+        return _detect(reader, parse_exposures(options.exposures), options.response, options.deflicker)
+
     def facts() -> dict[str, Any]:
-        found = _detect(reader, parse_exposures(options.exposures), options.response, options.deflicker)
+        found = detect()
         values = {f.name: getattr(found, f.name) for f in fields(found) if f.name not in ("info", "response")}
         return {**values, "response_name": found.response.name}
 
     if ranks.world == 1:
-        return _detect(reader, parse_exposures(options.exposures), options.response, options.deflicker)
+        return detect()
     agreed = ranks.from_main(facts)
     name = agreed.pop("response_name")
     # a curve is a function and cannot be sent, but every name that is found can be given
@@ -532,6 +535,11 @@ def _detect(reader: ClipReader, declared: ExposureCycle | None, response_text: s
     if deflicker and cycle is not None and (confidence is None or confidence >= MIN_CONFIDENCE):
         measured = measure_stops(itertools.islice(linear_frames(), CALIBRATION_FRAMES), cycle)
         cycle = measured.cycle
+    if known is None and cycle is not None and are_rough(cycle):
+        warnings.append(
+            f"exposures {max(cycle.stops):.3g} stops apart share few levels, so the measured {cycle} may be off by "
+            f"{ROUGH_STOPS:g}: give --exposures if you know them"
+        )
     return Detection(
         info,
         cycle,

@@ -11,7 +11,7 @@ import pytest
 from hdrvid.data.camera import SynthesisOptions, drawn_value, expose, film, normalise
 from hdrvid.data.scenes import procedural_scene
 from hdrvid.errors import InputError
-from hdrvid.exposures import MIN_CONFIDENCE, contradictions, estimate_cycle
+from hdrvid.exposures import MIN_CONFIDENCE, ROUGH_STOPS, are_rough, contradictions, estimate_cycle
 from hdrvid.types import ExposureCycle
 
 WIDTH, HEIGHT = 240, 136
@@ -111,6 +111,14 @@ def test_one_cycle_and_one_frame_are_enough_but_less_sure(stops, least):
     assert short.cycle.stops == relative(stops)
     longer = estimate_cycle(clip(stops, 12))
     assert MIN_CONFIDENCE <= short.confidence < longer.confidence
+
+
+@pytest.mark.parametrize(
+    ("stops", "rough"),
+    [((0, 3.1), False), ((0, 5), False), ((0, 5.81), True), ((1.5, 5.2, 0), True), ((0, 5.667, 2.333), False)],
+)
+def test_measured_stops_far_apart_and_off_the_thirds_are_rough(stops, rough):
+    assert are_rough(ExposureCycle(stops)) == rough
 
 
 def test_stops_snap_to_thirds_and_only_to_near_ones():
@@ -290,7 +298,7 @@ def verdict(frames: list[np.ndarray], stops: tuple[float, ...]) -> str:
         return "wrong" if "does not alternate" in estimate.reason else "not sure"
     found = estimate.cycle.stops
     errors = [abs(f - s) for f, s in zip(found, relative(stops), strict=len(found) == len(stops))]
-    right = len(found) == len(stops) and max(errors) <= max(0.15, 0.03 * max(stops))
+    right = len(found) == len(stops) and max(errors) <= (ROUGH_STOPS if are_rough(estimate.cycle) else 0.15)
     return "right" if right else "wrong"
 
 
@@ -362,7 +370,7 @@ def test_sweep_over_the_whole_range(crf):
             outcome = verdict(frames, order)
             if outcome != "right":
                 (wrong if outcome == "wrong" else unsure).append((seed, order))
-    assert [(seed, stops) for seed, stops in wrong if max(stops) <= 4.5] == []
+    assert wrong == []
     # strong compression moves the dark levels by a code or more: 1 of 301 clips in the sweep this was tuned on
     assert len(wrong) <= 2, wrong
     assert [(seed, stops) for seed, stops in unsure if max(stops) <= 4.5] == []

@@ -77,7 +77,7 @@ def write_video(path: Path, frames: Path, rate: int = 25) -> Path:
 
 def exr_frames(out: Path) -> dict[str, np.ndarray]:
     """Pixels of every EXR in a folder, by name."""
-    return {p.name: read_exr(p)[0] for p in sorted(out.glob("*.exr"))}
+    return {p.name: read_exr(p)[0] for p in sorted(out.glob("[!.]*.exr"))}
 
 
 def video_frames(path: Path) -> list[np.ndarray]:

@@ -127,7 +127,7 @@ def find_hdr_images(roots: Sequence[Path], hold_out: Sequence[str] = ()) -> tupl
     for root in roots:
         if not root.exists():
             raise InputError(f"training data folder {root} does not exist: give --data a folder of .exr or .hdr files")
-        files = [root] if root.is_file() else root.rglob("*")
+        files = [root] if root.is_file() else (p for p in root.rglob("*") if not p.name.startswith("."))
         paths = sorted(p for p in files if p.suffix.lower() in (".exr", ".hdr"))
         if not paths:
             raise InputError(f"{root} holds no .exr or .hdr pictures: give --data a folder of HDR frames or panoramas")

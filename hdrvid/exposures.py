@@ -6,8 +6,8 @@ moves the content of a block. The exposure of one frame relative to another is t
                 come and go, biased by camera motion over strong texture;
     by rank     the log ratio of equal quantiles of both frames, where these are well exposed: histogram matching,
                 which does not care where the content is (Grossberg & Nayar 2003), biased by new content.
-Both are averaged by the inverse of their scatter. A cycle of n exposures is accepted when one set of n stops plus a
-slow drift of the scene explains the measurements between frames up to four apart.
+Both prefer smooth blocks, and are averaged by the inverse of their scatter. A cycle of n exposures is accepted when one
+set of n stops plus a slow drift of the scene explains the measurements between frames up to four apart.
 
 Convention:
     linear frames       (H, W, 3) float, 1.0 = clipping of that frame, already through the inverse camera response.
@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+import cv2
 import numpy as np
 
 from hdrvid.errors import ExposureError, InputError
@@ -43,6 +44,13 @@ BLACK_LINEAR = (0.006, 0.016)
 CLIPPING_SHARE = 0.88
 """Samples above this share of the brightest level of the clip may be clipped or bent by the codec."""
 
+TEXTURE = 0.05
+"""Blocks count the less, the more their texture is above this."""
+
+SMOOTH_STOPS = 2.5
+"""Of frames less far apart than this, only the half with the least texture is compared by rank: further apart too
+little would be left."""
+
 MAX_LAG = 4
 """Frames are compared over distances of 1 to 4: a cycle of 4 is recognised, to say that it is not supported."""
 
@@ -65,7 +73,7 @@ ROUGH_FROM_STOPS = 4.5
 """Exposures this far apart share so few levels that a measurement may be off by ROUGH_STOPS."""
 
 ROUGH_STOPS = 0.2
-"""The furthest that accepted stops of 188 clips with 5 to 7 stops were off; all those off by more than 0.05 had some stops
+"""The furthest that accepted stops were off on 180 clips with 5 to 7 stops. Those off by more than 0.07 all had stops
 that are not near a third."""
 
 # denser at the top: in dark clips only the highlights of the short frame rise above the noise
@@ -101,6 +109,9 @@ class _Blocks:
     """(h, w) largest sample of the block: tells whether anything in the block is clipped."""
     black: float
     """Level below which clipped noise lifts the block mean."""
+    texture: np.ndarray
+    """(h, w) standard deviation over mean of the code in 5x5 blocks. A codec that drops the fine detail of a frame
+    takes what is left from the frames around it, which have other exposures."""
 
 
 @dataclass(frozen=True)
@@ -232,7 +243,14 @@ def _reduce(frame: np.ndarray) -> _Blocks:
     # averaged near the code, as a codec averages: dark chroma is the first thing that it drops
     luma = np.sqrt(np.maximum(pixels, 0.0)) @ np.array(_LUMA, np.float32)
     level = luma.reshape(h, side, w, side).mean(axis=(1, 3)) ** 2
-    return _Blocks(level, peak, _black_level(pixels[..., 1]))
+    return _Blocks(level, peak, _black_level(pixels[..., 1]), _texture(level))
+
+
+def _texture(level: np.ndarray) -> np.ndarray:
+    code = np.sqrt(level)
+    mean = cv2.blur(code, (5, 5))
+    variance = cv2.blur(code * code, (5, 5)) - mean * mean
+    return np.asarray(np.sqrt(np.maximum(variance, 0.0)) / np.maximum(mean, 1e-3))
 
 
 def _black_level(green: np.ndarray) -> float:
@@ -310,7 +328,7 @@ def _cut(frame: _Blocks, down: int, right: int) -> _Blocks:
         slice(max(down, 0), height + min(down, 0)),
         slice(max(right, 0), width + min(right, 0)),
     )
-    return _Blocks(frame.level[area], frame.peak[area], frame.black)
+    return _Blocks(frame.level[area], frame.peak[area], frame.black, frame.texture[area])
 
 
 def _grown(mask: np.ndarray) -> np.ndarray:
@@ -330,6 +348,9 @@ def _measure_pair(a: _Blocks, b: _Blocks, white: float) -> tuple[float, float, f
     # where nothing is left above the noise, look closer to black and trust it less
     for black, penalty in ((max(a.black, b.black), 0.0), (BLACK_LINEAR[0] / 3, 0.2)):
         by_rank = _measure_by_rank(a.level[unclipped], b.level[unclipped], black, white)
+        if by_rank is not None and abs(by_rank[0]) < SMOOTH_STOPS:
+            smooth_a, smooth_b = _smooth_half(a, b, unclipped)
+            by_rank = _measure_by_rank(a.level[smooth_a], b.level[smooth_b], black, white) or by_rank
         in_place = _measure_in_place(a, b, black, white, by_rank[0] if by_rank else None)
         # at the ends of the range that both frames can show, hardly anything is left to compare
         limit = np.log2(white / black) - 1
@@ -352,6 +373,12 @@ def _measure_pair(a: _Blocks, b: _Blocks, white: float) -> tuple[float, float, f
     return float(stops), float(np.hypot(sigma, disagreement)), float(systematic)
 
 
+def _smooth_half(a: _Blocks, b: _Blocks, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The half of the blocks with the least texture, in each of two frames."""
+    limit = np.median(np.concatenate([a.texture[mask], b.texture[mask]]))
+    return mask & (a.texture <= limit), mask & (b.texture <= limit)
+
+
 def _is_possible(a: _Blocks, b: _Blocks, stops: float, black: float, white: float) -> bool:
     """False where the ratio would leave most blocks unclipped, or above black, that are clipped or black.
 
@@ -369,7 +396,7 @@ def _is_possible(a: _Blocks, b: _Blocks, stops: float, black: float, white: floa
 
 
 def _measure_by_rank(a: np.ndarray, b: np.ndarray, black: float, white: float) -> tuple[float, float, float] | None:
-    if a.size < 64:
+    if min(a.size, b.size) < 64:
         return None
     qa, qb = np.quantile(a, _QUANTILES), np.quantile(b, _QUANTILES)
     good = (qa > black) & (qa < white) & (qb > black) & (qb < white)
@@ -387,6 +414,7 @@ def _measure_in_place(
         return None
     log_ratio = np.log2(b.level[good] / a.level[good])
     darker = np.minimum(a.level, b.level)[good]
+    smooth = 1 / (TEXTURE + np.maximum(a.texture, b.texture)[good]) ** 2
     peak_a, peak_b = np.log2(a.peak[good] / white), np.log2(b.peak[good] / white)
     level_a, level_b = np.log2(a.level[good] / black), np.log2(b.level[good] / black)
     stops = float(np.median(log_ratio)) if start is None else start
@@ -396,21 +424,23 @@ def _measure_in_place(
         shared = (peak_a < -stops) & (peak_b < stops) & (level_a > -stops) & (level_b > stops)
         if np.count_nonzero(shared) < least:
             break
-        estimate = _median_and_scatter(log_ratio[shared], darker[shared], 2.0)
+        estimate = _median_and_scatter(log_ratio[shared], darker[shared], 2.0, smooth[shared])
         if abs(estimate[0] - stops) < 0.005:
             break
         stops = estimate[0]
     return estimate
 
 
-def _median_and_scatter(values: np.ndarray, darker: np.ndarray, spread: float) -> tuple[float, float, float]:
+def _median_and_scatter(
+    values: np.ndarray, darker: np.ndarray, spread: float, smooth: np.ndarray | float = 1.0
+) -> tuple[float, float, float]:
     """Weighted median, robust standard deviation, and the worth of one code, in stops.
 
     `darker` is the level in the darker frame: near black noise, quantisation and the codec distort it, so that a value
     counts the less the darker it is. Few values may all lie on one object, so they count as `spread` apart.
     """
     error = _code_in_stops(darker)
-    weight = 1 / (0.05 + error) ** 2
+    weight = smooth / (0.05 + error) ** 2
     order = np.argsort(values)
     cumulated = np.cumsum(weight[order])
     ranks = np.searchsorted(cumulated, np.array([0.25, 0.5, 0.75]) * cumulated[-1])
@@ -629,8 +659,8 @@ def _confidence(fit: _Fit, pairs: Sequence[_Pair], num_frames: int, num_neighbou
     factors = (
         (fit.explained - 0.4) / 0.45,  # the pattern holds for all pairs
         (fit.min_apart - 0.2) / 0.5,  # the exposures are further apart than flicker
-        1.3 - 1.1 * _typical_sigma(pairs),  # the measurements are sharp
-        1.2 - 2 * fit.standard_error,  # and every exposure has enough of them
+        1.25 - 1.2 * _typical_sigma(pairs),  # the measurements are sharp
+        (0.24 - 2 * fit.standard_error) / 0.08,  # and every exposure has enough of them
         (0.22 - fit.systematic) / 0.12,  # and above the codes where noise and codec decide
         0.75 + 0.25 * (num_frames - n - 1) / (n + 1),  # the pattern was seen more than once
         2 * num_neighbours / (num_frames - 1),  # most frames could be measured

@@ -135,6 +135,8 @@ class _Fit:
     """Stops of each class relative to the first one."""
     explained: float
     """0..1: weight of the pairs that the fit explains."""
+    agreeing: float
+    """0..1: share of the pairs of neighbouring frames that are within the tolerance, whatever their weight."""
     standard_error: float
     """Largest standard error of the stops, in stops."""
     systematic: float
@@ -485,10 +487,12 @@ def _fit(pairs: Sequence[_Pair], n: int, num_frames: int) -> _Fit | None:
     if n == 1 and np.mean([c for c, p in zip(closeness, pairs, strict=True) if p.later - p.earlier == 1] or [0]) < 0.5:
         return None  # only frames further apart are alike: that is an alternation
     explained = float(np.sum(weight * closeness) / weight.sum())
+    neighbours = [abs(r) < t for r, t, p in zip(residual, tolerance, pairs, strict=False) if p.later - p.earlier == 1]
+    agreeing = float(np.mean(neighbours or [0]))
     covariance = np.linalg.pinv(free.T @ (free * (base * robust)[:, None]))
     error = float(np.sqrt(np.diag(covariance)[: n - 1].max(initial=0.0)))
     class_stops = (0.0, *(float(s) for s in solution[: n - 1]))
-    return _Fit(class_stops, explained, error, _systematic(pairs, class_stops))
+    return _Fit(class_stops, explained, agreeing, error, _systematic(pairs, class_stops))
 
 
 def _systematic(pairs: Sequence[_Pair], stops: Sequence[float]) -> float:
@@ -554,9 +558,12 @@ def _decide_best(blocks: Sequence[_Blocks], pairs: Sequence[_Pair]) -> CycleEsti
             return replace(first, confidence=first.confidence - 0.1, pair_stops=whole.pair_stops, reason=reason)
         reason = "the exposures follow another cycle after a while: give --exposures, or the parts one by one"
         return CycleEstimate(None, 0.0, whole.pair_stops, reason)
-    if whole.cycle is not None and whole.confidence >= MIN_CONFIDENCE:
+    if whole.cycle is not None and whole.confidence >= MIN_CONFIDENCE and not _is_exceeded(whole, whole.cycle):
         return whole
     best = max(sure, key=lambda p: p.confidence, default=None)
+    if best is not None and best.cycle is not None and (are_rough(best.cycle) or _is_exceeded(whole, best.cycle)):
+        uncertain = f"{best.reason}, but this is uncertain"
+        return replace(best, confidence=0.0, pair_stops=whole.pair_stops, reason=uncertain)
     if best is not None and best.cycle is not None and best.confidence >= MIN_CONFIDENCE + 0.1:
         reason = f"{len(best.cycle)} exposures repeat in part of the frames, at {best.cycle} stops"
         return replace(best, confidence=best.confidence - 0.1, pair_stops=whole.pair_stops, reason=reason)
@@ -581,6 +588,12 @@ def _unless_upside_down(estimate: CycleEstimate, blocks: Sequence[_Blocks]) -> C
 def _begun_at(cycle: ExposureCycle, index: int) -> ExposureCycle:
     """The same cycle, beginning with its frame `index`."""
     return ExposureCycle(tuple(cycle.stops_at(index + k) for k in range(len(cycle))))
+
+
+def _is_exceeded(whole: CycleEstimate, cycle: ExposureCycle) -> bool:
+    """Whether many neighbouring frames are much further apart than the cycle; a fade brings them together."""
+    apart = [abs(stops) for stops in whole.pair_stops if np.isfinite(stops)]
+    return bool(np.mean([a > 1.5 * max(cycle.stops) + 0.5 for a in apart] or [False]) > 0.25)
 
 
 def _is_rotation(a: ExposureCycle, b: ExposureCycle) -> bool:
@@ -654,10 +667,11 @@ def _decide(num_frames: int, pairs: Sequence[_Pair]) -> CycleEstimate:
 
 
 def _confidence(fit: _Fit, pairs: Sequence[_Pair], num_frames: int, num_neighbours: int) -> float:
-    """Product of seven factors, each 1 where there is nothing to worry about."""
+    """Product of eight factors, each 1 where there is nothing to worry about."""
     n = len(fit.stops)
     factors = (
         (fit.explained - 0.4) / 0.45,  # the pattern holds for all pairs
+        (fit.agreeing - 0.45) / 0.25,  # and is no compromise between one part of the clip and another
         (fit.min_apart - 0.2) / 0.5,  # the exposures are further apart than flicker
         1.25 - 1.2 * _typical_sigma(pairs),  # the measurements are sharp
         (0.24 - 2 * fit.standard_error) / 0.08,  # and every exposure has enough of them

@@ -347,6 +347,13 @@ def test_another_cycle_after_a_cut_is_no_cycle():
     assert "another cycle after a while" in estimate.reason
 
 
+def test_a_part_that_the_rest_contradicts_is_not_enough():
+    """Two scenes, the first one further apart than the second one shows: whichever is right, it is not clear."""
+    frames = clip((0, 3), 8, seed=1) + clip((0, 1), 8, seed=2)
+    estimate = estimate_cycle(frames)
+    assert estimate.confidence < MIN_CONFIDENCE
+
+
 def test_exposures_too_far_apart_to_compare_are_told_in_order():
     dark = clip((0,), 10, seed=4)
     frames = [np.where(f > 0.5, 1.0, 0.97).astype(np.float32) if i % 2 else f * 0.004 for i, f in enumerate(dark)]

@@ -1,7 +1,8 @@
-"""Shared settings of the tests: few threads, no progress bars."""
+"""Shared settings of the tests, and the clip and the results that several of them compare with."""
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -17,3 +18,23 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 8 small frames with two exposures."""
+    from test_reconstruct import write_frames
+
+    return write_frames(tmp_path_factory.mktemp("clips") / "clip")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the classical model makes of `clip`, of the module's own where it has one."""
+    from test_reconstruct import CLASSICAL
+
+    from hdrvid.reconstruct import reconstruct_clip
+
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    reconstruct_clip([str(clip)], out, CLASSICAL)
+    return out

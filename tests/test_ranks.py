@@ -93,13 +93,6 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_video(folder / "clip.mkv", write_frames(folder / "frames", num_frames=9))
 
 
-@pytest.fixture(scope="module")
-def undisturbed(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("undisturbed") / "out"
-    reconstruct_clip([str(clip)], out, CLASSICAL)
-    return out
-
-
 # Several processes
 
 

@@ -105,18 +105,6 @@ def assert_same_results(a: Path, b: Path) -> None:
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_frames(tmp_path_factory.mktemp("clips") / "clip")
-
-
-@pytest.fixture(scope="module")
-def undisturbed(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("undisturbed") / "out"
-    reconstruct_clip([str(clip)], out, CLASSICAL)
-    return out
-
-
 # What comes out
 
 

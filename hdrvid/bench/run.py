@@ -11,6 +11,7 @@ A size that does not fit the memory or a precision that the device lacks is a re
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import platform
@@ -29,11 +30,11 @@ import torch
 from hdrvid import __version__, cpu
 from hdrvid.bench.clip import BenchClip, make_clip, measure_media
 from hdrvid.bench.fresh import YARDSTICK, end_to_end, in_fresh_process, network_memory_mib
-from hdrvid.bench.yardstick import BYTES_PER_PIXEL, DTYPES, count_macs, peak_gflops, synchronise, yardstick_call
+from hdrvid.bench.yardstick import BYTES_PER_PIXEL, count_macs, peak_gflops, yardstick_call
 from hdrvid.errors import HdrvidError, UsageError
 from hdrvid.metrics import psnr_t
-from hdrvid.models.clock import StageClock
-from hdrvid.models.runner import ModelRunner, available_memory, resolve_device
+from hdrvid.models.clock import StageClock, synchronise
+from hdrvid.models.runner import DTYPES, ModelRunner, available_memory, resolve_device
 from hdrvid.types import ExposureCycle, Window
 from hdrvid.weights import BUILT_IN, find_weights, load_reconstructor
 
@@ -375,16 +376,12 @@ class _Bench:
 
     def _cycle(self, runner: ModelRunner, windows: Iterator[Window], radiance: list[np.ndarray] | None = None) -> float:
         """Mean seconds of the frames of one cycle, which go to `radiance`."""
+        made: list[np.ndarray] = []
         total = 0.0
-        for _ in range(len(self.options.cycle)):
-            window = next(windows)
-            synchronise(self.device)
-            started = time.perf_counter()
-            made = runner.reconstruct(window).radiance
-            synchronise(self.device)
-            total += time.perf_counter() - started
-            if radiance is not None:
-                radiance.append(made)
+        for window in itertools.islice(windows, len(self.options.cycle)):
+            total += self._seconds(lambda w=window: made.append(runner.reconstruct(w).radiance))  # type: ignore[misc]
+        if radiance is not None:
+            radiance += made
         return total / len(self.options.cycle)
 
     def _seconds(self, call: Callable[[], None]) -> float:

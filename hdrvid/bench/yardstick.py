@@ -13,9 +13,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hdrvid.models.runner import place
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+from hdrvid.models.clock import synchronise
+from hdrvid.models.runner import DTYPES, place
 
 SIZE_MULTIPLE = 8
 """The yardstick halves the picture three times."""
@@ -110,14 +109,6 @@ def yardstick_call(size: tuple[int, int], device: torch.device, precision: str) 
             network(x)
 
     return call
-
-
-def synchronise(device: torch.device) -> None:
-    """Wait until the device has done all that it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
 
 
 def peak_gflops(device: torch.device, precision: str, repeats: int = 4) -> float | None:

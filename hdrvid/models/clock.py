@@ -14,6 +14,14 @@ STAGES = ("prepare", "flow", "refine", "warp", "merge", "result")
 their prior; the merging network; the result back. The memo's flow network is 'flow'."""
 
 
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
 class StageClock:
     """Seconds spent in every stage, work on an accelerator included: every stage begins and ends synchronised."""
 
@@ -27,10 +35,7 @@ class StageClock:
         self.seconds.clear()
 
     def _now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        elif self.device.type == "mps":
-            torch.mps.synchronize()
+        synchronise(self.device)
         return time.perf_counter()
 
     @contextmanager

@@ -149,10 +149,8 @@ def evidence(
             y, x = slice(0, height), slice(0, width)
             if tile is not None:  # not all of the neighbour need be matched for it
                 y, x = _reached((flow, mirrored[:, k]), rows, columns, (height, width))
-            s, at = (
-                match_exposure(ldr[:, i, :, y, x].float(), e_src, target),
-                (rows.start - y.start, columns.start - x.start),
-            )
+            at = rows.start - y.start, columns.start - x.start
+            s = match_exposure(ldr[:, i, :, y, x].float(), e_src, target)
             a = match_exposure(reference, e_ref, target)
             refined = lucas_kanade(a, s, flow, at)
             here, there = match_exposure(own[k], e_src, longer), match_exposure(own[-1 - k], e_other, longer)

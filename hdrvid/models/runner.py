@@ -43,7 +43,7 @@ TILE_BYTES_PER_PIXEL = {"": 130, "fast": 330, "default": 430, "memo": 480}
 """Measured on a CPU in float32: what one of the frames of a window takes, and a tile by preset."""
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def build(config: ModelConfig) -> nn.ModuleDict:
@@ -128,6 +128,15 @@ class Tile:
         """`read` without what lies beyond a frame of height and width `size`."""
         rows, columns = self.read
         return slice(rows.start, min(rows.stop, size[0])), slice(columns.start, min(columns.stop, size[1]))
+
+    def kept(self, size: tuple[int, int]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+        """`keep` and `inner` without what lies beyond a frame of height and width `size`."""
+        ends = zip(self.keep, self.inner, size, strict=True)
+        (rows, inner_rows), (columns, inner_columns) = (
+            (slice(keep.start, stop := min(keep.stop, n)), slice(inner.start, inner.start + stop - keep.start))
+            for keep, inner, n in ends
+        )
+        return (rows, columns), (inner_rows, inner_columns)
 
 
 def tiles(height: int, width: int, size: int, halo: int) -> Iterator[Tile]:
@@ -278,7 +287,7 @@ class ModelRunner:
     def _autocast(self) -> Any:
         if self.precision == "fp32":
             return nullcontext()
-        return torch.autocast(self.device.type, dtype=_DTYPES[self.precision])
+        return torch.autocast(self.device.type, dtype=DTYPES[self.precision])
 
     def _tiles(self, height: int, width: int, halo: int) -> Iterator[Tile]:
         """The pieces of a frame, of its padded size."""
@@ -441,12 +450,7 @@ class _Canvas:
     def put(self, tile: Tile, radiance: torch.Tensor, weights: torch.Tensor) -> None:
         """What a network made of `tile.read`: radiance (1, 3, h, w) and weights (1, C, 1 or 3, h, w)."""
         height, width = self.radiance.shape[:2]
-        (rows, columns), (inner_rows, inner_columns) = tile.keep, tile.inner
-        rows, columns = slice(rows.start, min(rows.stop, height)), slice(columns.start, min(columns.stop, width))
-        inner = (
-            slice(inner_rows.start, inner_rows.start + rows.stop - rows.start),
-            slice(inner_columns.start, inner_columns.start + columns.stop - columns.start),
-        )
+        (rows, columns), inner = tile.kept((height, width))
         piece = torch.nan_to_num(radiance[(0, slice(None), *inner)].float(), nan=0.0, posinf=1.0, neginf=0.0)
         self.radiance[rows, columns] = piece.clamp_(min=0.0).permute(1, 2, 0)
         if self.weights is not None:

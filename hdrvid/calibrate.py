@@ -71,17 +71,17 @@ def measure_stops(linear_frames: Iterable[np.ndarray], cycle: ExposureCycle) -> 
     lags = (1,) if all(comparable) else (1, n)
     rows: list[np.ndarray] = []
     ratios: list[float] = []
-    before: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=max(lags))
+    before: deque[tuple[tuple[np.ndarray, np.ndarray], np.ndarray]] = deque(maxlen=max(lags))
     for j, frame in enumerate(map(_reduced, linear_frames)):
-        linear_b, code_b = frame, gamma_encode(frame)
+        grey_b, code_b = _grey_and_brightest(frame), gamma_encode(frame)
         for lag in lags:
             i = j - lag
             if i < 0 or (lag == 1 and not comparable[i % n]):
                 continue
-            linear_a, code_a = before[-lag]
+            grey_a, code_a = before[-lag]
             exposures = (cycle.exposure_at(j), cycle.exposure_at(i), cycle.exposure_at(j))
             forward, backward = aligner.window((code_b, code_a, code_b), exposures)
-            stops = _ratio(aligner, linear_a, linear_b, forward[0], backward[0])
+            stops = _ratio(aligner, grey_a, grey_b, forward[0], backward[0])
             if stops is None:
                 continue
             row = np.zeros(n + 1)
@@ -90,7 +90,7 @@ def measure_stops(linear_frames: Iterable[np.ndarray], cycle: ExposureCycle) -> 
             row[n] = lag
             rows.append(row)
             ratios.append(stops)
-        before.append((linear_b, code_b))
+        before.append((grey_b, code_b))
     given = np.array(cycle.stops)
     if len(rows) < _MIN_PAIRS or np.linalg.matrix_rank(np.array(rows)) < n:
         return StopsMeasurement(
@@ -128,19 +128,27 @@ def _reduced(frame: np.ndarray) -> np.ndarray:
     return frame if shrink == 1 else cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
 
 
+def _grey_and_brightest(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and maximum of the channels of (H, W, 3): codecs keep brightness far better than colour."""
+    red, green, blue = cv2.split(frame)
+    return (red + green + blue) / 3, cv2.max(cv2.max(red, green), blue)
+
+
 def _ratio(
-    aligner: DenseInverseSearch, a: np.ndarray, b: np.ndarray, flow: np.ndarray, flow_back: np.ndarray
+    aligner: DenseInverseSearch,
+    a: tuple[np.ndarray, np.ndarray],
+    b: tuple[np.ndarray, np.ndarray],
+    flow: np.ndarray,
+    flow_back: np.ndarray,
 ) -> float | None:
-    """Stops of frame `b` above frame `a`, or None where too little is well exposed in both."""
+    """Stops of frame `b` above frame `a`, each as of `_grey_and_brightest`; None where too little is good in both."""
     low, high = WELL_EXPOSED
-    moved = np.stack([aligner.moved(np.ascontiguousarray(b[..., k]), flow) for k in range(3)], -1)
     good = aligner.consistent(flow, flow_back, _MOTION_TOLERANCE_PX)
-    grey = []
-    for linear in (a, moved):
-        # the mean of the channels: codecs keep brightness far better than colour; of 5x5 pixels: noise is averaged
-        # before the logarithm, which would bend it
-        grey.append(cv2.blur(linear.mean(-1), (5, 5)))
-        good &= (grey[-1] > low) & (cv2.dilate(linear.max(-1), np.ones((5, 5))) < high)
+    blurred = []
+    for grey, brightest in (a, (aligner.moved(b[0], flow), aligner.moved(b[1], flow))):
+        # the mean of 5x5 pixels: noise is averaged before the logarithm, which would bend it
+        blurred.append(cv2.blur(grey, (5, 5)))
+        good &= (blurred[-1] > low) & (cv2.dilate(brightest, np.ones((5, 5))) < high)
     if good.mean() < MIN_SHARE:
         return None
-    return float(np.median(np.log2(grey[1][good] / grey[0][good])))
+    return float(np.median(np.log2(blurred[1][good] / blurred[0][good])))

@@ -25,9 +25,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations, product
 
+import cv2
 import numpy as np
 
 from hdrvid.errors import ExposureError, InputError
+from hdrvid.exposures import quantiles
 from hdrvid.radiance import (
     LOG_RESPONSES,
     RESPONSES,
@@ -190,10 +192,10 @@ def frame_levels(codes: np.ndarray) -> FrameLevels:
     h, w = height // side, width // side
     pixels = np.nan_to_num(np.asarray(codes[: h * side, : w * side], np.float32), nan=0.0, posinf=1.0, neginf=0.0)
     # averaged as light, roughly: in code, noise and texture would make the shadows darker than they are
-    light = gamma_linearize(pixels).reshape(h, side, w, side, 3).mean(axis=(1, 3)).reshape(-1, 3)
-    quantiles = np.quantile(light, _SHARES, axis=0).T ** (1 / 2.2)
-    peak = float(np.quantile(pixels.reshape(-1, 3), 0.995, axis=0).max())
-    return FrameLevels(quantiles.astype(np.float64), peak, _shadow_noise(pixels[..., 1]), h * w)
+    light = cv2.resize(gamma_linearize(pixels), (w, h), interpolation=cv2.INTER_AREA).reshape(-1, 3)
+    levels = quantiles(np.ascontiguousarray(light.T), _SHARES) ** (1 / 2.2)
+    peak = float(np.quantile(np.ascontiguousarray(pixels.reshape(-1, 3).T), 0.995, axis=1).max())
+    return FrameLevels(levels.astype(np.float64), peak, _shadow_noise(pixels[..., 1]), h * w)
 
 
 def _shadow_noise(green: np.ndarray) -> float:

@@ -10,7 +10,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -28,6 +28,9 @@ SECONDS_BETWEEN_LOOKS = 0.1
 
 SECONDS_BETWEEN_COUNTS = 1.0
 """Pause between two messages of a process about its progress."""
+
+SECONDS_TO_SPEAK = timedelta(seconds=10)
+"""How long the others wait for the message of the first process."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,19 @@ class Ranks:
             return total + done
 
         return count
+
+    def let_main_speak(self) -> None:
+        """In the first process: it has said what ends the run. In the others: wait for that, a few seconds at most.
+
+        torchrun ends the processes that are left as soon as one has left with an error.
+        """
+        if self.store is None:
+            return
+        with suppress(RuntimeError):  # the run has ended without a word
+            if self.is_main:
+                self.store.set("hdrvid-spoken", "1")
+            else:
+                self.store.wait(["hdrvid-spoken"], SECONDS_TO_SPEAK)
 
     def mean(self, values: dict[str, float]) -> dict[str, float]:
         """Numbers averaged over the processes."""

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hdrvid.cli.console import EXIT_INTERRUPTED, EXIT_TERMINATED, FrameProgress, Terminated, print_json, say
+from hdrvid.cli.console import (
+    EXIT_INTERRUPTED,
+    EXIT_TERMINATED,
+    FrameProgress,
+    Terminated,
+    exit_code_of,
+    print_json,
+    say,
+)
 from hdrvid.errors import HdrvidError, InputError
 
 if TYPE_CHECKING:
@@ -185,6 +193,7 @@ def command(
             for name, text in failures if ranks.is_main else ():
                 alone = len(failures) == 1 and not reports
                 say(f"hdrvid: error: {text}" if alone else f"hdrvid: error: {name}: {text}")
+            ranks.let_main_speak()
             raise typer.Exit(1)
 
 
@@ -194,10 +203,14 @@ def _first_speaks(ranks: Ranks) -> Iterator[None]:
     try:
         yield
     except (HdrvidError, KeyboardInterrupt, Terminated) as error:
-        if ranks.is_main or os.environ.get("HDRVID_DEBUG") == "1":
+        if ranks.world == 1 or os.environ.get("HDRVID_DEBUG") == "1":
             raise
         if isinstance(error, HdrvidError):
-            raise typer.Exit(error.exit_code) from error
+            code = exit_code_of(error) if ranks.is_main else error.exit_code
+            ranks.let_main_speak()
+            raise typer.Exit(code) from error
+        if ranks.is_main:
+            raise
         raise typer.Exit(EXIT_TERMINATED if isinstance(error, Terminated) else EXIT_INTERRUPTED) from error
 
 

@@ -25,7 +25,7 @@ Made = TypeVar("Made")
 
 
 @cache
-def _opencv() -> Any:
+def opencv() -> Any:
     """OpenCV where its remap interpolates in floating point (5.0 on), else None: before, in 1/32 of a pixel."""
     try:
         import cv2
@@ -39,7 +39,7 @@ def _pool(workers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, thread_name_prefix="hdrvid-filter")
 
 
-def _each(function: Callable[[Item], Made], items: Sequence[Item]) -> list[Made]:
+def each(function: Callable[[Item], Made], items: Sequence[Item]) -> list[Made]:
     """[function(i) for i in items], over as many threads as PyTorch uses."""
     workers = torch.get_num_threads()
     if workers == 1 or len(items) == 1:
@@ -53,13 +53,13 @@ def usable(*tensors: torch.Tensor) -> bool:
         all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
         and not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
         and max(tensors[0].shape[-2:]) <= LARGEST_SIDE_PX
-        and _opencv() is not None
+        and opencv() is not None
     )
 
 
 def remap(image: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """`image` (B, C, H, W) at the positions x, y (B, h, w) in pixels, bilinear, border replicated: (B, C, h, w)."""
-    cv2 = _opencv()
+    cv2 = opencv()
     batch, channels = image.shape[:2]
     result = torch.empty((batch, channels, *x.shape[1:]))
     planes, out = image.contiguous().numpy(), result.numpy()
@@ -69,13 +69,13 @@ def remap(image: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor
         b = plane[0]
         cv2.remap(planes[plane], xs[b], ys[b], cv2.INTER_LINEAR, dst=out[plane], borderMode=cv2.BORDER_REPLICATE)
 
-    _each(one, [(b, c) for b in range(batch) for c in range(channels)])
+    each(one, [(b, c) for b in range(batch) for c in range(channels)])
     return result
 
 
 def separable(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     """(B, C, H, W) under the symmetric kernel (n,), rows and columns, border replicated: (B, C, H, W)."""
-    cv2 = _opencv()
+    cv2 = opencv()
     taps = kernel.numpy().astype(np.float32)
     planes = x.contiguous().reshape(-1, *x.shape[-2:]).numpy()
     result = torch.empty(planes.shape)
@@ -84,7 +84,7 @@ def separable(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     def one(k: int) -> None:
         cv2.sepFilter2D(planes[k], -1, taps, taps, dst=out[k], borderType=cv2.BORDER_REPLICATE)
 
-    _each(one, range(len(planes)))
+    each(one, range(len(planes)))
     return result.reshape(x.shape)
 
 

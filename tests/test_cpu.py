@@ -21,7 +21,7 @@ def without(monkeypatch):
 
     def run(function, *arguments):
         with monkeypatch.context() as patched:
-            patched.setattr(cpu, "_opencv", lambda: None)
+            patched.setattr(cpu, "opencv", lambda: None)
             return function(*arguments)
 
     return run
@@ -33,7 +33,7 @@ def test_remap_is_the_warp(size, channels, without):
     generator = torch.Generator().manual_seed(1)
     image = torch.rand(2, channels, *size, generator=generator)
     flow = 6 * torch.randn(2, 2, *size, generator=generator)
-    assert cpu.usable(image, flow) == (cpu._opencv() is not None)
+    assert cpu.usable(image, flow) == (cpu.opencv() is not None)
     assert torch.allclose(warp(image, flow), without(warp, image, flow), atol=2e-6)
     tile = flow[:, :, 4:9, 3:]
     assert torch.allclose(warp(image, tile, (4, 3)), without(warp, image, tile, (4, 3)), atol=2e-6)
@@ -56,7 +56,7 @@ def test_gradients_take_the_other_way():
     warp(image, flow + 0.25).sum().backward()
     assert flow.grad is not None
     with torch.no_grad():
-        assert cpu.usable(image, flow) == (cpu._opencv() is not None)
+        assert cpu.usable(image, flow) == (cpu.opencv() is not None)
     assert not cpu.usable(image.half())
 
 

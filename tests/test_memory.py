@@ -33,13 +33,18 @@ class Crowded(torch.nn.Module):
 
     def __init__(self, network: torch.nn.Module, most: int, error: str) -> None:
         super().__init__()
-        self.network, self.most, self.error = network, most, error
-        self.num_weights = network.num_weights
+        self.most, self.error = most, error
+        self.crowded = network
+        self.num_weights, self.weight_channels = network.num_weights, network.weight_channels
 
-    def forward(self, codes: torch.Tensor, *others: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        if codes.shape[-1] * codes.shape[-2] > self.most:
+    def network(self, x: torch.Tensor) -> torch.Tensor:
+        if x.shape[-1] * x.shape[-2] > self.most:
             raise torch.OutOfMemoryError(self.error) if "CUDA" in self.error else RuntimeError(self.error)
-        return self.network(codes, *others)
+        return self.crowded.network(x)
+
+    def forward(self, *candidates: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        x, *others = self.crowded.features(*candidates)
+        return self.crowded.result(self.network(x), candidates[1], *others)
 
 
 def crowded(monkeypatch: pytest.MonkeyPatch, most: int, error: str) -> ModelRunner:

@@ -14,13 +14,16 @@ best, both neighbours to the reference and to each other:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from hdrvid.radiance import match_exposure
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 WIDE_RATIO = 2.0**3.9
 """Ratio of exposures, just under 4 stops, from which the flow through the reference is a candidate. Alone it loses to
@@ -48,18 +51,18 @@ SEARCHES = {"medium": "DISOPTICAL_FLOW_PRESET_MEDIUM", "fast": "DISOPTICAL_FLOW_
 
 BLOCK_PIXELS = 30_000
 
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-"""Rec. 601 luma of display-coded RGB."""
-
 
 def matched_luma8(ldr: np.ndarray, exposure: float, target: float) -> np.ndarray:
-    """Network-coded frame (H, W, 3) at the code of another exposure, luma as uint8 (H, W)."""
+    """Network-coded frame (H, W, 3) at the code of another exposure, Rec. 601 luma as uint8 (H, W)."""
+    import cv2
+
     luma = np.empty(ldr.shape[:2], np.uint8)
     rows = max(BLOCK_PIXELS // ldr.shape[1], 1)
     for top in range(0, ldr.shape[0], rows):  # a block fits the caches
         block = ldr[top : top + rows]
         matched = block if exposure == target else match_exposure(block, exposure, target)
-        luma[top : top + rows] = np.rint((matched @ LUMA) * 255.0).clip(0, 255)
+        grey = cv2.cvtColor(np.ascontiguousarray(matched, np.float32), cv2.COLOR_RGB2GRAY)
+        luma[top : top + rows] = np.rint(grey * np.float32(255.0)).clip(0, 255)
     return luma
 
 
@@ -102,6 +105,10 @@ class DenseInverseSearch:
         """`flow` of every pair, beside one another where their memory allows it."""
         beside = self._pool is not None and pairs and pairs[0][0].size <= ALONE_ABOVE_PIXELS
         return (self._pool.map if self._pool and beside else map)(lambda pair: self.flow(*pair), pairs)
+
+    def _each(self, function: Callable[[Item], Made], items: Sequence[Item]) -> list[Made]:
+        """[function(i) for i in items], beside one another."""
+        return list((self._pool.map if self._pool else map)(function, items))
 
     def window(self, frames: Sequence[np.ndarray], exposures: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
         """Flows between the middle frame of a window and its K neighbours, in time order.
@@ -159,40 +166,54 @@ class DenseInverseSearch:
         def reduced(picture: np.ndarray) -> np.ndarray:
             return cv2.resize(picture, small, interpolation=cv2.INTER_AREA)
 
-        first, here, last = (reduced(frames[i]) for i in (before, middle, after))
-        own = [matched_luma8(f, exposures[before], exposures[before]) for f in (first, last)]
-        matched = own
-        if target != exposures[before]:
-            matched = [matched_luma8(f, exposures[before], target) for f in (first, last)]
-        reference = matched_luma8(here, exposures[middle], target).astype(np.float32)
+        def prepared(i: int) -> tuple[np.ndarray, np.ndarray]:
+            picture = reduced(frames[i])
+            own = matched_luma8(picture, exposures[i], exposures[i])
+            return own, own if exposures[i] == target else matched_luma8(picture, exposures[i], target)
+
+        (first, first_matched), (_, here), (last, last_matched) = self._each(prepared, (before, middle, after))
+        own, matched = (first, last), (first_matched, last_matched)
+        reference = here.astype(np.float32)
+        same = first is first_matched
 
         def misfit(flows: Sequence[np.ndarray]) -> np.ndarray:
-            a, b = (self.moved(m, flow).astype(np.float32) for m, flow in zip(matched, flows, strict=True))
-            total = np.abs(a - reference) + np.abs(b - reference)
-            if matched is not own:
-                a, b = (self.moved(picture, flow).astype(np.float32) for picture, flow in zip(own, flows, strict=True))
+            # both neighbours to the reference, and to each other
+            pictures = list(zip(matched, flows, strict=True)) + ([] if same else list(zip(own, flows, strict=True)))
+            moved = self._each(lambda pair: self.moved(*pair).astype(np.float32), pictures)
+            total = np.abs(moved[0] - reference) + np.abs(moved[1] - reference)
             # with a short reference the neighbours clip, and agree there on nothing
-            total += np.abs(a - b) * (0.5 if matched is own else 1.0)
+            total += np.abs(moved[-2] - moved[-1]) * np.float32(0.5 if same else 1.0)
             return cv2.GaussianBlur(total, (0, 0), FIT_SIGMA / factor)
 
-        sources = [reduced(forward[k]) * scale for k in slots]
+        def searched(k: int) -> tuple[np.ndarray, np.ndarray]:
+            source = reduced(forward[k]) * scale
+            return source, self.consistent(source, reduced(backward[k]) * scale, 1 / factor)
+
+        (source_a, points_a), (source_b, points_b) = self._each(searched, slots)
+        sources, points = [source_a, source_b], [points_a, points_b]
         best = misfit(sources)
-        points = [
-            self.consistent(s, reduced(backward[k]) * scale, 1 / factor) for s, k in zip(sources, slots, strict=True)
-        ]
 
         def put(into: np.ndarray, flow: np.ndarray, where: np.ndarray) -> None:
             mask = cv2.resize(where.astype(np.uint8), (w, h), interpolation=cv2.INTER_NEAREST)
-            np.copyto(into, cv2.resize(flow, (w, h)) / scale, where=mask[..., None] > 0)
+            cv2.copyTo(cv2.resize(flow / scale, (w, h)), mask, into)
 
         def take(flows: Sequence[np.ndarray], flows_back: Sequence[np.ndarray], advantage: float = 0.0) -> None:
             nonlocal best
             error = misfit(flows) - advantage
             better = error < best
             best = np.minimum(error, best)
-            for slot, flow, back in zip(slots, flows, flows_back, strict=True):
-                put(forward[slot], flow, better)
-                put(backward[slot], back, self.moved(better.astype(np.float32), back) > 0.5)
+            if not better.any():
+                return
+
+            def replace(job: tuple[bool, int, np.ndarray]) -> None:
+                onward, slot, flow = job
+                if onward:
+                    put(forward[slot], flow, better)
+                else:
+                    put(backward[slot], flow, self.moved(better.astype(np.float32), flow) > 0.5)
+
+            jobs = [(True, *pair) for pair in zip(slots, flows, strict=True)]
+            self._each(replace, jobs + [(False, *pair) for pair in zip(slots, flows_back, strict=True)])
 
         ratio = exposures[before] / exposures[middle]
         if max(ratio, 1 / ratio) >= WIDE_RATIO:
@@ -201,12 +222,11 @@ class DenseInverseSearch:
             there, back = self._map((pair, pair[::-1]))
             there, back = reduced(there) * scale, reduced(back) * scale
             # a pixel of the reference lies on the way of one of the frame before, and of one of the frame after
-            first = self._on_the_way(there, share)
-            second = self._on_the_way(back, 1 - share)
-            sources = [share * (second - first) / 2, (1 - share) * (first - second) / 2]
+            onward, return_ = self._each(lambda way: self._on_the_way(*way), ((there, share), (back, 1 - share)))
+            sources = [share * (return_ - onward) / 2, (1 - share) * (onward - return_) / 2]
             take(sources, (share * there, (1 - share) * back))
-            points = [np.square(first + second).sum(-1) < factor**-2] * 2
-        cameras = [self._camera(flow, where, 1 / factor) for flow, where in zip(sources, points, strict=True)]
+            points = [_squared(onward + return_) < factor**-2] * 2
+        cameras = self._each(lambda pair: self._camera(*pair, 1 / factor), list(zip(sources, points, strict=True)))
         flows = [c[0] for c in cameras if c is not None]
         if len(flows) == len(slots):
             take(flows, [c[1] for c in cameras if c is not None], CAMERA_ADVANTAGE)
@@ -214,7 +234,7 @@ class DenseInverseSearch:
     def consistent(self, flow: np.ndarray, flow_back: np.ndarray, tolerance_px: float = 1.0) -> np.ndarray:
         """Where flow there and back (H, W, 2) ends this close to its start: (H, W) bool."""
         error = flow + self.moved(flow_back, flow)
-        return np.square(error).sum(-1) < tolerance_px**2
+        return _squared(error) < tolerance_px**2
 
     def _camera(self, flow: np.ndarray, where: np.ndarray, pixel: float) -> tuple[np.ndarray, np.ndarray] | None:
         """The homography that most of `flow` (H, W, 2) follows, as flow and as flow back; None where there is none.
@@ -238,18 +258,12 @@ class DenseInverseSearch:
             depth = corners[0] @ m[2, :2] + m[2, 2]
             if depth.min() < 0.3 * depth.max():  # a horizon inside the picture: no camera moves like that
                 return None
-            grid_y, grid_x = np.mgrid[:h, :w].astype(np.float32)
-            m = m.astype(np.float32)
-            z = m[2, 0] * grid_x + m[2, 1] * grid_y + m[2, 2]
-            both.append(
-                np.stack(
-                    [
-                        (m[0, 0] * grid_x + m[0, 1] * grid_y + m[0, 2]) / z - grid_x,
-                        (m[1, 0] * grid_x + m[1, 1] * grid_y + m[1, 2]) / z - grid_y,
-                    ],
-                    -1,
-                )
-            )
+            grid_x, grid_y = np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32)[:, None]
+            x, y, z = (a * grid_x + (b * grid_y + c) for a, b, c in m.astype(np.float32))
+            flow = np.empty((h, w, 2), np.float32)
+            np.subtract(x / z, grid_x, out=flow[..., 0])
+            np.subtract(y / z, grid_y, out=flow[..., 1])
+            both.append(flow)
         return both[0], both[1]
 
     def _on_the_way(self, flow: np.ndarray, share: float) -> np.ndarray:
@@ -271,6 +285,12 @@ class DenseInverseSearch:
         # the frames are kept with the flow, so that an id cannot be given to another array meanwhile
         self._kept[id(a), id(b)] = (forward, backward, a, b)
         self._kept[id(b), id(a)] = (backward, forward, b, a)
+
+
+def _squared(flow: np.ndarray) -> np.ndarray:
+    """Squared length (H, W) of flow (H, W, 2)."""
+    u, v = flow[..., 0], flow[..., 1]
+    return u * u + v * v
 
 
 def _equal_exposures(frames: Sequence[np.ndarray], exposures: Sequence[float]) -> list[tuple[int, int]]:

@@ -43,6 +43,11 @@ RESIDUAL_SCALE = 0.02
 """Unit of the residual in the mu-law domain: errors there are thousandths, so must be what a step of Adam changes."""
 
 
+def smoothing_radius(sigma: float) -> int:
+    """Reach of a Gaussian of SMOOTHING, in pixels."""
+    return int(3 * sigma + 0.5)
+
+
 class BlendNet(nn.Module):
     """Corrections to the prior weights, and a residual. `num_candidates` C = 3 (2 exposures) or 5 (3 exposures)."""
 
@@ -77,11 +82,41 @@ class BlendNet(nn.Module):
     @staticmethod
     def smoothed(tone: torch.Tensor) -> torch.Tensor:
         """The mu-law image (B, 3, H, W) under each of SMOOTHING: (B, S, 3, H, W), edges replicated."""
-        results = []
-        for sigma in SMOOTHING:
-            radius = int(3 * sigma + 0.5)
-            results.append(smooth(tone, sigma, radius))
-        return torch.stack(results, 1)
+        return torch.stack([smooth(tone, sigma, smoothing_radius(sigma)) for sigma in SMOOTHING], 1)
+
+    def features(
+        self, codes: torch.Tensor, radiance: torch.Tensor, prior: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What the network sees (B, 7 C + 6, H, W), the log prior (B, C, 1, H, W) and the smoothed versions of the
+        classical merge (B, 2, 3, H, W), mu-law."""
+        log_prior = torch.log(prior / prior.sum(1, keepdim=True))
+        smoothed = self.smoothed(mu_law(blend(radiance, prior)))
+        x = torch.cat([codes - 0.5, mu_law(radiance) - 0.5, log_prior * 0.2], 2).flatten(1, 2)
+        return torch.cat([x, (smoothed - 0.5).flatten(1, 2)], 1), log_prior, smoothed
+
+    def network(self, x: torch.Tensor) -> torch.Tensor:
+        """Features (B, 7 C + 6, H, W) to corrections and residual, both of 4 sub-pixels: (B, 4 c, H / 2, W / 2)."""
+        x0 = self.enc0(folded(x, self.stem.weight, self.stem.bias, 2))
+        x1 = self.enc1(self.down1(act(x0)))
+        x2 = self.enc2(self.down2(act(x1)))
+        x3 = self.enc3(self.down3(act(x2)))
+        x2 = self.dec2(self.fuse2(act(torch.cat([double(self.up2(act(x3))), x2], 1))))
+        x1 = self.dec1(self.fuse1(act(torch.cat([double(self.up1(act(x2))), x1], 1))))
+        x0 = self.dec0(self.fuse0(act(torch.cat([double(self.up0(act(x1))), x0], 1))))
+        return self.head(act(x0))
+
+    def result(
+        self, out: torch.Tensor, radiance: torch.Tensor, log_prior: torch.Tensor, smoothed: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What `forward` returns, of the network's result and what `features` returns."""
+        out = F.pixel_shuffle(out, 2).float()
+        radiance = torch.cat([radiance, inverse_mu_law(smoothed)], 1).float()
+        extra = torch.full_like(log_prior[:, : len(SMOOTHING)], math.log(SMOOTHED_PRIOR))
+        correction = out[:, :-3].unflatten(1, (self.num_weights, self.weight_channels))
+        weights = torch.softmax(torch.cat([log_prior, extra], 1).float() + correction, 1)
+        blended = blend(radiance, weights)
+        result = inverse_mu_law(mu_law(blended) + RESIDUAL_SCALE * out[:, -3:])
+        return result, weights.expand(-1, -1, 3, -1, -1), blended
 
     def forward(
         self, codes: torch.Tensor, radiance: torch.Tensor, prior: torch.Tensor
@@ -90,25 +125,5 @@ class BlendNet(nn.Module):
 
         Returns (H (B, 3, H, W), blend weights (B, C', 3, H, W) summing to 1 over C', the blend alone (B, 3, H, W)).
         """
-        b, c, _, height, width = codes.shape
-        log_prior = torch.log(prior / prior.sum(1, keepdim=True))
-        tone = mu_law(radiance)
-        smooth = self.smoothed(mu_law(blend(radiance, prior)))
-        x = torch.cat([codes - 0.5, tone - 0.5, log_prior * 0.2], 2).reshape(b, -1, height, width)
-        x = torch.cat([x, (smooth - 0.5).flatten(1, 2)], 1)
-        radiance = torch.cat([radiance, inverse_mu_law(smooth)], 1)
-        extra = log_prior.new_full((b, len(SMOOTHING), 1, height, width), math.log(SMOOTHED_PRIOR))
-        log_prior = torch.cat([log_prior, extra], 1)
-        x0 = self.enc0(folded(x, self.stem.weight, self.stem.bias, 2))
-        x1 = self.enc1(self.down1(act(x0)))
-        x2 = self.enc2(self.down2(act(x1)))
-        x3 = self.enc3(self.down3(act(x2)))
-        x2 = self.dec2(self.fuse2(act(torch.cat([double(self.up2(act(x3))), x2], 1))))
-        x1 = self.dec1(self.fuse1(act(torch.cat([double(self.up1(act(x2))), x1], 1))))
-        x0 = self.dec0(self.fuse0(act(torch.cat([double(self.up0(act(x1))), x0], 1))))
-        out = F.pixel_shuffle(self.head(act(x0)), 2).float()
-        correction = out[:, :-3].reshape(b, c + len(SMOOTHING), self.weight_channels, height, width)
-        weights = torch.softmax(log_prior.float() + correction, 1)
-        blended = blend(radiance.float(), weights)
-        result = inverse_mu_law(mu_law(blended) + RESIDUAL_SCALE * out[:, -3:])
-        return result, weights.expand(-1, -1, 3, -1, -1), blended
+        x, log_prior, smoothed = self.features(codes, radiance, prior)
+        return self.result(self.network(x), radiance, log_prior, smoothed)

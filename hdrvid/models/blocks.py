@@ -21,7 +21,8 @@ def double(x: torch.Tensor) -> torch.Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
-def _window(sigma: float, radius: int, device: torch.device) -> torch.Tensor:
+def gaussian_window(sigma: float, radius: int, device: torch.device | None = None) -> torch.Tensor:
+    """A Gaussian of 2 radius + 1 pixels that adds up to 1."""
     t = torch.arange(-radius, radius + 1, device=device, dtype=torch.float32)
     kernel = torch.exp(-0.5 * (t / sigma) ** 2)
     return kernel / kernel.sum()
@@ -29,7 +30,7 @@ def _window(sigma: float, radius: int, device: torch.device) -> torch.Tensor:
 
 def gaussian(x: torch.Tensor, sigma: float, radius: int) -> torch.Tensor:
     """(B, C, H, W) under a Gaussian window of 2 radius + 1 pixels, (B, C, H - 2 radius, W - 2 radius): pad before."""
-    kernel = _window(sigma, radius, x.device).to(x.dtype).expand(x.shape[1], 1, 1, -1)
+    kernel = gaussian_window(sigma, radius, x.device).to(x.dtype).expand(x.shape[1], 1, 1, -1)
     rows = F.conv2d(x, kernel, groups=x.shape[1])
     return F.conv2d(rows, kernel.transpose(2, 3), groups=x.shape[1])
 
@@ -37,7 +38,7 @@ def gaussian(x: torch.Tensor, sigma: float, radius: int) -> torch.Tensor:
 def smooth(x: torch.Tensor, sigma: float, radius: int) -> torch.Tensor:
     """(B, C, H, W) under the same window, edges replicated: (B, C, H, W)."""
     if cpu.usable(x):
-        return cpu.separable(x, _window(sigma, radius, x.device))
+        return cpu.separable(x, gaussian_window(sigma, radius, x.device))
     return gaussian(F.pad(x, (radius,) * 4, mode="replicate"), sigma, radius)
 
 

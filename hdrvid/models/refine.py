@@ -51,6 +51,8 @@ DAMPING = 1e-3
 """Added to the squared gradients (code per pixel): flow of flat, noisy places stays where DIS left it."""
 CORRELATION_RADIUS = 4
 """Reach of the correlation volume, in quarter-size pixels."""
+SHIFTS = tuple((y, x) for y in range(2 * CORRELATION_RADIUS + 1) for x in range(2 * CORRELATION_RADIUS + 1))
+"""Rows and columns of the volume's shifts, counted from the smallest one."""
 CORRELATION_CHANNELS = 16
 EVIDENCE_CHANNELS = 20
 """Reference (3); warped minus reference by DIS (3), Lucas-Kanade (3), mirrored flow (1, largest channel); difference of
@@ -182,18 +184,23 @@ def _mirrored(flows: torch.Tensor, rows: slice, columns: slice) -> torch.Tensor:
     return torch.where(same[:, :, None, None, None], tile, -tile.flip(1))
 
 
+def fine_evidence(seen: torch.Tensor) -> torch.Tensor:
+    """Evidence (B, EVIDENCE_CHANNELS, H, W) as the network takes it: offsets cut and scaled, without the last channel."""
+    offsets = seen[:, _OFFSETS].clamp(-OFFSET_LIMIT_PX, OFFSET_LIMIT_PX) * OFFSET_SCALE
+    return torch.cat([seen[:, _PICTURES], offsets, seen[:, _BRIGHTEST]], 1)
+
+
 class FlowRefiner(nn.Module):
     """DIS flow in, better flow and the logit of a confidence out; the same weights for 2 and 4 neighbours."""
 
     def __init__(self, width: int = 16) -> None:
         super().__init__()
         w = [width, 2 * width, width * 7 // 2]
-        side = 2 * CORRELATION_RADIUS + 1
         self.stem = nn.Conv2d(4 * (EVIDENCE_CHANNELS - 1) + 1, w[0], 3, padding=1)
         self.feature1 = nn.Conv2d(3 * 16, 24, 1)
         self.feature2 = nn.Conv2d(24, CORRELATION_CHANNELS, 3, padding=1)
         self.sharpness = nn.Parameter(torch.tensor(8.0))
-        self.matches = nn.Conv2d(side * side, w[1], 1)
+        self.matches = nn.Conv2d(len(SHIFTS), w[1], 1)
         self.down1 = nn.Conv2d(w[0], w[1], 3, stride=2, padding=1)
         self.enc1 = nn.Sequential(ResidualBlock(w[1]), ResidualBlock(w[1]))
         self.down2 = nn.Conv2d(w[1], w[2], 3, stride=2, padding=1)
@@ -220,11 +227,30 @@ class FlowRefiner(nn.Module):
         r = CORRELATION_RADIUS
         a, s = self.features(reference), F.pad(self.features(warped), (r,) * 4)
         h, w = a.shape[-2:]
-        shifts = [(y, x) for y in range(2 * r + 1) for x in range(2 * r + 1)]
-        volume = torch.stack([(a * s[..., y : y + h, x : x + w]).sum(1) for y, x in shifts], 1)
-        pixels = 4.0 * torch.tensor([[x - r, y - r] for y, x in shifts], device=a.device, dtype=a.dtype)
-        likely = torch.softmax(volume * self.sharpness, 1)
-        return volume, torch.einsum("bshw,sc->bchw", likely, pixels)
+        volume = torch.stack([(a * s[..., y : y + h, x : x + w]).sum(1) for y, x in SHIFTS], 1)
+        return volume, self.expected(volume)
+
+    def expected(self, volume: torch.Tensor) -> torch.Tensor:
+        """The shift in pixels (B, 2, h, w) that a softmax over a correlation volume (B, S, h, w) expects."""
+        r = CORRELATION_RADIUS
+        pixels = 4.0 * torch.tensor([[x - r, y - r] for y, x in SHIFTS], device=volume.device, dtype=volume.dtype)
+        return torch.einsum("bshw,sc->bchw", torch.softmax(volume * self.sharpness, 1), pixels)
+
+    def network(self, fine: torch.Tensor, ratio: torch.Tensor, volume: torch.Tensor) -> torch.Tensor:
+        """The U-Net: residual (2), gates (3) and logit (1) of 4 sub-pixels, (B, 24, H / 2, W / 2).
+
+        `fine` (B, EVIDENCE_CHANNELS - 1, H, W) is `fine_evidence`, `ratio` (B, 1, H / 2, W / 2) the last channel of the
+        evidence, `volume` the correlation.
+        """
+        x0 = folded(fine, self.stem.weight[:, :-1], self.stem.bias, 2)
+        x0 = x0 + F.conv2d(ratio, self.stem.weight[:, -1:], padding=1)
+        x1 = self.enc1(self.down1(act(x0)) + self.matches(volume.to(x0.dtype)))
+        x2 = self.enc2(self.down2(act(x1)))
+        x3 = self.enc3(self.down3(act(x2)))
+        y2 = self.dec2(x2 + double(self.up2(act(x3))))
+        y1 = self.dec1(x1 + double(self.up1(act(y2))))
+        y0 = self.dec0(x0 + double(self.up0(act(y1))))
+        return self.head(act(y0))
 
     def correct(self, seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Evidence (B, K, EVIDENCE_CHANNELS, H, W) to what is added to the flow (B, K, 2, H, W), in pixels, and the
@@ -233,19 +259,9 @@ class FlowRefiner(nn.Module):
         if h % SIZE_MULTIPLE or w % SIZE_MULTIPLE:
             raise ValueError(f"height and width must be multiples of {SIZE_MULTIPLE}, not {h}x{w}")
         seen = seen.reshape(b * k, EVIDENCE_CHANNELS, h, w)
-        offsets = seen[:, _OFFSETS].clamp(-OFFSET_LIMIT_PX, OFFSET_LIMIT_PX) * OFFSET_SCALE
-        fine = torch.cat([seen[:, _PICTURES], offsets, seen[:, _BRIGHTEST]], 1)
-        ratio = F.conv2d(seen[:, -1:, ::2, ::2], self.stem.weight[:, -1:], padding=1)
-        x0 = folded(fine, self.stem.weight[:, :-1], self.stem.bias, 2) + ratio
         reference = seen[:, :3]
         volume, shift = self.correlation(reference, reference + seen[:, 3:6] / DIFFERENCE_SCALE)
-        x1 = self.enc1(self.down1(act(x0)) + self.matches(volume.to(x0.dtype)))
-        x2 = self.enc2(self.down2(act(x1)))
-        x3 = self.enc3(self.down3(act(x2)))
-        y2 = self.dec2(x2 + double(self.up2(act(x3))))
-        y1 = self.dec1(x1 + double(self.up1(act(y2))))
-        y0 = self.dec0(x0 + double(self.up0(act(y1))))
-        out = F.pixel_shuffle(self.head(act(y0)), 2).float()
+        out = F.pixel_shuffle(self.network(fine_evidence(seen), seen[:, -1:, ::2, ::2], volume), 2).float()
         found = F.interpolate(shift, scale_factor=4, mode="bilinear", align_corners=False)
         candidates = (seen[:, _LUCAS_KANADE], seen[:, _MIRRORED], found)
         delta = out[:, :2] + sum(out[:, 2 + c : 3 + c] * d for c, d in enumerate(candidates))

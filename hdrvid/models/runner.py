@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from hdrvid import cpu
 from hdrvid.errors import ModelError, UsageError
+from hdrvid.models import bands
 from hdrvid.models.alignment import DenseInverseSearch
 from hdrvid.models.blend import BlendNet
 from hdrvid.models.clock import StageClock
@@ -342,6 +343,8 @@ class ModelRunner:
         with self._stage("flow"):
             forward, backward = self._dis.window(window.frames, window.exposures)
         self._between_stages(h, w)
+        if self.networks is not None and self.device.type == "cpu" and bands.usable(h, w):
+            return self._in_bands(window, list(forward), list(backward), diagnostics)
         with self._stage("prepare"):
             exposures = self._exposures(window)
             ldr, flows = self._planes(window.frames), self._planes(forward)
@@ -374,6 +377,71 @@ class ModelRunner:
             del codes, radiance, prior, h_tile, weights
         self._between_stages(h, w)
         return self._result(canvas, flows, size)
+
+    def _in_bands(
+        self, window: Window, flows: list[np.ndarray], flows_back: list[np.ndarray], diagnostics: bool
+    ) -> Reconstruction:
+        """What `_prior_based` does, with all that is not convolution in bands of rows; takes the flows apart."""
+        assert self.networks is not None
+        h, w = size = window.reference.shape[:2]
+        middle = len(window.frames) // 2
+        others = [i for i in range(len(window.frames)) if i != middle]
+        reference, exposure = window.reference, window.exposures[middle]
+        with self._stage("prepare"):
+            back = []
+            while flows_back:
+                back.append(bands.planes_of(flows_back.pop(0)))
+            neighbours = bands.Neighbours(
+                [window.frames[i] for i in others], [window.exposures[i] for i in others], flows, back
+            )
+        if "flow" in self.networks:
+            with self._stage("refine"):
+                neighbours = self._refined_in_bands(reference, exposure, neighbours)
+            self._between_stages(h, w)
+        merge: Any = self.networks["merge"]
+        radiance = np.empty((h, w, 3), np.float32)
+        weights = np.empty((merge.num_weights, 3, h, w), np.float32) if diagnostics else None
+        for tile in self._tiles(h, w, TILE_HALO_PX):
+            keep, inner = tile.kept(size)
+            with self._stage("warp"):
+                given = bands.merge_input(reference, exposure, neighbours, tile.inside(size), SIZE_MULTIPLE)
+            with self._stage("merge"):
+                with self._autocast():
+                    out = merge.network(given.x).float()
+                mine = None if weights is None else weights[(..., *keep)]
+                bands.merge_result(given, out, merge.weight_channels, inner, radiance[keep], mine)
+            del given, out
+        self._between_stages(h, w)
+        if weights is None:
+            return Reconstruction(radiance)
+        return Reconstruction(radiance, np.stack(neighbours.flows), weights.transpose(0, 2, 3, 1))
+
+    def _refined_in_bands(
+        self, reference: np.ndarray, exposure: float, neighbours: bands.Neighbours
+    ) -> bands.Neighbours:
+        """The neighbours with refined flows and confidence."""
+        assert self.networks is not None
+        refiner = self.networks["flow"]
+        assert isinstance(refiner, FlowRefiner)
+        h, w = reference.shape[:2]
+        size = h + -h % SIZE_MULTIPLE, w + -w % SIZE_MULTIPLE
+        given, reference = neighbours, bands.padded(reference, size)
+        if size != (h, w):
+            given = neighbours.padded(size)
+        flows = [flow.copy() for flow in given.flows]
+        confidence = np.empty((len(flows), *size), np.float32)
+        for tile in self._tiles(h, w, TILE_HALO_PX + HALO_PX):
+            features: dict[int, torch.Tensor] = {}  # neighbours of one exposure see the same reference
+            for k, seen in enumerate(bands.evidence(reference, exposure, given, tile.read)):
+                with self._autocast():
+                    if seen.reference.data_ptr() not in features:
+                        features[seen.reference.data_ptr()] = refiner.features(seen.reference)
+                    here, there = features[seen.reference.data_ptr()], refiner.features(seen.warped)
+                    volume, shift = bands.correlation(here, there, float(refiner.sharpness))
+                    out = refiner.network(seen.fine, seen.ratio, volume).float()
+                bands.refine_flow(out, shift, seen, tile.inner, flows[k][tile.keep], confidence[k][tile.keep])
+        flows = [flow[:h, :w] for flow in flows]
+        return replace(neighbours, flows=flows, back=None, confidence=confidence[:, :h, :w])
 
     def _between_stages(self, height: int, width: int) -> None:
         """What one stage of a large frame has freed would be missing to others: kept memory comes in pieces."""

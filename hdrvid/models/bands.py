@@ -1,0 +1,720 @@
+"""The work around the networks on a CPU, in bands of rows: a band stays in the caches, and every core has its own.
+
+What a window needs beside convolutions is a hundred simple steps on pictures of many channels. PyTorch makes each of
+them for the whole picture, which moves every intermediate picture to the memory and back, and its change between planes
+and channels-last is slower still. Here a band of rows goes through all steps, by NumPy and OpenCV, into the very layout
+that the convolutions take. The formulas are those of hdrvid.models.prior, .blend and .refine, which training and
+accelerators use; tests compare the two.
+
+Convention:
+    Frames (H, W, 3) float32 network codes in [0, 1]; flows (H, W, 2) float32 pixels, backward; planes (C, h, w).
+    A region is a pair of slices, rows and columns of the frame. Steps that reach beyond a region read the frame there,
+    so that a tile is exact.
+    Bands do not depend on the number of threads: neither do results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from hdrvid import cpu
+from hdrvid.models import prior, refine
+from hdrvid.models.blend import RESIDUAL_SCALE, SMOOTHED_PRIOR, SMOOTHING, smoothing_radius
+from hdrvid.models.blocks import gaussian_window
+from hdrvid.radiance import MU, NETWORK_GAMMA
+
+BAND_PIXELS = 40_000
+"""About how many pixels a band has: its planes fit the caches."""
+_LOG_WHITE = float(np.log1p(MU))
+
+Region = tuple[slice, slice]
+
+
+def usable(height: int, width: int) -> bool:
+    """Whether pictures of this size can be worked on here: OpenCV is new enough, see `cpu.usable`."""
+    return cpu.usable(torch.empty((height, 1)).expand(height, width))
+
+
+def _bands(rows: slice, columns: slice) -> list[slice]:
+    """Rows cut into bands."""
+    height = max(BAND_PIXELS // max(columns.stop - columns.start, 1), 8)
+    return [slice(top, min(top + height, rows.stop)) for top in range(rows.start, rows.stop, height)]
+
+
+def _grown(region: Region, margin: int, size: tuple[int, int]) -> Region:
+    """A region with `margin` more pixels on every side, within a frame of height and width `size`."""
+    (rows, columns), (height, width) = region, size
+    return (
+        slice(max(rows.start - margin, 0), min(rows.stop + margin, height)),
+        slice(max(columns.start - margin, 0), min(columns.stop + margin, width)),
+    )
+
+
+def _within(region: Region, outer: Region) -> Region:
+    """A region counted from the corner of one that holds it."""
+    rows, columns = (slice(a.start - b.start, a.stop - b.start) for a, b in zip(region, outer, strict=True))
+    return rows, columns
+
+
+def _shape(region: Region) -> tuple[int, int]:
+    return region[0].stop - region[0].start, region[1].stop - region[1].start
+
+
+def planes_of(picture: np.ndarray) -> np.ndarray:
+    """(h, w, c) as contiguous planes (c, h, w)."""
+    h, w, c = picture.shape
+    out = np.empty((c, h, w), np.float32)
+    cpu.opencv().split(picture, list(out))
+    return out
+
+
+def _channels_last(planes: np.ndarray, out: np.ndarray) -> None:
+    """Planes (c, h, w) into `out` (h, w', c), w' >= w; the last column is repeated."""
+    c, h, w = planes.shape
+    if out.shape[1] == w:
+        cpu.opencv().transpose(planes.reshape(c, h * w), out.reshape(h * w, c))
+        return
+    for row in range(h):
+        cpu.opencv().transpose(planes[:, row], out[row, :w])
+    out[:, w:] = out[:, w - 1 : w]
+
+
+def _unshuffled(channels: np.ndarray) -> np.ndarray:
+    """(h, w, 4 c), channels last, as planes (c, 2 h, 2 w): what `pixel_shuffle` does."""
+    cv2 = cpu.opencv()
+    h, w, c = channels.shape
+    planes = np.empty((c // 4, 2, 2, h, w), np.float32)
+    cv2.transpose(np.ascontiguousarray(channels, np.float32).reshape(h * w, c), planes.reshape(c, h * w))
+    out = np.empty((c // 4, h, 2, w, 2), np.float32)
+    for source, result in zip(planes, out, strict=True):
+        for row in (0, 1):
+            cv2.merge(list(source[row]), result[:, row])
+    return out.reshape(c // 4, 2 * h, 2 * w)
+
+
+def _positions(flow: np.ndarray, region: Region) -> np.ndarray:
+    """Where the pixels of a region come from: (h, w, 2) pixels, for its flow (h, w, 2)."""
+    rows, columns = region
+    first_row = np.zeros((columns.stop - columns.start, 2), np.float32)
+    first_row[:, 0] = np.arange(columns.start, columns.stop)
+    positions = flow + first_row
+    positions[..., 1] += np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
+    return positions
+
+
+def _sampled(picture: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """`picture` (H, W, c) at positions (h, w, 2), bilinear, border replicated."""
+    cv2 = cpu.opencv()
+    return cv2.remap(picture, positions, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _sampled_planes(planes: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """The same of planes (c, H, W): (c, h, w). OpenCV 5.0 samples two interleaved channels at 1/32 of a pixel only."""
+    return np.stack([_sampled(plane, positions) for plane in planes])
+
+
+def _gain(exposure: float, target: float) -> float:
+    """Factor of the code; see `radiance.match_exposure`."""
+    return (target / exposure) ** (1.0 / NETWORK_GAMMA)
+
+
+def _matched(code: np.ndarray, gain: float) -> np.ndarray:
+    """Codes in [0, 1] at another exposure."""
+    if gain == 1.0:
+        return code
+    out = code * np.float32(gain)
+    return np.minimum(out, 1.0, out=out)
+
+
+def _filtered(planes: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """Every plane under a symmetric separable kernel (n,), border replicated."""
+    cv2 = cpu.opencv()
+    out = np.empty_like(planes)
+    for plane, result in zip(planes, out, strict=True):
+        cv2.sepFilter2D(plane, -1, kernel, kernel, dst=result, borderType=cv2.BORDER_REPLICATE)
+    return out
+
+
+def _radiance(codes: np.ndarray, exposures: Sequence[float]) -> np.ndarray:
+    """code^2.2 / exposure of (C, ...) codes >= 0; a new array."""
+    out = np.maximum(codes, np.float32(1e-30))
+    cpu.opencv().log(_flat(out), dst=_flat(out))
+    out *= np.float32(NETWORK_GAMMA)
+    for plane, exposure in zip(out, exposures, strict=True):
+        plane -= np.float32(np.log(exposure))
+    return _exp(out)
+
+
+def _mu_law(radiance: np.ndarray) -> np.ndarray:
+    """T(H) of H >= 0; a new array."""
+    out = radiance * np.float32(MU)
+    out += 1.0
+    cpu.opencv().log(_flat(out), dst=_flat(out))
+    out *= np.float32(1 / _LOG_WHITE)
+    return out
+
+
+def _inverse_mu_law(tone: np.ndarray) -> np.ndarray:
+    """H of T(H), negative T as 0; a new array."""
+    out = np.maximum(tone, 0.0)
+    out *= np.float32(_LOG_WHITE)
+    cpu.opencv().exp(_flat(out), dst=_flat(out))
+    out -= 1.0
+    out *= np.float32(1 / MU)
+    return out
+
+
+def _flat(array: np.ndarray) -> np.ndarray:
+    """A contiguous array as a picture of one channel."""
+    return array.reshape(-1, array.shape[-1])
+
+
+def _exp(array: np.ndarray) -> np.ndarray:
+    """exp in place."""
+    cpu.opencv().exp(_flat(array), dst=_flat(array))
+    return array
+
+
+# ---- candidates, their prior, and what the merging network sees ------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The neighbours of a window and how they are aligned, in time order."""
+
+    frames: Sequence[np.ndarray]
+    """Each (H, W, 3)."""
+    exposures: Sequence[float]
+    """Of each."""
+    flows: Sequence[np.ndarray]
+    """Reference -> neighbour, each (H, W, 2)."""
+    back: Sequence[np.ndarray] | None = None
+    """Neighbour -> reference, each as planes (2, H, W); where there is no confidence."""
+    confidence: np.ndarray | None = None
+    """(K, H, W) in [0, 1], where a network has found it."""
+
+    def padded(self, size: tuple[int, int]) -> Neighbours:
+        """Everything but the confidence at another height and width, edges replicated at the right and the bottom."""
+        assert self.back is not None
+        return Neighbours(
+            [padded(frame, size) for frame in self.frames],
+            self.exposures,
+            [padded(flow, size) for flow in self.flows],
+            [np.stack([padded(plane, size) for plane in planes]) for planes in self.back],
+        )
+
+
+def padded(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A picture (H, W) or (H, W, c) of another height and width, edges replicated; itself where nothing changes."""
+    down, right = size[0] - picture.shape[0], size[1] - picture.shape[1]
+    if not down and not right:
+        return picture
+    cv2 = cpu.opencv()
+    return cv2.copyMakeBorder(picture, 0, down, 0, right, cv2.BORDER_REPLICATE)
+
+
+@dataclass(frozen=True)
+class MergeInput:
+    """A region of a window as `blend.BlendNet.network` takes it, and what its result is applied to."""
+
+    x: torch.Tensor
+    """(1, 7 C + 6, h', w') float32, channels last; h' and w' are h and w padded to a multiple of 16."""
+    radiance: np.ndarray
+    """(C, 3, h, w) of the candidates: the reference, then the aligned neighbours."""
+    log_prior: np.ndarray
+    """(C, h, w)."""
+    smoothed: np.ndarray
+    """(2, 3, h, w) smoothed versions of the classical merge, mu-law."""
+
+
+def merge_input(
+    reference: np.ndarray, exposure: float, neighbours: Neighbours, region: Region, multiple: int
+) -> MergeInput:
+    """See `prior.candidates_and_prior` and `blend.BlendNet.features`."""
+    size = reference.shape[:2]
+    (rows, columns), (h, w) = region, _shape(region)
+    count = 1 + len(neighbours.frames)
+    padded = h + -h % multiple, w + -w % multiple
+    x = np.empty((*padded, 7 * count + 3 * len(SMOOTHING)), np.float32)
+    radiance = np.empty((count, 3, h, w), np.float32)
+    log_prior = np.empty((count, h, w), np.float32)
+    smoothed = np.empty((len(SMOOTHING), 3, h, w), np.float32)
+    kernels = [gaussian_window(sigma, smoothing_radius(sigma)).numpy() for sigma in SMOOTHING]
+    halo = max(smoothing_radius(sigma) for sigma in SMOOTHING)
+
+    def band(part: slice) -> None:
+        outer = _grown((part, columns), halo, size)
+        inner = _within((part, columns), outer)
+        here = slice(part.start - rows.start, part.stop - rows.start)
+        codes, weights = _candidates(reference, exposure, neighbours, outer)
+        light = _radiance(codes, (exposure, *neighbours.exposures))
+        total = weights.sum(0)
+        merged = light[0] * weights[0]
+        for i in range(1, count):
+            merged += light[i] * weights[i]
+        merged /= total
+        tone = _mu_law(merged)
+        planes = np.empty((x.shape[-1], *_shape((part, columns))), np.float32)
+        mine = planes[: 7 * count].reshape(count, 7, *planes.shape[1:])
+        np.subtract(codes[(..., *inner)], 0.5, out=mine[:, :3])
+        radiance[:, :, here] = light[(..., *inner)]
+        np.subtract(_mu_law(radiance[:, :, here]), 0.5, out=mine[:, 3:6])
+        shares = np.ascontiguousarray((weights / total)[(..., *inner)])
+        cpu.opencv().log(_flat(shares), dst=_flat(shares))
+        log_prior[:, here] = shares
+        np.multiply(shares, 0.2, out=mine[:, 6])
+        for i, kernel in enumerate(kernels):
+            smoothed[i, :, here] = _filtered(tone, kernel)[(..., *inner)]
+        np.subtract(smoothed[:, :, here].reshape(-1, *planes.shape[1:]), 0.5, out=planes[7 * count :])
+        _channels_last(planes, x[here])
+
+    cpu.each(band, _bands(rows, columns))
+    x[h:] = x[h - 1 : h]
+    return MergeInput(torch.from_numpy(x).permute(2, 0, 1)[None], radiance, log_prior, smoothed)
+
+
+def _candidates(
+    reference: np.ndarray, exposure: float, neighbours: Neighbours, region: Region
+) -> tuple[np.ndarray, np.ndarray]:
+    """Codes (C, 3, h, w) and prior weights (C, h, w) of the reference and the warped neighbours."""
+    size = reference.shape[:2]
+    checked = neighbours.confidence is None
+    outer = _grown(region, 2, size) if checked else region
+    inner = _within(region, outer)
+    codes = np.empty((1 + len(neighbours.frames), 3, *_shape(region)), np.float32)
+    weights = np.empty((len(codes), *_shape(region)), np.float32)
+    here = planes_of(reference[outer])
+    codes[0] = here[(..., *inner)]
+    weights[0] = _well_exposed(codes[0], exposure)
+    for k, (frame, e) in enumerate(zip(neighbours.frames, neighbours.exposures, strict=True)):
+        flow = neighbours.flows[k][outer]
+        positions = _positions(flow, outer)
+        warped = planes_of(_sampled(frame, positions))
+        codes[1 + k] = warped[(..., *inner)]
+        weights[1 + k] = _well_exposed(codes[1 + k], e)
+        if neighbours.confidence is not None:
+            weights[1 + k] *= neighbours.confidence[(k, *region)]
+        else:
+            weights[1 + k] *= _agreement(here, warped, exposure, e)[inner]
+            if neighbours.back is not None:
+                weights[1 + k] *= _consistency(flow[inner], _sampled_planes(neighbours.back[k], positions[inner]))
+        _keep_inside(weights[1 + k], positions[inner], size)
+    weights += np.float32(prior.WEIGHT_FLOOR)
+    return codes, weights
+
+
+def _well_exposed(codes: np.ndarray, exposure: float) -> np.ndarray | np.float32:
+    """Hat of codes (3, h, w) times the exposure; see `prior.well_exposedness`."""
+    if exposure <= 1.0 + 1e-6:
+        return np.float32(exposure)
+    low, high = prior.HAT_HIGH
+    ramp = np.maximum(np.maximum(codes[0], codes[1]), codes[2])
+    np.subtract(np.float32(high), ramp, out=ramp)
+    ramp *= np.float32(1 / (high - low))
+    np.clip(ramp, 0.0, 1.0, out=ramp)
+    ramp *= np.float32(exposure)
+    return ramp
+
+
+def _keep_inside(weights: np.ndarray, positions: np.ndarray, size: tuple[int, int]) -> None:
+    """Make weights (h, w) zero where positions (h, w, 2) lie outside a picture of height and width `size`."""
+    cv2 = cpu.opencv()
+    inside = cv2.inRange(positions, (-0.5, -0.5), (size[1] - 0.5, size[0] - 0.5))
+    if cv2.countNonZero(inside) < inside.size:
+        weights[inside == 0] = 0.0
+
+
+def _consistency(flow: np.ndarray, back: np.ndarray) -> np.ndarray:
+    """Forward-backward consistency (h, w) of flow (h, w, 2) and the flow back at its end, planes (2, h, w); see
+    `prior.alignment_confidence`."""
+    u, v = planes_of(flow)
+    tolerance = np.sqrt(u * u + v * v)
+    tolerance *= np.float32(0.05)
+    tolerance += np.float32(0.5)
+    u += back[0]
+    v += back[1]
+    u /= tolerance
+    v /= tolerance
+    ratio = u * u + v * v
+    _exp(np.negative(ratio, out=ratio))
+    ratio *= np.float32(1 - prior.CONSISTENCY_FLOOR)
+    ratio += np.float32(prior.CONSISTENCY_FLOOR)
+    return ratio
+
+
+def _agreement(here: np.ndarray, warped: np.ndarray, exposure: float, other: float) -> np.ndarray:
+    """Photometric agreement (h, w) of codes (3, h, w); see `prior.alignment_confidence`."""
+    target = max(exposure, other)
+    difference = _matched(here, _gain(exposure, target)) - _matched(warped, _gain(other, target))
+    difference = np.abs(_filtered(difference, np.full(5, 0.2, np.float32)))
+    worst = np.maximum(np.maximum(difference[0], difference[1]), difference[2])
+    worst *= np.float32(1 / prior.PHOTOMETRIC_TOLERANCE)
+    worst *= worst
+    return _exp(np.negative(worst, out=worst))
+
+
+def merge_result(
+    given: MergeInput,
+    out: torch.Tensor,
+    weight_channels: int,
+    inner: Region,
+    radiance: np.ndarray,
+    weights: np.ndarray | None = None,
+) -> None:
+    """What `blend.BlendNet.result` makes of the network's result `out` (1, c, h' / 2, w' / 2).
+
+    `inner`: the part of the region that is kept, into `radiance` (rows, columns, 3), and its blend weights into
+    `weights` (C + 2, 3, rows, columns) where they are wanted. Results that are not numbers become black, infinite ones
+    1.
+    """
+    channels = out.permute(0, 2, 3, 1)[0].numpy()
+    rows, columns = inner
+    count = len(given.radiance)
+    shares = count + len(SMOOTHING)
+
+    def band(part: slice) -> None:
+        even = slice(part.start // 2, -(-part.stop // 2))
+        shuffled = _unshuffled(channels[even, columns.start // 2 : -(-columns.stop // 2)])
+        top, left = part.start - 2 * even.start, columns.start % 2
+        shape = _shape((part, columns))
+        shuffled = shuffled[:, top : top + shape[0], left : left + shape[1]]
+        blend_weights = np.array(shuffled[:-3]).reshape(shares, weight_channels, *shape)
+        blend_weights[:count] += given.log_prior[:, None, part, columns]
+        blend_weights[count:] += np.float32(np.log(SMOOTHED_PRIOR))
+        blend_weights -= blend_weights.max(0)
+        _exp(blend_weights)
+        total = blend_weights.sum(0)
+        merged = np.zeros((3, *shape), np.float32)
+        for i in range(count):
+            merged += blend_weights[i] * given.radiance[i, :, part, columns]
+        for i, tone in enumerate(given.smoothed[:, :, part, columns], count):
+            merged += blend_weights[i] * _inverse_mu_law(tone)
+        merged /= total
+        residual = shuffled[-3:] * np.float32(RESIDUAL_SCALE)
+        residual += _mu_law(merged)
+        result = _inverse_mu_law(residual)
+        if not np.isfinite(result.sum()):
+            np.nan_to_num(result, copy=False, nan=0.0, posinf=1.0)
+        kept = slice(part.start - rows.start, part.stop - rows.start)
+        cpu.opencv().merge(list(result), radiance[kept])
+        if weights is not None:
+            weights[:, :, kept] = blend_weights / total
+
+    cpu.each(band, _bands(rows, columns))
+
+
+# ---- refinement of the flow ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the refining network sees of one neighbour in a region, and what its result is applied to."""
+
+    fine: torch.Tensor
+    """(1, EVIDENCE_CHANNELS - 1, h, w) float32, channels last."""
+    ratio: torch.Tensor
+    """(1, 1, h / 2, w / 2) log2 of the exposure ratio."""
+    reference: torch.Tensor
+    """(1, 3, h, w) codes of the reference at the longer of the two exposures, channels last: one tensor for all
+    neighbours of an exposure."""
+    warped: torch.Tensor
+    """The same of the warped neighbour."""
+    offsets: np.ndarray
+    """(4, h, w): Lucas-Kanade flow and mirrored flow, minus the flow."""
+
+
+def evidence(reference: np.ndarray, exposure: float, neighbours: Neighbours, region: Region) -> list[Evidence]:
+    """See `refine.evidence`: for every neighbour."""
+    (rows, columns), (h, w) = region, _shape(region)
+    count = len(neighbours.frames)
+    mirrored = _mirrored(neighbours.flows)
+    targets = [max(exposure, e) for e in neighbours.exposures]
+    moved = [
+        _Steps(
+            reference, exposure, neighbours.frames[k], neighbours.exposures[k], neighbours.flows[k], mirrored[k], region
+        )
+        for k in range(count)
+    ]
+    fine = [np.empty((h, w, refine.EVIDENCE_CHANNELS - 1), np.float32) for _ in range(count)]
+    matched = {target: np.empty((h, w, 3), np.float32) for target in targets}
+    warped = [np.empty((h, w, 3), np.float32) for _ in range(count)]
+    offsets = [np.empty((4, h, w), np.float32) for _ in range(count)]
+    assert neighbours.back is not None
+    back = neighbours.back
+
+    def band(part: slice) -> None:
+        piece = part, columns
+        shape = _shape(piece)
+        here = slice(part.start - rows.start, part.stop - rows.start)
+        for target, picture in matched.items():
+            picture[here] = _matched(reference[piece], _gain(exposure, target))
+        flows = [flow[piece] for flow in neighbours.flows]
+        positions = [_positions(flow, piece) for flow in flows]
+        own = [_sampled(f, p) for f, p in zip(neighbours.frames, positions, strict=True)]
+        own_planes = [planes_of(picture) for picture in own]
+        brightest = _largest(planes_of(reference[piece]))
+        for k, e in enumerate(neighbours.exposures):
+            other = neighbours.exposures[count - 1 - k]
+            planes = np.empty((refine.EVIDENCE_CHANNELS - 1, *shape), np.float32)
+            a = planes[:3]
+            cpu.opencv().split(matched[targets[k]][here], list(a))
+            warped[k][here] = _matched(own[k], _gain(e, targets[k]))
+            refined = moved[k].flow[here]
+            for slot, picture in ((3, warped[k][here]), (6, moved[k].sampled(refined, piece))):
+                cpu.opencv().split(picture, list(planes[slot : slot + 3]))
+                planes[slot : slot + 3] -= a
+            planes[9] = _largest(np.abs(planes_of(moved[k].sampled(mirrored[k][0] * mirrored[k][1][piece], piece)) - a))
+            longer = max(e, other)
+            between = _matched(own_planes[k], _gain(e, longer)) - _matched(own_planes[-1 - k], _gain(other, longer))
+            np.add(between[0], between[1], out=planes[10])
+            planes[10] += between[2]
+            planes[10] *= np.float32(1 / 3)
+            planes[3:11] *= np.float32(refine.DIFFERENCE_SCALE)
+            u, v = (flows[k][..., c] for c in (0, 1))
+            for c, plane in ((0, u), (1, v)):
+                np.subtract(refined[..., c], plane, out=offsets[k][c, here])
+                np.subtract(mirrored[k][0] * mirrored[k][1][piece][..., c], plane, out=offsets[k][2 + c, here])
+                np.add(_sampled(back[k][c], positions[k]), plane, out=planes[15 + c])
+            planes[11:15] = offsets[k][:, here]
+            np.clip(planes[11:17], -refine.OFFSET_LIMIT_PX, refine.OFFSET_LIMIT_PX, out=planes[11:17])
+            planes[11:17] *= np.float32(refine.OFFSET_SCALE)
+            planes[17] = brightest
+            planes[18] = _largest(own_planes[k])
+            _channels_last(planes, fine[k][here])
+
+    cpu.each(band, _bands(rows, columns))
+    references = {target: _as_tensor(picture) for target, picture in matched.items()}
+    half = 1, 1, h // 2, w // 2
+    return [
+        Evidence(
+            _as_tensor(fine[k]),
+            torch.full(half, float(np.log2(neighbours.exposures[k] / exposure))),
+            references[targets[k]],
+            _as_tensor(warped[k]),
+            offsets[k],
+        )
+        for k in range(count)
+    ]
+
+
+def _largest(planes: np.ndarray) -> np.ndarray:
+    """The largest of three planes, pixel by pixel."""
+    out = np.maximum(planes[0], planes[1])
+    return np.maximum(out, planes[2], out=out)
+
+
+def _as_tensor(picture: np.ndarray) -> torch.Tensor:
+    """(h, w, c) as (1, c, h, w), channels last."""
+    return torch.from_numpy(picture).permute(2, 0, 1)[None]
+
+
+def _mirrored(flows: Sequence[np.ndarray]) -> list[tuple[np.float32, np.ndarray]]:
+    """Sign and flow of each neighbour's other side; see `refine._mirrored`."""
+    pairs = zip(flows, reversed(flows), strict=True)
+    return [(np.float32(1 if np.array_equal(a, b) else -1), b) for a, b in pairs]
+
+
+class _Steps:
+    """Lucas-Kanade steps of a region to one neighbour; see `refine.lucas_kanade`."""
+
+    REACH = refine.WINDOW_RADIUS + 1
+
+    def __init__(
+        self,
+        reference: np.ndarray,
+        exposure: float,
+        frame: np.ndarray,
+        other: float,
+        flow: np.ndarray,
+        mirrored: tuple[np.float32, np.ndarray],
+        region: Region,
+    ) -> None:
+        size = reference.shape[:2]
+        target = max(exposure, other)
+        self._gain = _gain(exposure, target)
+        wide = _grown(region, refine.HALO_PX, size)
+        gain = _gain(other, target)
+        # not all of a neighbour need be matched for a tile
+        self._from = (slice(0, size[0]), slice(0, size[1])) if gain == 1.0 else _reached(flow, mirrored, wide, size)
+        self._source = _matched_in_bands(frame[self._from], gain)
+        covered: Region = slice(0, size[0]), slice(0, size[1])
+        for left in reversed(range(refine.STEPS)):
+            goal = _grown(region, left * self.REACH, size)
+            flow, covered = self._step(reference, flow, covered, goal, size), goal
+        self.flow = flow
+        """(h, w, 2) of the region."""
+
+    def sampled(self, flow: np.ndarray, region: Region) -> np.ndarray:
+        """The neighbour, at the longer exposure, where flow of a region points to: (h, w, 3)."""
+        corner = self._from[0].start, self._from[1].start
+        rows, columns = (slice(s.start - c, s.stop - c) for s, c in zip(region, corner, strict=True))
+        return _sampled(self._source, _positions(flow, (rows, columns)))
+
+    def _step(
+        self, reference: np.ndarray, flow: np.ndarray, covered: Region, goal: Region, size: tuple[int, int]
+    ) -> np.ndarray:
+        """One step for region `goal` of a flow that is known in region `covered`."""
+        result = np.empty((*_shape(goal), 2), np.float32)
+        kernel = gaussian_window(refine.WINDOW_SIGMA, refine.WINDOW_RADIUS).numpy()
+
+        def band(part: slice) -> None:
+            piece = part, goal[1]
+            outer = _grown(piece, self.REACH, size)
+            inner = _within(piece, outer)
+            before = flow[_within(outer, covered)]
+            a = planes_of(_matched(reference[outer], self._gain))
+            s = planes_of(self.sampled(before, outer))
+            total = a + s  # twice the mean
+            s -= a
+            gx, gy = np.empty_like(a), np.empty_like(a)
+            _central(total.transpose(2, 0, 1), gx.transpose(2, 0, 1))
+            _central(total.transpose(1, 0, 2), gy.transpose(1, 0, 2))
+            pairs = ((gx, gx), (gx, gy), (gy, gy), (gx, s), (gy, s))
+            products = np.stack([_dot(x, y) for x, y in pairs])
+            xx, xy, yy, xt, yt = (p[inner] for p in _filtered(products, kernel))
+            # the gradients are four times what they should be
+            xx = xx * np.float32(1 / 16) + np.float32(refine.DAMPING)
+            yy = yy * np.float32(1 / 16) + np.float32(refine.DAMPING)
+            xy = xy * np.float32(1 / 16)
+            scale = np.float32(0.25) / (xx * yy - xy * xy)
+            u, v = xy * yt - yy * xt, xy * xt - xx * yt
+            here = slice(part.start - goal[0].start, part.stop - goal[0].start)
+            for c, step in enumerate((u, v)):
+                step *= scale
+                np.clip(step, -1.0, 1.0, out=step)
+                np.add(before[(*inner, c)], step, out=result[here, :, c])
+
+        cpu.each(band, _bands(*goal))
+        return result
+
+
+def _central(values: np.ndarray, out: np.ndarray) -> None:
+    """values[i + 1] - values[i - 1] along the first axis, ends repeated."""
+    np.subtract(values[2:], values[:-2], out=out[1:-1])
+    np.subtract(values[1], values[0], out=out[0])
+    np.subtract(values[-1], values[-2], out=out[-1])
+
+
+def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Sum of a * b over three planes."""
+    products = a * b
+    products[0] += products[1]
+    products[0] += products[2]
+    return products[0]
+
+
+def _matched_in_bands(frame: np.ndarray, gain: float) -> np.ndarray:
+    if gain == 1.0:
+        return frame
+    out = np.empty(frame.shape, np.float32)
+
+    def band(part: slice) -> None:
+        np.multiply(frame[part], np.float32(gain), out=out[part])
+        np.minimum(out[part], 1.0, out=out[part])
+
+    cpu.each(band, _bands(slice(0, frame.shape[0]), slice(0, frame.shape[1])))
+    return out
+
+
+def _reached(
+    flow: np.ndarray, mirrored: tuple[np.float32, np.ndarray], region: Region, size: tuple[int, int]
+) -> Region:
+    """What a region's flow, its steps and the mirrored flow point to."""
+    sign, other = mirrored
+    reached = []
+    for channel, (part, length) in enumerate(zip(reversed(region), reversed(size), strict=True)):
+        mine, its = flow[(*region, channel)], other[(*region, channel)]
+        ends = np.array([mine.min(), mine.max(), sign * its.min(), sign * its.max()])
+        start = part.start + min(int(np.floor(ends.min())), 0) - refine.STEPS
+        stop = part.stop + max(int(np.ceil(ends.max())), 0) + refine.STEPS + 1
+        # at least what lies below the region, in the frame
+        reached.append(slice(max(min(start, part.start), 0), min(max(stop, part.stop), length)))
+    return reached[1], reached[0]
+
+
+def correlation(reference: torch.Tensor, warped: torch.Tensor, sharpness: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """What `refine.FlowRefiner.correlation` finds in features (1, C, h, w): the volume (1, S, h, w), channels last, and
+    the shift (1, 2, h, w)."""
+    r, block = refine.CORRELATION_RADIUS, 16
+    side = 2 * r + 1
+    a = reference[0].permute(1, 2, 0).numpy()
+    h, w, c = a.shape
+    blocks = -(-w // block)
+    padded = np.zeros((h + 2 * r, blocks * block + 2 * r, c), np.float32)
+    padded[r : r + h, r : r + w] = warped[0].permute(1, 2, 0).numpy()
+    left = np.zeros((h, blocks, block, c), np.float32)
+    left.reshape(h, -1, c)[:, :w] = a
+    volume = np.empty((h, blocks * block, side, side), np.float32)
+    shift = np.empty((2, h, w), np.float32)
+    # row, column and 1: the weighted sum of each
+    sums = np.array([(4.0 * (x - r), 4.0 * (y - r), 1.0) for y, x in refine.SHIFTS], np.float32)
+    row_bytes, column_bytes, channel_bytes = padded.strides
+    # a block of pixels and all that they may match are two small matrices; the products of interest lie on diagonals
+    shape = blocks, c, block + 2 * r
+    steps = row_bytes, block * column_bytes, channel_bytes, column_bytes
+
+    def band(part: slice) -> None:
+        rows = part.stop - part.start
+        mine = volume[part].reshape(rows, blocks, block, side, side)
+        for down in range(side):
+            right = np.lib.stride_tricks.as_strided(padded[part.start + down :], (rows, *shape), steps)
+            products = np.matmul(left[part], right)
+            p = products.strides
+            diagonals = (*products.shape[:3], side), (p[0], p[1], p[2] + p[3], p[3])
+            mine[:, :, :, down] = np.lib.stride_tricks.as_strided(products, *diagonals)
+        # cosines are at most 1
+        likely = volume[part].reshape(rows, blocks, block, -1) * np.float32(sharpness)
+        likely -= np.float32(abs(sharpness))
+        # small products: a large one wakes the threads of the BLAS library, which then wait at full speed
+        x, y, total = np.moveaxis(np.matmul(_exp(likely), sums), -1, 0).reshape(3, rows, -1)[..., :w]
+        np.divide(x, total, out=shift[0, part])
+        np.divide(y, total, out=shift[1, part])
+
+    cpu.each(band, [slice(top, min(top + 16, h)) for top in range(0, h, 16)])
+    flat = volume.reshape(h, blocks * block, side * side)[:, :w]
+    return torch.from_numpy(flat).permute(2, 0, 1)[None], torch.from_numpy(shift)[None]
+
+
+def refine_flow(
+    out: torch.Tensor,
+    shift: torch.Tensor,
+    seen: Evidence,
+    inner: Region,
+    flow: np.ndarray,
+    confidence: np.ndarray,
+) -> None:
+    """What `refine.FlowRefiner.correct` makes of the network's result `out` (1, 24, h / 2, w / 2) and the expected
+    shift (1, 2, h / 4, w / 4): added to `flow` (rows, columns, 2) of the part `inner` of the region, with its
+    `confidence` (rows, columns)."""
+    cv2 = cpu.opencv()
+    channels = out.permute(0, 2, 3, 1)[0].numpy()
+    height, width = 2 * channels.shape[0], 2 * channels.shape[1]
+    found = [
+        cv2.resize(plane.numpy(), (width, height), interpolation=cv2.INTER_LINEAR) for plane in shift[0].contiguous()
+    ]
+    rows, columns = inner
+
+    def band(part: slice) -> None:
+        even = slice(part.start // 2, -(-part.stop // 2))
+        shuffled = _unshuffled(channels[even, columns.start // 2 : -(-columns.stop // 2)])
+        top, left = part.start - 2 * even.start, columns.start % 2
+        h, w = _shape((part, columns))
+        shuffled = shuffled[:, top : top + h, left : left + w]
+        kept = slice(part.start - rows.start, part.stop - rows.start)
+        lucas_kanade, mirrored, matching = shuffled[2:5]
+        for c in (0, 1):
+            delta = shuffled[c]
+            delta += lucas_kanade * seen.offsets[c, part, columns]
+            delta += mirrored * seen.offsets[2 + c, part, columns]
+            delta += matching * found[c][part, columns]
+            flow[kept, :, c] += delta
+        logit = np.negative(shuffled[5])
+        _exp(logit)
+        logit += 1.0
+        np.divide(np.float32(1.0), logit, out=confidence[kept])
+
+    cpu.each(band, _bands(rows, columns))

@@ -51,6 +51,14 @@ def test_macs_are_those_counted_by_hand(mode):
         assert count_macs(lambda: F.conv2d(x, halved.weight[:4], padding=1)) == 2 * 16 * 12 * 4 * 27
 
 
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, torch.enable_grad])
+def test_macs_of_a_transposed_convolution(mode):
+    doubled = nn.ConvTranspose2d(3, 8, 4, stride=2, padding=1)
+    with mode():
+        # every one of 16x12 pixels of 3 channels meets 8 channels of 16 weights
+        assert count_macs(lambda: doubled(torch.rand(2, 3, 16, 12))) == 2 * 16 * 12 * 3 * 8 * 16
+
+
 def test_filters_are_no_networks():
     x = torch.rand(1, 3, 8, 8)
     assert count_macs(lambda: F.conv2d(x, torch.rand(3, 1, 3, 3), groups=3)) == 0

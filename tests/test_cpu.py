@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from hdrvid import cpu
 from hdrvid.models import prior
-from hdrvid.models.blocks import folded, gaussian, smooth
+from hdrvid.models.blocks import double, folded, gaussian, joined, smooth
 from hdrvid.radiance import ldr_from_radiance, match_exposure, radiance_from_ldr
 from hdrvid.warp import warp
 
@@ -68,6 +68,17 @@ def test_a_folded_unshuffle_is_the_same_convolution(factor, size):
     bias = torch.randn(7, generator=generator)
     expected = F.conv2d(F.pixel_unshuffle(x, factor), weight, bias, padding=size // 2)
     assert torch.allclose(folded(x, weight, bias, factor), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 8)])
+def test_a_joined_convolution_is_that_of_the_doubled(size):
+    torch.manual_seed(4)
+    conv = torch.nn.Conv2d(5 + 3, 7, 3, padding=1)
+    small, large = torch.randn(2, 5, *size), torch.randn(2, 3, 2 * size[0], 2 * size[1])
+    expected = conv(torch.cat([double(small), large], 1))
+    assert torch.equal(joined(conv, small, large), expected)
+    with torch.inference_mode():
+        assert torch.allclose(joined(conv, small, large), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(("before", "after"), [(1.0, 8.0), (8.0, 1.0), (4.0, 4.0)])

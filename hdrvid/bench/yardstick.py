@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -26,17 +26,15 @@ BYTES_PER_PIXEL = 1100
 class ConvolutionCounter(TorchDispatchMode):
     """Counts multiply-accumulates of ungrouped convolutions while it is entered, whoever calls them.
 
-    A convolution has (values of its result) x (weights behind each of them). Grouped convolutions are filters of fixed
-    kernels and not counted, nor are correlation volumes, warps and what OpenCV does. No network of hdrvid has
-    transposed convolutions.
+    A convolution has (values of its result) x (weights behind each of them), a transposed one (values that go in) x
+    (weights that each of them meets). Grouped convolutions and those of one channel are filters of fixed kernels and
+    not counted, nor are correlation volumes, warps and what OpenCV does.
     """
 
     # with gradients the first is called, in inference mode the others
-    _CONVOLUTIONS = (
-        torch.ops.aten.convolution.default,
-        torch.ops.aten.conv2d.default,
-        torch.ops.aten.conv2d.padding,
-    )
+    _ANY = torch.ops.aten.convolution.default
+    _CONVOLUTIONS = (torch.ops.aten.conv2d.default, torch.ops.aten.conv2d.padding)
+    _TRANSPOSED = torch.ops.aten.conv_transpose2d.input
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,10 +42,11 @@ class ConvolutionCounter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        if func in self._CONVOLUTIONS:
+        transposed = func is self._TRANSPOSED or (func is self._ANY and args[6])
+        if transposed or func is self._ANY or func in self._CONVOLUTIONS:
             x, weight = args[:2]
-            if weight.shape[1] == x.shape[1]:
-                self.macs += result.numel() * weight[0].numel()
+            if x.shape[1] > 1 and weight.shape[0 if transposed else 1] == x.shape[1]:
+                self.macs += (x if transposed else result).numel() * weight[0].numel()
         return result
 
 
@@ -114,35 +113,56 @@ def yardstick_call(size: tuple[int, int], device: torch.device, precision: str) 
 def peak_gflops(device: torch.device, precision: str, repeats: int = 4) -> float | None:
     """The machine's measured peak: most GFLOP/s of a few large products and convolutions, 2 FLOP a multiply-accumulate.
 
-    None where the device does not compute in that precision.
+    None where the device does not compute in that precision. One that only emulates it is not asked for the largest.
     """
     dtype = DTYPES[precision]
     on_cpu = device.type == "cpu"
     best = 0.0
+
+    def product(side: int) -> tuple[Callable[[], object], int]:
+        a, b = (torch.rand((side, side), device=device).to(dtype) for _ in range(2))
+        return lambda: a @ b, 2 * side**3
+
+    def convolution(size: tuple[int, int]) -> tuple[Callable[[], object], int]:
+        channels, side = size
+        conv = _conv(channels, channels).to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        x = torch.rand((1, channels, side, side), device=device).to(dtype)
+        x = x.contiguous(memory_format=torch.channels_last)
+        return lambda: conv(x), 2 * side * side * conv.weight.numel()
+
     try:
         with torch.inference_mode():
-            for side in (512, 1024, 2048) if on_cpu else (4096, 8192):
-                a, b = (torch.rand((side, side), device=device).to(dtype) for _ in range(2))
-                best = max(best, _rate(lambda a=a, b=b: a @ b, 2 * side**3, device, repeats))  # type: ignore[misc]
-            for channels, side in ((64, 128), (128, 64), (256, 64)) if on_cpu else ((256, 256), (512, 256)):
-                conv = _conv(channels, channels).to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-                x = torch.rand((1, channels, side, side), device=device).to(dtype)
-                x = x.contiguous(memory_format=torch.channels_last)
-                flop = 2 * side * side * conv.weight.numel()
-                best = max(best, _rate(lambda conv=conv, x=x: conv(x), flop, device, repeats))  # type: ignore[misc]
+            kinds: tuple[tuple[Callable[[Any], tuple[Callable[[], object], int]], Sequence[Any]], ...] = (
+                (product, (256, 512, 1024, 2048) if on_cpu else (4096, 8192)),
+                (convolution, ((64, 64), (64, 128), (128, 64), (256, 64)) if on_cpu else ((256, 256), (512, 256))),
+            )
+            for make, sizes in kinds:
+                for size in sizes:
+                    call, flop = make(size)
+                    seconds = _fastest(call, device, repeats)
+                    best = max(best, flop / seconds / 1e9)
+                    if seconds > _SLOW_SECONDS:
+                        break
     except RuntimeError:
         return None
     return best
 
 
-def _rate(call: Callable[[], object], flop: int, device: torch.device, repeats: int) -> float:
-    """GFLOP/s of the fastest of `repeats` calls, after one that is not counted."""
+_SLOW_SECONDS = 0.2
+"""A product that takes this long is measured no further, and no larger ones are."""
+
+
+def _fastest(call: Callable[[], object], device: torch.device, repeats: int) -> float:
+    """Seconds of the fastest of `repeats` calls, after one that is not counted; of that one where it is slow."""
     seconds = float("inf")
     for repeat in range(repeats + 1):
         synchronise(device)
         started = time.perf_counter()
         call()
         synchronise(device)
+        taken = time.perf_counter() - started
         if repeat:
-            seconds = min(seconds, time.perf_counter() - started)
-    return flop / seconds / 1e9
+            seconds = min(seconds, taken)
+        elif taken > _SLOW_SECONDS:
+            return taken
+    return seconds

@@ -27,7 +27,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from hdrvid.models.blocks import ResidualBlock, act, double, folded, initialise, smooth
+from hdrvid.models.blocks import ResidualBlock, act, folded, initialise, joined, smooth
 from hdrvid.models.prior import blend
 from hdrvid.radiance import inverse_mu_law, mu_law
 
@@ -100,9 +100,9 @@ class BlendNet(nn.Module):
         x1 = self.enc1(self.down1(act(x0)))
         x2 = self.enc2(self.down2(act(x1)))
         x3 = self.enc3(self.down3(act(x2)))
-        x2 = self.dec2(self.fuse2(act(torch.cat([double(self.up2(act(x3))), x2], 1))))
-        x1 = self.dec1(self.fuse1(act(torch.cat([double(self.up1(act(x2))), x1], 1))))
-        x0 = self.dec0(self.fuse0(act(torch.cat([double(self.up0(act(x1))), x0], 1))))
+        x2 = self.dec2(joined(self.fuse2, act(self.up2(act(x3))), act(x2)))
+        x1 = self.dec1(joined(self.fuse1, act(self.up1(act(x2))), act(x1)))
+        x0 = self.dec0(joined(self.fuse0, act(self.up0(act(x1))), act(x0)))
         return self.head(act(x0))
 
     def result(

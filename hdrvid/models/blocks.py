@@ -52,6 +52,24 @@ def folded(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, fac
     return F.conv2d(x, weight, bias, stride=factor, padding=size // 2 * factor)
 
 
+def joined(conv: nn.Conv2d, small: torch.Tensor, large: torch.Tensor) -> torch.Tensor:
+    """`conv(cat([double(small), large]))` of a 3x3 convolution with padding 1: (B, C, h, w), (B, D, 2 h, 2 w) to
+    (B, O, 2 h, 2 w).
+
+    On a CPU in full precision, where no gradient is wanted, without the concatenation, and what is doubled as a
+    transposed convolution: four values of it behind every result are different, not nine. 8 % of the time of `default`.
+    """
+    whole = torch.is_grad_enabled() or torch.is_autocast_enabled(small.device.type)
+    if whole or small.device.type != "cpu" or small.dtype != torch.float32:
+        return conv(torch.cat([double(small), large], 1))
+    channels_last, c = torch.channels_last, small.shape[1]
+    taps = conv.weight[:, :c].flip(2, 3).transpose(0, 1)
+    sums = F.conv2d(taps.reshape(-1, 1, 3, 3), taps.new_ones(1, 1, 2, 2), padding=1)
+    weight = sums.reshape(*taps.shape[:2], 4, 4).contiguous(memory_format=channels_last)
+    result = F.conv2d(large, conv.weight[:, c:].contiguous(memory_format=channels_last), conv.bias, padding=1)
+    return result.add_(F.conv_transpose2d(small, weight, None, stride=2, padding=1))
+
+
 class ResidualBlock(nn.Module):
     """x + conv(act(conv(act(x)))), 3x3 convolutions."""
 

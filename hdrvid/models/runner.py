@@ -412,9 +412,10 @@ class ModelRunner:
                 bands.merge_result(given, out, merge.weight_channels, inner, radiance[keep], mine)
             del given, out
         self._between_stages(h, w)
-        if weights is None:
-            return Reconstruction(radiance)
-        return Reconstruction(radiance, np.stack(neighbours.flows), weights.transpose(0, 2, 3, 1))
+        with self._stage("result"):
+            if weights is None:
+                return Reconstruction(radiance)
+            return Reconstruction(radiance, np.stack(neighbours.flows), weights.transpose(0, 2, 3, 1))
 
     def _refined_in_bands(
         self, reference: np.ndarray, exposure: float, neighbours: bands.Neighbours

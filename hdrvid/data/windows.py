@@ -363,8 +363,8 @@ class SampleOptions:
     """Flips, colours, stops, noise and codec damage at random; False for validation: 3 (or 2) stops, 8 bits."""
     search: str = "medium"
     """Give the classical flow of both directions, found with this search of `hdrvid.models.alignment`; '': none."""
-    teacher: bool = False
-    """Give the flow of the search 'medium' too, for a teacher."""
+    teacher: str = ""
+    """Give the flow of this search too, for a teacher; '': there is none."""
     exact_flow: bool = False
     """Draw around the middle of a cached run only, from where flow and visibility are known."""
     perturb: bool = False
@@ -410,11 +410,11 @@ class _Windows(Dataset):
 
     def sample(self, started: float, ldr: np.ndarray, exposures: np.ndarray, **more: np.ndarray) -> dict[str, Any]:
         """Tensors of `ldr` (W, s, s, 3) and the rest, with the classical flow where it is wanted."""
-        searches = {"dis": self.options.search, "teacher": "medium" if self.options.teacher else ""}
+        searches = {"dis": self.options.search, "teacher": self.options.teacher}
         for name, search in searches.items():
             if search:
                 if name not in self._dis:
-                    self._dis[name] = DenseInverseSearch(candidates=search == "medium", search=search)
+                    self._dis[name] = DenseInverseSearch(candidates=search != "fast", search=search)
                 forward, backward = self._dis[name].window(list(ldr), [float(e) for e in exposures])
                 more |= {name: forward.transpose(0, 3, 1, 2), f"{name}_back": backward.transpose(0, 3, 1, 2)}
         arrays = {"ldr": ldr.transpose(0, 3, 1, 2), "exposures": exposures, **more}

@@ -574,7 +574,9 @@ class _Steps:
             _central(total.transpose(2, 0, 1), gx.transpose(2, 0, 1))
             _central(total.transpose(1, 0, 2), gy.transpose(1, 0, 2))
             pairs = ((gx, gx), (gx, gy), (gy, gy), (gx, s), (gy, s))
-            products = np.stack([_dot(x, y) for x, y in pairs])
+            products = np.empty((len(pairs), *a.shape[1:]), np.float32)
+            for pair, product in zip(pairs, products, strict=True):
+                _dot(*pair, product)
             xx, xy, yy, xt, yt = (p[inner] for p in _filtered(products, kernel))
             # the gradients are four times what they should be
             xx = xx * np.float32(1 / 16) + np.float32(refine.DAMPING)
@@ -599,12 +601,11 @@ def _central(values: np.ndarray, out: np.ndarray) -> None:
     np.subtract(values[-1], values[-2], out=out[-1])
 
 
-def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _dot(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     """Sum of a * b over three planes."""
-    products = a * b
-    products[0] += products[1]
-    products[0] += products[2]
-    return products[0]
+    np.multiply(a[0], b[0], out=out)
+    for c in (1, 2):
+        out += a[c] * b[c]
 
 
 def _matched_in_bands(frame: np.ndarray, gain: float) -> np.ndarray:

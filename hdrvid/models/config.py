@@ -41,8 +41,8 @@ class ModelConfig:
 
     @property
     def search(self) -> str:
-        """Preset of the classical flow search, '' for networks that find their own flow."""
-        return {"default": "medium", "fast": "fast", "memo": ""}[self.preset]
+        """The classical flow search (`hdrvid.models.alignment`), '' for networks that find their own flow."""
+        return {"default": "short" if self.refine_flow else "medium", "fast": "fast", "memo": ""}[self.preset]
 
     @property
     def num_neighbours(self) -> int:

@@ -185,7 +185,7 @@ def _mirrored(flows: torch.Tensor, rows: slice, columns: slice) -> torch.Tensor:
 
 
 def fine_evidence(seen: torch.Tensor) -> torch.Tensor:
-    """Evidence (B, EVIDENCE_CHANNELS, H, W) as the network takes it: offsets cut and scaled, without the last channel."""
+    """Evidence (B, EVIDENCE_CHANNELS, H, W) as the network takes it: offsets cut and scaled; not the last channel."""
     offsets = seen[:, _OFFSETS].clamp(-OFFSET_LIMIT_PX, OFFSET_LIMIT_PX) * OFFSET_SCALE
     return torch.cat([seen[:, _PICTURES], offsets, seen[:, _BRIGHTEST]], 1)
 

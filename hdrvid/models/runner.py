@@ -236,7 +236,7 @@ class ModelRunner:
         self.config = config
         self.networks = networks
         search = "medium" if config is None else config.search
-        candidates = align and search == "medium" and networks is not None
+        candidates = align and search != "fast" and networks is not None
         workers = min(4, torch.get_num_threads())
         self._dis = DenseInverseSearch(workers, candidates, search) if search else None
         if networks is not None:

@@ -204,6 +204,7 @@ class _Run:
         self.networks = place(networks, self.device)
         self.average = place(build(self.config), self.device).requires_grad_(False)
         self.average.load_state_dict(networks.state_dict())
+        self.teacher_search = ""
         self.teacher = self._teacher()
         self.best: dict[str, torch.Tensor] | None = None
         self.optimizer = torch.optim.Adam(networks.parameters(), lr=options.learning_rate, betas=(0.9, 0.99))
@@ -216,10 +217,11 @@ class _Run:
         if not options.distill:
             return None
         teacher, config, _ = read_weights(find_weights(options.distill, options.num_exposures))
-        if (config.search, config.num_exposures) != ("medium", options.num_exposures):
+        if (config.preset, config.num_exposures) != ("default", options.num_exposures):
             raise ModelError(
                 f"{options.distill} cannot teach: give weights of preset default for {options.num_exposures} exposures"
             )
+        self.teacher_search = config.search
         return place(teacher, self.device).eval().requires_grad_(False)
 
     def _load(self, checkpoint: Path) -> None:
@@ -434,7 +436,7 @@ class _Run:
             o.crop + 2 * o.margin,
             seed=o.seed,
             search=self.config.search,
-            teacher=bool(o.distill),
+            teacher=self.teacher_search,
         )
 
     def _batches(self, stage: Stage, material: Material) -> Iterator[list[tuple[Batch, Batch | None]]]:

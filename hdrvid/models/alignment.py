@@ -48,13 +48,13 @@ ALONE_ABOVE_PIXELS = 12_000_000
 
 SEARCHES = {
     "medium": ("DISOPTICAL_FLOW_PRESET_MEDIUM", None),
-    "short": ("DISOPTICAL_FLOW_PRESET_MEDIUM", 12),
+    "short": ("DISOPTICAL_FLOW_PRESET_MEDIUM", (12, 3)),
     "fast": ("DISOPTICAL_FLOW_PRESET_FAST", None),
 }
-"""OpenCV's settings of the search, and how many steps of gradient descent it takes where not as many as there (25 of
-`medium`). Where the flow is refined, 12 are as good: 47.274 and 47.267 dB PSNR-T on twelve held-out panoramas, 43.676
-and 43.708 dB on six own scenes; they take three quarters of the time. Patches 4 instead of 3 pixels apart would lose
-0.01 and 0.09 dB, no variational refinement 0.12 and 0.15 dB."""
+"""OpenCV's settings of the search, and its steps of gradient descent and of variational refinement where they are not
+those (25 and 5 of `medium`). Where a network refines the flow, 12 and 3 do: 47.278 instead of 47.267 dB PSNR-T on twelve
+held-out panoramas, 43.634 instead of 43.708 dB on six own scenes, in two thirds of the time. No variational refinement
+would lose 0.12 and 0.15 dB, patches 4 instead of 3 pixels apart 0.01 and 0.09 dB."""
 
 BLOCK_PIXELS = 30_000
 
@@ -93,10 +93,11 @@ class DenseInverseSearch:
         cv2.setNumThreads(1)
         self._cv2: Any = cv2
         self.candidates = candidates
-        preset, self._descent = SEARCHES[search]
+        preset, self._steps = SEARCHES[search]
         self._preset = getattr(cv2, preset)
         self._pool = ThreadPoolExecutor(workers) if workers > 1 else None
         self._kept: dict[tuple[int, int], tuple[np.ndarray, np.ndarray, Any, Any]] = {}
+        self._lumas: dict[tuple[int, float, float, int], tuple[np.ndarray, np.ndarray]] = {}
 
     def flow(self, reference: np.ndarray, source: np.ndarray) -> np.ndarray:
         """Backward flow (H, W, 2) in pixels from two uint8 pictures (H, W): source(x + flow) shows reference(x)."""
@@ -106,8 +107,9 @@ class DenseInverseSearch:
             reference = np.pad(reference, ((0, pad_h), (0, pad_w)), mode="edge")
             source = np.pad(source, ((0, pad_h), (0, pad_w)), mode="edge")
         dis = self._cv2.DISOpticalFlow_create(self._preset)
-        if self._descent is not None:
-            dis.setGradientDescentIterations(self._descent)
+        if self._steps is not None:
+            dis.setGradientDescentIterations(self._steps[0])
+            dis.setVariationalRefinementIterations(self._steps[1])
         flow = dis.calc(np.ascontiguousarray(reference), np.ascontiguousarray(source), None)
         return np.nan_to_num(flow[:h, :w])
 
@@ -115,6 +117,18 @@ class DenseInverseSearch:
         """`flow` of every pair, beside one another where their memory allows it."""
         beside = self._pool is not None and pairs and pairs[0][0].size <= ALONE_ABOVE_PIXELS
         return (self._pool.map if self._pool and beside else map)(lambda pair: self.flow(*pair), pairs)
+
+    def _luma(self, frame: np.ndarray, exposure: float, target: float, factor: int = 1) -> np.ndarray:
+        """`matched_luma8` of a frame, or of one reduced by a factor; kept for the next windows."""
+        key = id(frame), exposure, target, factor
+        if key not in self._lumas:
+            h, w = frame.shape[:2]
+            small = frame
+            if factor > 1:
+                small = self._cv2.resize(frame, (-(-w // factor), -(-h // factor)), interpolation=self._cv2.INTER_AREA)
+            # with the frame, so that its id cannot be given to another array meanwhile
+            self._lumas[key] = matched_luma8(small, exposure, target), frame
+        return self._lumas[key][0]
 
     def _each(self, function: Callable[[Item], Made], items: Sequence[Item]) -> list[Made]:
         """[function(i) for i in items], beside one another."""
@@ -135,7 +149,7 @@ class DenseInverseSearch:
             if (id(a), id(b)) in self._kept or any(frames[j] is b for j, *_ in jobs):
                 continue
             target = max(exposures[middle], exposures[i])
-            pictures = matched_luma8(a, exposures[middle], target), matched_luma8(b, exposures[i], target)
+            pictures = self._luma(a, exposures[middle], target), self._luma(b, exposures[i], target)
             jobs.append((i, *pictures))
         calls = [(a, b) for _, a, b in jobs] + [(b, a) for _, a, b in jobs]
         flows = list(self._map(calls))
@@ -146,6 +160,7 @@ class DenseInverseSearch:
         # the next windows are later ones: pairs with the first frame are done with
         later = {id(f) for f in frames[1:]}
         self._kept = {key: pair for key, pair in self._kept.items() if later.issuperset(key)}
+        self._lumas = {key: luma for key, luma in self._lumas.items() if key[0] in later}
         if self.candidates:
             for before, after in _equal_exposures(frames, exposures):
                 self._choose(frames, exposures, before, after, forward, backward)
@@ -177,14 +192,13 @@ class DenseInverseSearch:
             return cv2.resize(picture, small, interpolation=cv2.INTER_AREA)
 
         def prepared(i: int) -> tuple[np.ndarray, np.ndarray]:
-            picture = reduced(frames[i])
-            own = matched_luma8(picture, exposures[i], exposures[i])
-            return own, own if exposures[i] == target else matched_luma8(picture, exposures[i], target)
+            lumas = [self._luma(frames[i], exposures[i], wanted, factor) for wanted in (exposures[i], target)]
+            return lumas[0], lumas[1]
 
         (first, first_matched), (_, here), (last, last_matched) = self._each(prepared, (before, middle, after))
         own, matched = (first, last), (first_matched, last_matched)
         reference = here.astype(np.float32)
-        same = first is first_matched
+        same = exposures[before] == target
 
         def misfit(flows: Sequence[np.ndarray]) -> np.ndarray:
             # both neighbours to the reference, and to each other
@@ -228,7 +242,7 @@ class DenseInverseSearch:
         ratio = exposures[before] / exposures[middle]
         if max(ratio, 1 / ratio) >= WIDE_RATIO:
             share = (middle - before) / (after - before)
-            pair = [matched_luma8(frames[i], exposures[i], exposures[i]) for i in (before, after)]
+            pair = [self._luma(frames[i], exposures[i], exposures[i]) for i in (before, after)]
             there, back = self._map((pair, pair[::-1]))
             there, back = reduced(there) * scale, reduced(back) * scale
             # a pixel of the reference lies on the way of one of the frame before, and of one of the frame after

@@ -97,12 +97,13 @@ class BlendNet(nn.Module):
     def network(self, x: torch.Tensor) -> torch.Tensor:
         """Features (B, 7 C + 6, H, W) to corrections and residual, both of 4 sub-pixels: (B, 4 c, H / 2, W / 2)."""
         x0 = self.enc0(folded(x, self.stem.weight, self.stem.bias, 2))
-        x1 = self.enc1(self.down1(act(x0)))
-        x2 = self.enc2(self.down2(act(x1)))
-        x3 = self.enc3(self.down3(act(x2)))
-        x2 = self.dec2(joined(self.fuse2, act(self.up2(act(x3))), act(x2)))
-        x1 = self.dec1(joined(self.fuse1, act(self.up1(act(x2))), act(x1)))
-        x0 = self.dec0(joined(self.fuse0, act(self.up0(act(x1))), act(x0)))
+        x0 = act(x0)
+        x1 = act(self.enc1(self.down1(x0)))
+        x2 = act(self.enc2(self.down2(x1)))
+        x3 = act(self.enc3(self.down3(x2)))
+        x2 = self.dec2(joined(self.fuse2, act(self.up2(x3)), x2))
+        x1 = self.dec1(joined(self.fuse1, act(self.up1(act(x2))), x1))
+        x0 = self.dec0(joined(self.fuse0, act(self.up0(act(x1))), x0))
         return self.head(act(x0))
 
     def result(

@@ -64,7 +64,7 @@ def measure_stops(linear_frames: Iterable[np.ndarray], cycle: ExposureCycle) -> 
     Stops are corrected where the measurement is certain and between MIN_CORRECTION and MAX_CORRECTION away; a
     correction that would bring two exposures of the cycle together is none.
     """
-    aligner = DenseInverseSearch(2, candidates=False)
+    aligner = DenseInverseSearch(2, candidates=False, search="short")
     n = len(cycle)
     comparable = [abs(cycle.stops_at(k) - cycle.stops_at(k + 1)) <= MAX_STOPS_APART for k in range(n)]
     # with a step missing, a scene that brightens cannot be told from the others: frames of equal exposure can

@@ -37,8 +37,10 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar
@@ -482,17 +484,24 @@ def _detect(reader: ClipReader, declared: ExposureCycle | None, response_text: s
 
     def linear_frames() -> Iterator[np.ndarray]:
         nonlocal count, brightest
-        try:
-            for number, pixels in enumerate(probed(reader), 1):
-                count = max(count, number)
-                brightest = max(brightest, float(pixels.max()))
-                if estimating and len(levels) < number:
-                    levels.append(frame_levels(pixels))
-                yield np.asarray(response.linearize(pixels), dtype=np.float32)
-        except InputError:
-            # a clip damaged near its start is still measured on what there is; the run reports the damage itself
-            if count < 2:
-                raise
+        with _Ahead(probed(reader), 2) as frames, ThreadPoolExecutor(1) as beside:
+            reduced: Future[FrameLevels] | None = None
+            try:
+                for number, pixels in enumerate(frames, 1):
+                    count = max(count, number)
+                    brightest = max(brightest, float(pixels.max()))
+                    if estimating and len(levels) + (reduced is not None) < number:
+                        if reduced is not None:
+                            levels.append(reduced.result())
+                        reduced = beside.submit(frame_levels, pixels)
+                    yield np.asarray(response.linearize(pixels), dtype=np.float32)
+            except InputError:
+                # a clip damaged near its start is still measured on what there is; the run reports the damage itself
+                if count < 2:
+                    raise
+            finally:
+                if reduced is not None:
+                    levels.append(reduced.result())
 
     warnings: list[str] = []
     confidence: float | None = None
@@ -600,14 +609,35 @@ class _Coded:
     checksum: int
 
 
-def _code(frame: Frame, response: Response) -> _Coded:
-    """The frame in network code: (H, W, 3) float32, gamma 2.2, in [0, 1]."""
+@lru_cache(maxsize=1)
+def _network_codes(response: Response) -> np.ndarray:
+    """Network code of 65536 even codes: (65536, 3) float32."""
+    levels = np.repeat(np.linspace(0.0, 1.0, 1 << 16, dtype=np.float32)[:, None], 3, axis=1)
+    return np.asarray(gamma_encode(response.linearize(levels)), np.float32)
+
+
+def network_code(pixels: np.ndarray, response: Response) -> np.ndarray:
+    """Codes (H, W, 3) of a camera, float32, as network code, gamma 2.2, in [0, 1].
+
+    By a table of 65536 codes, which is exact for pictures of 8 and 16 bits and far below a step of any video.
+    """
+    levels = (np.clip(pixels, 0.0, 1.0) * np.float32(65535) + np.float32(0.5)).astype(np.uint16)
+    table = _network_codes(response)
+    if (table[:, :1] == table).all():
+        return table[:, 0].take(levels)
+    return np.stack([table[:, c].take(levels[..., c]) for c in range(3)], -1)
+
+
+def _code(frame: Frame, response: Response, linear: bool) -> _Coded:
+    """The frame in network code: (H, W, 3) float32, gamma 2.2, in [0, 1]; `linear` frames hold floats of any step."""
     pixels = frame.pixels
     # every eighth pixel in 8 bits: enough to notice another picture, blind to the last bit of another decoder
     sample = np.round(np.clip(pixels[::8, ::8], 0.0, 1.0) * 255.0).astype(np.uint8)
     # gamma 2.2 is the network code itself: there and back would only add rounding
-    same_code = response.name == "gamma2.2"
-    ldr = np.clip(pixels, 0.0, 1.0) if same_code else gamma_encode(response.linearize(pixels))
+    if response.name == "gamma2.2":
+        ldr = np.clip(pixels, 0.0, 1.0)
+    else:
+        ldr = gamma_encode(response.linearize(pixels)) if linear else network_code(pixels, response)
     ldr = np.ascontiguousarray(ldr, dtype=np.float32)
     return _Coded(frame.index, ldr, frame.pts_seconds, zlib.crc32(sample.tobytes()))
 
@@ -1145,7 +1175,7 @@ class _Job:
         on_damage = None if self.options.regular else self._damaged
         frames = reader.frames(max(0, first - reach), stop, on_damage)
         ahead = 1 if self._large else DECODE_AHEAD
-        coded = iter(stack.enter_context(_Ahead((_code(frame, response) for frame in frames), ahead)))
+        coded = iter(stack.enter_context(_Ahead((_code(frame, response, self.info.linear) for frame in frames), ahead)))
         if self.options.regular:
             return _RegularWindows(coded, self.cycle, first, last)
         step = max(1, max(self.info.width, self.info.height) // LABEL_SIDE)

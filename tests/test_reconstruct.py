@@ -22,11 +22,12 @@ from hdrvid.errors import ExposureError, InputError, ModelError, OutputError, Us
 from hdrvid.io.exr import read_exr, write_exr
 from hdrvid.io.hdr import read_hdr
 from hdrvid.io.lock import frames_lock
-from hdrvid.radiance import gamma_encode, srgb_encode
+from hdrvid.radiance import RESPONSES, gamma_encode, measured_response, srgb_encode
 from hdrvid.reconstruct import (
     ClipReport,
     ReconstructOptions,
     inspect_clip,
+    network_code,
     parse_frame_range,
     parse_white,
     reconstruct_clip,
@@ -641,3 +642,18 @@ def test_memory_does_not_grow_with_the_clip(tmp_path: Path, monkeypatch: pytest.
     report: ClipReport = reconstruct_clip([str(clip)], tmp_path / "out", options(exposures="0,2,4", preview=False))
     assert report.as_dict()["frames"]["count"] == 20
     assert max(held) == 5
+
+
+@pytest.mark.parametrize("name", [*RESPONSES, "measured"])
+def test_network_code_is_that_of_the_radiance(name):
+    """To the bit for 8 and 16 bits, and to less than a tenth of a step of 10 bits in between."""
+    curves = np.linspace(0, 1, 300)[:, None] ** np.array([2.0, 2.2, 2.6])
+    response = measured_response("measured", curves) if name == "measured" else RESPONSES[name]
+    for codes, tolerance in ((np.arange(256) / 255, 1e-6), (np.arange(65536) / 65535, 1e-6)):
+        pixels = np.repeat(codes.astype(np.float32)[:, None, None], 3, axis=2)
+        expected = gamma_encode(response.linearize(pixels))
+        np.testing.assert_allclose(network_code(pixels, response), expected, atol=tolerance)
+    pixels = np.random.default_rng(0).uniform(0.002, 1.0, (100, 100, 3)).astype(np.float32)
+    expected = gamma_encode(response.linearize(pixels))
+    assert np.abs(network_code(pixels, response) - expected).max() < 1e-3
+    assert np.median(np.abs(network_code(pixels, response) - expected)) < 1e-5

@@ -52,7 +52,7 @@ SEARCHES = {
     "fast": ("DISOPTICAL_FLOW_PRESET_FAST", None),
 }
 """OpenCV's settings of the search, and its steps of gradient descent and of variational refinement where they are not
-those (25 and 5 of `medium`). Where a network refines the flow, 12 and 3 do: 47.278 instead of 47.267 dB PSNR-T on twelve
+those (25 and 5 of `medium`). Where a network refines the flow, 12 and 3 do: 47.278 instead of 47.267 dB PSNR-T on 12
 held-out panoramas, 43.634 instead of 43.708 dB on six own scenes, in two thirds of the time. No variational refinement
 would lose 0.12 and 0.15 dB, patches 4 instead of 3 pixels apart 0.01 and 0.09 dB."""
 

@@ -129,6 +129,8 @@ class ReconstructOptions:
     """'auto', 'fp32', 'bf16', 'fp16'."""
     tile: str = "auto"
     """'auto', 'off' or the side of a tile in pixels."""
+    compile: bool = False
+    """Compile the networks (torch.compile), where that can be done."""
     frame_range: tuple[int, int] | None = None
     """First and last input frame to make, both included; None: all."""
     format: str = "exr"
@@ -383,6 +385,7 @@ def reconstruct_clip(
                 precision=options.precision,
                 tile=options.tile,
                 align=options.align == "auto",
+                compiled=options.compile,
             ),
         )
         return _Job(reader, detection, cycle, reconstructor, options, out, first, last, ranks).run(

@@ -139,10 +139,12 @@ def load_reconstructor(
     precision: str = "auto",
     tile: str | int = "auto",
     align: bool = True,
+    compiled: bool = False,
 ) -> Reconstructor:
     """A model ready to run: a shipped name, 'classical', 'reference', or a .safetensors file.
 
-    `align` False leaves the flow of `default` without its candidates (`hdrvid.models.alignment`).
+    `align` False leaves the flow of `default` without its candidates (`hdrvid.models.alignment`). `compiled`: see
+    `hdrvid.models.compiled`.
     Raises ModelError (unknown, damaged, wrong number of exposures) and UsageError (device, precision, tile).
     """
     if model == "reference":
@@ -163,5 +165,6 @@ def load_reconstructor(
         precision=precision,
         tile=tile,
         align=align,
+        compiled=compiled,
         provenance={"sha256": sha256_of(path), "preset": config.preset, **provenance},
     )

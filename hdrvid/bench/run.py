@@ -34,6 +34,7 @@ from hdrvid.bench.yardstick import BYTES_PER_PIXEL, count_macs, peak_gflops, yar
 from hdrvid.errors import HdrvidError, UsageError
 from hdrvid.metrics import psnr_t
 from hdrvid.models.clock import StageClock, synchronise
+from hdrvid.models.compiled import compile_networks
 from hdrvid.models.runner import DTYPES, ModelRunner, available_memory, resolve_device
 from hdrvid.types import ExposureCycle, Window
 from hdrvid.weights import BUILT_IN, find_weights, load_reconstructor
@@ -66,6 +67,8 @@ class BenchOptions:
     """Cycles that count."""
     end_to_end: bool = True
     """Run `hdrvid reconstruct` too."""
+    compiled: bool = False
+    """Measure the networks compiled (torch.compile) too."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,8 @@ class BenchResult:
     """'fp32', 'bf16' or 'fp16'."""
     model: str
     """Name of the model, or 'yardstick'."""
+    compiled: bool = False
+    """Whether the networks were compiled."""
     problem: str | None = None
     """Why nothing was measured, else None."""
     network_ms: float | None = None
@@ -274,7 +279,7 @@ class _Bench:
         cycle = self.options.cycle
         few = END_TO_END_FRAMES * max(0.5, min(1.0, _HD_PIXELS / math.prod(self.size))) * (1 if self._on_cpu else 4)
         # one cycle before those that count; on an accelerator they come once more, with the clock
-        cycles = self.options.runs * (1 if self._on_cpu else 2) + 1
+        cycles = self.options.runs * (1 if self._on_cpu else 2) + 1 + self.options.compiled
         frames = cycles * len(cycle) + 2 * cycle.window_radius
         self.say("clip")
         clip = make_clip(self.size, cycle, max(frames, round(few) if self.options.end_to_end else 0))
@@ -290,6 +295,11 @@ class _Bench:
                     exact, sample = exact or timed.radiance, sample or timed.radiance
                 if precision in self.asked:
                     rows.append(row)
+                    if self.options.compiled and model not in BUILT_IN:
+                        row, timed = self._guarded(model, precision, lambda m, p: self._model(m, p, clip, True), True)
+                        if timed is not None:
+                            row = _with_difference(row, timed.radiance, exact)
+                        rows.append(row)
             del exact
         if sample:
             with tempfile.TemporaryDirectory(prefix="hdrvid-bench-") as folder:
@@ -301,12 +311,12 @@ class _Bench:
         self._say(f"{self.size[0]}x{self.size[1]}: {text}")
 
     def _guarded(
-        self, model: str, precision: str, measure: Callable[[str, str], _Timed]
+        self, model: str, precision: str, measure: Callable[[str, str], _Timed], compiled: bool = False
     ) -> tuple[BenchResult, _Timed | None]:
-        row = BenchResult(self.size, str(self.device), precision, model)
+        row = BenchResult(self.size, str(self.device), precision, model, compiled)
         problem = lacking(precision, self.device)
         if problem is None:
-            self.say(f"{model}, {precision}")
+            self.say(f"{model}, {precision}{', compiled' if compiled else ''}")
             try:
                 timed = measure(model, precision)
                 return replace(row, **timed.figures), timed
@@ -336,7 +346,7 @@ class _Bench:
         gflops = 2 * macs / statistics.median(times) / 1e9
         return _Timed([t * 1e3 for t in times], {}, macs / (width * height) / 1e3, gflops, memory, [])
 
-    def _model(self, model: str, precision: str, clip: BenchClip) -> _Timed:
+    def _model(self, model: str, precision: str, clip: BenchClip, compiled: bool = False) -> _Timed:
         cycle, wanted = self.options.cycle, precision in self.asked
         runs = self.options.runs if wanted else 1
         runner = load_reconstructor(model, len(cycle), device=str(self.device), precision=precision)
@@ -349,6 +359,13 @@ class _Bench:
         self._forget_peak()
         radiance: list[np.ndarray] = []
         macs = count_macs(lambda: self._cycle(runner, windows, radiance)) / len(cycle)
+        if compiled:
+            assert runner.networks is not None
+            compile_networks(runner.networks, runner.notes.append)
+            radiance.clear()
+            self._cycle(runner, windows, radiance)
+            if runner.notes:
+                raise HdrvidError(runner.notes[-1])
         clock = StageClock(self.device)
         if self._on_cpu:
             runner.clock = clock
@@ -371,7 +388,7 @@ class _Bench:
         convolving = ("refine", "merge") if search else ("flow", "merge")
         seconds = sum(stage_ms.get(name, 0.0) for name in convolving) / 1e3
         gflops = 2 * macs / seconds / 1e9 if macs and seconds else None
-        memory = self._peak_memory(model, precision) if wanted else None
+        memory = self._peak_memory(model, precision) if wanted and not compiled else None
         return _Timed(frame_ms, stage_ms, macs / math.prod(self.size) / 1e3, gflops, memory, radiance)
 
     def _cycle(self, runner: ModelRunner, windows: Iterator[Window], radiance: list[np.ndarray] | None = None) -> float:
@@ -441,7 +458,9 @@ class _Bench:
             yield row
 
     def _is_for_end_to_end(self, row: BenchResult, rows: Sequence[BenchResult]) -> bool:
-        """Whether a row has the precision that `reconstruct` chooses; where none has, the first."""
+        """Whether a row has the precision that `reconstruct` chooses, not compiled; where none has, the first."""
+        if row.compiled:
+            return False
         runner = load_reconstructor(row.model, len(self.options.cycle), device=str(self.device))
         chosen = getattr(runner, "precision", "fp32")
         return row.precision == chosen or not any(
@@ -471,7 +490,7 @@ class _Bench:
 
 def _with_difference(row: BenchResult, radiance: Sequence[np.ndarray], exact: Sequence[np.ndarray]) -> BenchResult:
     """The row with the difference of its frames from those in fp32; none where `exact` is empty."""
-    if row.precision == "fp32" or not exact:
+    if (row.precision == "fp32" and not row.compiled) or not exact:
         return row
     pairs = list(zip(radiance, exact, strict=True))
     decibels = statistics.fmean(psnr_t(a, b) for a, b in pairs)

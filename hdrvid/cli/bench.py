@@ -55,6 +55,9 @@ def command(
     end_to_end: Annotated[
         bool, typer.Option("--end-to-end/--no-end-to-end", help="Run `hdrvid reconstruct` on a short clip too.")
     ] = True,
+    compiled: Annotated[
+        bool, typer.Option("--compile/--no-compile", help="Measure the networks compiled (torch.compile) too.")
+    ] = False,
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write all figures as JSON.", show_default=False)
     ] = None,
@@ -80,6 +83,7 @@ def command(
             cycle=cycle,
             runs=runs,
             end_to_end=end_to_end,
+            compiled=compiled,
         ),
         lambda text: say(f"hdrvid: {text}"),
     )
@@ -194,7 +198,7 @@ def _end_to_end(rows: list[dict[str, Any]]) -> Table:
 
 def _name(row: dict[str, Any]) -> str:
     width, height = row["size"]
-    return f"{width}x{height} {Path(row['model']).stem} {row['precision']}"
+    return f"{width}x{height} {Path(row['model']).stem} {row['precision']}{' compiled' if row['compiled'] else ''}"
 
 
 def _number(value: float | None, digits: int | None = None) -> str:

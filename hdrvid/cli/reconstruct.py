@@ -82,6 +82,12 @@ def command(
         str,
         typer.Option(metavar="auto|fp32|bf16|fp16", help="Arithmetic of the networks; auto takes the fastest safe."),
     ] = "auto",
+    compile: Annotated[
+        bool,
+        typer.Option(
+            "--compile/--no-compile", help="Compile the networks (torch.compile) where that can be done; takes a while."
+        ),
+    ] = False,
     tile: Annotated[
         str, typer.Option(metavar="auto|off|PIXELS", help="Work in tiles of this size, for little memory.")
     ] = "auto",
@@ -164,6 +170,7 @@ def command(
         model=model,
         device=device,
         precision=precision,
+        compile=compile,
         tile=tile,
         frame_range=None if frames is None else parse_frame_range(frames),
         format=format,

@@ -149,7 +149,8 @@ def evidence(
             target, longer = torch.maximum(e_ref, e_src), torch.maximum(e_src, e_other)
             flow = flows[:, k, :, rows, columns].float()
             y, x = slice(0, height), slice(0, width)
-            if tile is not None:  # not all of the neighbour need be matched for it
+            # not all of the neighbour need be matched for a tile; an accelerator would be waited for to learn what
+            if tile is not None and ldr.device.type == "cpu":
                 y, x = _reached((flow, mirrored[:, k]), rows, columns, (height, width))
             at = rows.start - y.start, columns.start - x.start
             s = match_exposure(ldr[:, i, :, y, x].float(), e_src, target)

@@ -18,6 +18,7 @@ from hdrvid.models import bands
 from hdrvid.models.alignment import DenseInverseSearch
 from hdrvid.models.blend import BlendNet
 from hdrvid.models.clock import StageClock
+from hdrvid.models.compiled import compile_networks
 from hdrvid.models.config import ModelConfig
 from hdrvid.models.flow import FlowNet
 from hdrvid.models.merge import MemoMerge
@@ -200,7 +201,7 @@ class ModelRunner:
     """Runs the classical merge, the default network or the memo's networks on windows of any size.
 
     `networks` None is the classical pipeline: the yardstick stays plain DIS. With networks, `align` gives the flow its
-    other candidates (`hdrvid.models.alignment`).
+    other candidates (`hdrvid.models.alignment`). `compiled`: the networks become compiled graphs.
     """
 
     def __init__(
@@ -214,6 +215,7 @@ class ModelRunner:
         precision: str = "auto",
         tile: str | int = "auto",
         align: bool = True,
+        compiled: bool = False,
         provenance: dict[str, str] | None = None,
     ) -> None:
         self.name = name
@@ -241,6 +243,8 @@ class ModelRunner:
         self._dis = DenseInverseSearch(workers, candidates, search) if search else None
         if networks is not None:
             place(networks, self.device).eval().requires_grad_(False)
+            if compiled:
+                compile_networks(networks, self.notes.append)
 
     def reconstruct(self, window: Window, diagnostics: bool = False) -> Reconstruction:
         """See `hdrvid.types.Reconstructor`. Raises ModelError when the window does not fit the model."""
@@ -280,7 +284,10 @@ class ModelRunner:
             if self.device.type == "cpu":
                 plane.numpy()[:, :h, :w] = picture.transpose(2, 0, 1)
             else:
-                plane[:, :h, :w] = torch.from_numpy(np.ascontiguousarray(picture)).to(self.device).permute(2, 0, 1)
+                pixels = torch.from_numpy(np.ascontiguousarray(picture))
+                if self.device.type == "cuda":  # nobody waits for the copy
+                    pixels = pixels.pin_memory()
+                plane[:, :h, :w] = pixels.to(self.device, non_blocking=True).permute(2, 0, 1)
         planes[..., :h, w:] = planes[..., :h, w - 1 : w]
         planes[..., h:, :] = planes[..., h - 1 : h, :]
         return planes[None]

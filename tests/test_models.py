@@ -268,6 +268,30 @@ class TestRunner:
             ModelRunner("x", 2, config, networks, device="cpu").reconstruct(w)
 
 
+@pytest.mark.parametrize("num_exposures", [2, 3])
+@pytest.mark.parametrize("tile", ["off", 64])
+def test_features_of_frames_are_made_once(num_exposures, tile, monkeypatch):
+    """Windows that follow each other share frames: with them the memo's features; results are those of each alone."""
+    config, networks = busy_networks("memo", num_exposures)
+    first, _ = window((96, 80), num_exposures)
+    second, _ = window((96, 80), num_exposures, index=1)
+    second = Window(1, (*first.frames[1:], second.frames[-1]), second.exposures)
+
+    def runner():
+        return ModelRunner("x", num_exposures, config, networks, device="cpu", precision="fp32", tile=tile)
+
+    both, seen = runner(), []
+    hdc = networks["merge"].hdc
+    hdc.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
+    both.reconstruct(first)
+    alone = sum(seen)
+    result = both.reconstruct(second).radiance
+    made = sum(seen) - alone
+    np.testing.assert_array_equal(result, runner().reconstruct(second).radiance)
+    # of the second window the warped neighbours and the frame that is new; in tiles everything again
+    assert made == (len(first.frames) if tile == "off" else alone)
+
+
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (256, 448), (1088, 1920), (48, 4000)])
 def test_tiles_cover_every_pixel_once(height, width):
     seen = np.zeros((height, width), int)

@@ -45,5 +45,5 @@ def compile_networks(networks: nn.ModuleDict, tell: Callable[[str], None]) -> No
             tell(text)
 
     for network in networks.values():
-        name = "network" if hasattr(network, "network") else "forward"
+        name = next(name for name in ("network", "weights", "forward") if hasattr(network, name))
         setattr(network, name, Compiled(getattr(network, name), once))

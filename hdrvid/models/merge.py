@@ -85,14 +85,18 @@ class MemoMerge(nn.Module):
             nn.Conv2d(b // 16, 3 * n, 3, padding=1),
         )
 
-    def forward(self, candidates_ldr: torch.Tensor, candidates_radiance: torch.Tensor) -> torch.Tensor:
-        """Both (B, C, 3, H, W), H and W multiples of 16. Returns weights (B, C, 3, H, W), summing to 1 over C."""
-        b, c, _, h, w = candidates_ldr.shape
-        x = torch.cat([candidates_ldr, candidates_radiance], 2).reshape(b * c, 6, h, w)
-        features = self.hdc(x)
-        features = features.reshape(b, c, *features.shape[1:])
+    def features(self, ldr: torch.Tensor, radiance: torch.Tensor) -> torch.Tensor:
+        """Of candidates (B, C, 3, H, W), each by itself: (B, C, 32, H / 2, W / 2)."""
+        return self.hdc(torch.cat([ldr, radiance], 2).flatten(0, 1)).unflatten(0, ldr.shape[:2])
+
+    def weights(self, features: torch.Tensor) -> torch.Tensor:
+        """Weights (B, C, 3, H, W), summing to 1 over C, from the features of all candidates."""
         ref = features[:, 0]
         attended = [ref] + [att(features[:, i + 1], ref) for i, att in enumerate(self.attention)]
         logits = self.decoder(self.encoder(torch.cat(attended, 1)))
-        weights = torch.sigmoid(logits).reshape(b, c, 3, h, w)
+        weights = torch.sigmoid(logits).unflatten(1, (self.num_candidates, 3))
         return weights / (weights.sum(1, keepdim=True) + 1e-8)
+
+    def forward(self, candidates_ldr: torch.Tensor, candidates_radiance: torch.Tensor) -> torch.Tensor:
+        """Both (B, C, 3, H, W), H and W multiples of 16. Returns weights (B, C, 3, H, W), summing to 1 over C."""
+        return self.weights(self.features(candidates_ldr, candidates_radiance))

@@ -233,6 +233,7 @@ class ModelRunner:
         """Set to measure where the time goes."""
         self.tile = resolve_tile(tile)
         self._chosen: dict[tuple[int, int], int | None] = {}
+        self._features: dict[tuple[int, float], tuple[np.ndarray, torch.Tensor]] = {}
         self.notes: list[str] = []
         """What the user should know, in sentences; grows while frames are made."""
         self.config = config
@@ -498,6 +499,7 @@ class ModelRunner:
         with self._stage("prepare"):
             ldr, exposures = self._planes(window.frames), self._exposures(window)
         flow_net, merge = self.networks["flow"], self.networks["merge"]
+        assert isinstance(merge, MemoMerge)
         side = self._tile_size(h, w)
         flow_net.strip_pixels = side * side if side else None  # type: ignore[assignment]
         with self._stage("flow"), self._autocast():
@@ -509,9 +511,31 @@ class ModelRunner:
                 radiance = radiance_from_ldr(codes, exposures[:, order, None, None, None])
             with self._stage("merge"):
                 with self._autocast():
-                    weights = merge(codes, radiance).float()
+                    weights = merge.weights(self._memo_features(merge, window, tile, codes, radiance)).float()
                 canvas.put(tile, blend(radiance, weights), weights)
         return self._result(canvas, flows, size)
+
+    def _memo_features(
+        self, merge: MemoMerge, window: Window, tile: Tile, codes: torch.Tensor, radiance: torch.Tensor
+    ) -> torch.Tensor:
+        """Features of the memo's candidates. Those of the frames themselves are kept for the windows that share them,
+        where frames are whole."""
+        n = len(window.frames)
+        others = [i for i in range(n) if i != n // 2]
+        whole = tile.read == tile.keep
+        kept = {
+            key: found for key, found in self._features.items() if whole and any(found[0] is f for f in window.frames)
+        }
+        warped = merge.features(codes[:, 1:n], radiance[:, 1:n])
+        for slot, i in ((0, n // 2), *zip(range(n, 2 * n - 1), others, strict=True)):
+            key = id(window.frames[i]), window.exposures[i]
+            if key not in kept:
+                alone = slice(slot, slot + 1)
+                # with the frame, so that its id cannot be given to another array meanwhile
+                kept[key] = window.frames[i], merge.features(codes[:, alone], radiance[:, alone])
+        self._features = kept
+        own = [kept[id(window.frames[i]), window.exposures[i]][1] for i in (n // 2, *others)]
+        return torch.cat([own[0], warped, *own[1:]], 1)
 
 
 class _Canvas:

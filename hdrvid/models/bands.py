@@ -467,18 +467,21 @@ def evidence(reference: np.ndarray, exposure: float, neighbours: Neighbours, reg
             for slot, picture in ((3, warped[k][here]), (6, moved[k].sampled(refined, piece))):
                 cpu.opencv().split(picture, list(planes[slot : slot + 3]))
                 planes[slot : slot + 3] -= a
-            planes[9] = _largest(np.abs(planes_of(moved[k].sampled(mirrored[k][0] * mirrored[k][1][piece], piece)) - a))
+            turned = mirrored[k][0] * mirrored[k][1][piece]
+            misfit = planes_of(moved[k].sampled(turned, piece))
+            misfit -= a
+            planes[9] = _largest(np.abs(misfit, out=misfit))
             longer = max(e, other)
             between = _matched(own_planes[k], _gain(e, longer)) - _matched(own_planes[-1 - k], _gain(other, longer))
             np.add(between[0], between[1], out=planes[10])
             planes[10] += between[2]
             planes[10] *= np.float32(1 / 3)
             planes[3:11] *= np.float32(refine.DIFFERENCE_SCALE)
-            u, v = (flows[k][..., c] for c in (0, 1))
-            for c, plane in ((0, u), (1, v)):
-                np.subtract(refined[..., c], plane, out=offsets[k][c, here])
-                np.subtract(mirrored[k][0] * mirrored[k][1][piece][..., c], plane, out=offsets[k][2 + c, here])
-                np.add(_sampled(back[k][c], positions[k]), plane, out=planes[15 + c])
+            cpu.opencv().split(refined - flows[k], list(offsets[k][:2, here]))
+            cpu.opencv().split(turned - flows[k], list(offsets[k][2:, here]))
+            planes[15:17] = planes_of(flows[k])
+            for c in (0, 1):
+                planes[15 + c] += _sampled(back[k][c], positions[k])
             planes[11:15] = offsets[k][:, here]
             np.clip(planes[11:17], -refine.OFFSET_LIMIT_PX, refine.OFFSET_LIMIT_PX, out=planes[11:17])
             planes[11:17] *= np.float32(refine.OFFSET_SCALE)
@@ -585,10 +588,10 @@ class _Steps:
             scale = np.float32(0.25) / (xx * yy - xy * xy)
             u, v = xy * yt - yy * xt, xy * xt - xx * yt
             here = slice(part.start - goal[0].start, part.stop - goal[0].start)
-            for c, step in enumerate((u, v)):
+            for step in (u, v):
                 step *= scale
                 np.clip(step, -1.0, 1.0, out=step)
-                np.add(before[(*inner, c)], step, out=result[here, :, c])
+            np.add(before[inner], cpu.opencv().merge([u, v]), out=result[here])
 
         cpu.each(band, _bands(*goal))
         return result

@@ -42,7 +42,8 @@ MEMORY_SHARE = 0.7
 """Of the free memory, what the frames and networks of a window may take."""
 FRAME_BYTES_PER_PIXEL = 60
 TILE_BYTES_PER_PIXEL = {"": 130, "fast": 330, "default": 430, "memo": 480}
-"""Measured on a CPU in float32: what one of the frames of a window takes, and a tile by preset."""
+"""Measured on a CPU in float32: what one of the frames of a window takes, and a tile by preset. In bands (see
+`hdrvid.models.bands`) a tile takes about half of that."""
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

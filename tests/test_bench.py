@@ -357,3 +357,35 @@ def test_the_precision_of_the_end_to_end_run(monkeypatch, tmp_path):
         assert [(Path(args[0]).name, args[2], args[-1]) for args in calls] == [("clip.mp4", "fast", chosen)]
         assert rows["fast", chosen]["problem"] == "end to end: killed"
         assert rows["fast", chosen]["network_ms"] > 0
+
+
+def test_compiled_networks_are_a_row_of_their_own(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda function, **options: lambda *inputs: function(*inputs) * 1.001)
+    options = BenchOptions(
+        (SIZE,), ("fast", "classical"), precisions=("fp32",), runs=1, end_to_end=False, compiled=True
+    )
+    monkeypatch.setattr(run, "in_fresh_process", lambda *_, **__: 1.0)
+    rows = bench(options)["results"]
+    assert [(r["model"], r["compiled"]) for r in rows] == [
+        (YARDSTICK, False),
+        ("fast", False),
+        ("fast", True),
+        ("classical", False),
+    ]
+    compiled = next(r for r in rows if r["compiled"])
+    assert compiled["problem"] is None
+    assert compiled["psnr_t_to_fp32"] > 60, "of the same frames"
+    assert compiled["kmac_per_pixel"] == rows[1]["kmac_per_pixel"]
+
+
+def test_networks_that_cannot_be_compiled_are_a_row_that_says_so(monkeypatch):
+    def refuse(*inputs: torch.Tensor) -> None:
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr(torch, "compile", lambda function, **options: refuse)
+    monkeypatch.setattr(run, "in_fresh_process", lambda *_, **__: 1.0)
+    options = BenchOptions(
+        sizes=(SIZE,), models=("fast",), runs=1, precisions=("fp32",), end_to_end=False, compiled=True
+    )
+    rows = bench(options)["results"]
+    assert "cannot be compiled here (no compiler)" in next(r["problem"] for r in rows if r["compiled"])

@@ -279,7 +279,7 @@ class _Bench:
         cycle = self.options.cycle
         few = END_TO_END_FRAMES * max(0.5, min(1.0, _HD_PIXELS / math.prod(self.size))) * (1 if self._on_cpu else 4)
         # one cycle before those that count; on an accelerator they come once more, with the clock
-        cycles = self.options.runs * (1 if self._on_cpu else 2) + 1 + self.options.compiled
+        cycles = self.options.runs * (1 if self._on_cpu else 2) + 1
         frames = cycles * len(cycle) + 2 * cycle.window_radius
         self.say("clip")
         clip = make_clip(self.size, cycle, max(frames, round(few) if self.options.end_to_end else 0))
@@ -363,6 +363,7 @@ class _Bench:
             assert runner.networks is not None
             compile_networks(runner.networks, runner.notes.append)
             radiance.clear()
+            windows = clip.windows()  # the same frames as without
             self._cycle(runner, windows, radiance)
             if runner.notes:
                 raise HdrvidError(runner.notes[-1])

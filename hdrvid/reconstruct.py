@@ -614,9 +614,10 @@ class _Coded:
 
 @lru_cache(maxsize=1)
 def _network_codes(response: Response) -> np.ndarray:
-    """Network code of 65536 even codes: (65536, 3) float32."""
+    """Network code of 65536 even codes: (1, 65536) float32, or (3, 65536) where channels have curves of their own."""
     levels = np.repeat(np.linspace(0.0, 1.0, 1 << 16, dtype=np.float32)[:, None], 3, axis=1)
-    return np.asarray(gamma_encode(response.linearize(levels)), np.float32)
+    tables = np.ascontiguousarray(np.asarray(gamma_encode(response.linearize(levels)), np.float32).T)
+    return tables[:1] if (tables[:1] == tables).all() else tables
 
 
 def network_code(pixels: np.ndarray, response: Response) -> np.ndarray:
@@ -625,10 +626,10 @@ def network_code(pixels: np.ndarray, response: Response) -> np.ndarray:
     By a table of 65536 codes, which is exact for pictures of 8 and 16 bits and far below a step of any video.
     """
     levels = (np.clip(pixels, 0.0, 1.0) * np.float32(65535) + np.float32(0.5)).astype(np.uint16)
-    table = _network_codes(response)
-    if (table[:, :1] == table).all():
-        return table[:, 0].take(levels)
-    return np.stack([table[:, c].take(levels[..., c]) for c in range(3)], -1)
+    tables = _network_codes(response)
+    if len(tables) == 1:
+        return tables[0].take(levels)
+    return np.stack([table.take(levels[..., c]) for c, table in enumerate(tables)], -1)
 
 
 def _code(frame: Frame, response: Response, linear: bool) -> _Coded:

@@ -270,7 +270,7 @@ class TestRunner:
 
 @pytest.mark.parametrize("num_exposures", [2, 3])
 @pytest.mark.parametrize("tile", ["off", 64])
-def test_features_of_frames_are_made_once(num_exposures, tile, monkeypatch):
+def test_features_of_frames_are_made_once(num_exposures, tile):
     """Windows that follow each other share frames: with them the memo's features; results are those of each alone."""
     config, networks = busy_networks("memo", num_exposures)
     first, _ = window((96, 80), num_exposures)

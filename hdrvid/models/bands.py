@@ -32,6 +32,8 @@ BAND_PIXELS = 40_000
 _LOG_WHITE = float(np.log1p(MU))
 
 Region = tuple[slice, slice]
+Mirrored = tuple[np.float32, np.ndarray]
+"""Sign, and the flow that it turns round or leaves as it is."""
 
 
 def usable(height: int, width: int) -> bool:
@@ -96,6 +98,14 @@ def _unshuffled(channels: np.ndarray) -> np.ndarray:
     return out.reshape(c // 4, 2 * h, 2 * w)
 
 
+def _unshuffled_part(channels: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+    """Rows and columns of what `_unshuffled` makes."""
+    half = [slice(s.start // 2, -(-s.stop // 2)) for s in (rows, columns)]
+    top, left = (s.start - 2 * h.start for s, h in zip((rows, columns), half, strict=True))
+    height, width = _shape((rows, columns))
+    return _unshuffled(channels[half[0], half[1]])[:, top : top + height, left : left + width]
+
+
 def _positions(flow: np.ndarray, region: Region) -> np.ndarray:
     """Where the pixels of a region come from: (h, w, 2) pixels, for its flow (h, w, 2)."""
     rows, columns = region
@@ -122,11 +132,11 @@ def _gain(exposure: float, target: float) -> float:
     return (target / exposure) ** (1.0 / NETWORK_GAMMA)
 
 
-def _matched(code: np.ndarray, gain: float) -> np.ndarray:
-    """Codes in [0, 1] at another exposure."""
+def _matched(code: np.ndarray, gain: float, out: np.ndarray | None = None) -> np.ndarray:
+    """Codes in [0, 1] at another exposure; the array itself where it is the same one."""
     if gain == 1.0:
         return code
-    out = code * np.float32(gain)
+    out = np.multiply(code, np.float32(gain), out=out)
     return np.minimum(out, 1.0, out=out)
 
 
@@ -139,10 +149,15 @@ def _filtered(planes: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     return out
 
 
+def _largest(planes: np.ndarray) -> np.ndarray:
+    """The largest of three planes, pixel by pixel."""
+    out = np.maximum(planes[0], planes[1])
+    return np.maximum(out, planes[2], out=out)
+
+
 def _radiance(codes: np.ndarray, exposures: Sequence[float]) -> np.ndarray:
     """code^2.2 / exposure of (C, ...) codes >= 0; a new array."""
-    out = np.maximum(codes, np.float32(1e-30))
-    cpu.opencv().log(_flat(out), dst=_flat(out))
+    out = _log(np.maximum(codes, np.float32(1e-30)))
     out *= np.float32(NETWORK_GAMMA)
     for plane, exposure in zip(out, exposures, strict=True):
         plane -= np.float32(np.log(exposure))
@@ -153,7 +168,7 @@ def _mu_law(radiance: np.ndarray) -> np.ndarray:
     """T(H) of H >= 0; a new array."""
     out = radiance * np.float32(MU)
     out += 1.0
-    cpu.opencv().log(_flat(out), dst=_flat(out))
+    _log(out)
     out *= np.float32(1 / _LOG_WHITE)
     return out
 
@@ -162,7 +177,7 @@ def _inverse_mu_law(tone: np.ndarray) -> np.ndarray:
     """H of T(H), negative T as 0; a new array."""
     out = np.maximum(tone, 0.0)
     out *= np.float32(_LOG_WHITE)
-    cpu.opencv().exp(_flat(out), dst=_flat(out))
+    _exp(out)
     out -= 1.0
     out *= np.float32(1 / MU)
     return out
@@ -174,8 +189,14 @@ def _flat(array: np.ndarray) -> np.ndarray:
 
 
 def _exp(array: np.ndarray) -> np.ndarray:
-    """exp in place."""
+    """exp in place, of a contiguous array."""
     cpu.opencv().exp(_flat(array), dst=_flat(array))
+    return array
+
+
+def _log(array: np.ndarray) -> np.ndarray:
+    """Natural logarithm in place, of a contiguous array."""
+    cpu.opencv().log(_flat(array), dst=_flat(array))
     return array
 
 
@@ -263,8 +284,7 @@ def merge_input(
         np.subtract(codes[(..., *inner)], 0.5, out=mine[:, :3])
         radiance[:, :, here] = light[(..., *inner)]
         np.subtract(_mu_law(radiance[:, :, here]), 0.5, out=mine[:, 3:6])
-        shares = np.ascontiguousarray((weights / total)[(..., *inner)])
-        cpu.opencv().log(_flat(shares), dst=_flat(shares))
+        shares = _log(np.ascontiguousarray((weights / total)[(..., *inner)]))
         log_prior[:, here] = shares
         np.multiply(shares, 0.2, out=mine[:, 6])
         for i, kernel in enumerate(kernels):
@@ -312,7 +332,7 @@ def _well_exposed(codes: np.ndarray, exposure: float) -> np.ndarray | np.float32
     if exposure <= 1.0 + 1e-6:
         return np.float32(exposure)
     low, high = prior.HAT_HIGH
-    ramp = np.maximum(np.maximum(codes[0], codes[1]), codes[2])
+    ramp = _largest(codes)
     np.subtract(np.float32(high), ramp, out=ramp)
     ramp *= np.float32(1 / (high - low))
     np.clip(ramp, 0.0, 1.0, out=ramp)
@@ -351,7 +371,7 @@ def _agreement(here: np.ndarray, warped: np.ndarray, exposure: float, other: flo
     target = max(exposure, other)
     difference = _matched(here, _gain(exposure, target)) - _matched(warped, _gain(other, target))
     difference = np.abs(_filtered(difference, np.full(5, 0.2, np.float32)))
-    worst = np.maximum(np.maximum(difference[0], difference[1]), difference[2])
+    worst = _largest(difference)
     worst *= np.float32(1 / prior.PHOTOMETRIC_TOLERANCE)
     worst *= worst
     return _exp(np.negative(worst, out=worst))
@@ -377,11 +397,8 @@ def merge_result(
     shares = count + len(SMOOTHING)
 
     def band(part: slice) -> None:
-        even = slice(part.start // 2, -(-part.stop // 2))
-        shuffled = _unshuffled(channels[even, columns.start // 2 : -(-columns.stop // 2)])
-        top, left = part.start - 2 * even.start, columns.start % 2
-        shape = _shape((part, columns))
-        shuffled = shuffled[:, top : top + shape[0], left : left + shape[1]]
+        shuffled = _unshuffled_part(channels, part, columns)
+        shape = shuffled.shape[1:]
         blend_weights = np.array(shuffled[:-3]).reshape(shares, weight_channels, *shape)
         blend_weights[:count] += given.log_prior[:, None, part, columns]
         blend_weights[count:] += np.float32(np.log(SMOOTHED_PRIOR))
@@ -427,11 +444,12 @@ class Evidence:
     """(4, h, w): Lucas-Kanade flow and mirrored flow, minus the flow."""
 
 
-def evidence(reference: np.ndarray, exposure: float, neighbours: Neighbours, region: Region) -> list[Evidence]:
-    """See `refine.evidence`: for every neighbour."""
+def evidence(
+    reference: np.ndarray, exposure: float, neighbours: Neighbours, mirrored: Sequence[Mirrored], region: Region
+) -> list[Evidence]:
+    """See `refine.evidence`: for every neighbour. `mirrored` is `mirrored_flows`, the same for all regions."""
     (rows, columns), (h, w) = region, _shape(region)
     count = len(neighbours.frames)
-    mirrored = _mirrored(neighbours.flows)
     targets = [max(exposure, e) for e in neighbours.exposures]
     moved = [
         _Steps(
@@ -504,18 +522,12 @@ def evidence(reference: np.ndarray, exposure: float, neighbours: Neighbours, reg
     ]
 
 
-def _largest(planes: np.ndarray) -> np.ndarray:
-    """The largest of three planes, pixel by pixel."""
-    out = np.maximum(planes[0], planes[1])
-    return np.maximum(out, planes[2], out=out)
-
-
 def _as_tensor(picture: np.ndarray) -> torch.Tensor:
     """(h, w, c) as (1, c, h, w), channels last."""
     return torch.from_numpy(picture).permute(2, 0, 1)[None]
 
 
-def _mirrored(flows: Sequence[np.ndarray]) -> list[tuple[np.float32, np.ndarray]]:
+def mirrored_flows(flows: Sequence[np.ndarray]) -> list[Mirrored]:
     """Sign and flow of each neighbour's other side; see `refine._mirrored`."""
     pairs = zip(flows, reversed(flows), strict=True)
     return [(np.float32(1 if np.array_equal(a, b) else -1), b) for a, b in pairs]
@@ -533,7 +545,7 @@ class _Steps:
         frame: np.ndarray,
         other: float,
         flow: np.ndarray,
-        mirrored: tuple[np.float32, np.ndarray],
+        mirrored: Mirrored,
         region: Region,
     ) -> None:
         size = reference.shape[:2]
@@ -612,21 +624,18 @@ def _dot(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
 
 
 def _matched_in_bands(frame: np.ndarray, gain: float) -> np.ndarray:
+    """`_matched` of a whole frame."""
     if gain == 1.0:
         return frame
     out = np.empty(frame.shape, np.float32)
-
-    def band(part: slice) -> None:
-        np.multiply(frame[part], np.float32(gain), out=out[part])
-        np.minimum(out[part], 1.0, out=out[part])
-
-    cpu.each(band, _bands(slice(0, frame.shape[0]), slice(0, frame.shape[1])))
+    cpu.each(
+        lambda part: _matched(frame[part], gain, out[part]),
+        _bands(slice(0, frame.shape[0]), slice(0, frame.shape[1])),
+    )
     return out
 
 
-def _reached(
-    flow: np.ndarray, mirrored: tuple[np.float32, np.ndarray], region: Region, size: tuple[int, int]
-) -> Region:
+def _reached(flow: np.ndarray, mirrored: Mirrored, region: Region, size: tuple[int, int]) -> Region:
     """What a region's flow, its steps and the mirrored flow point to."""
     sign, other = mirrored
     reached = []
@@ -703,11 +712,7 @@ def refine_flow(
     rows, columns = inner
 
     def band(part: slice) -> None:
-        even = slice(part.start // 2, -(-part.stop // 2))
-        shuffled = _unshuffled(channels[even, columns.start // 2 : -(-columns.stop // 2)])
-        top, left = part.start - 2 * even.start, columns.start % 2
-        h, w = _shape((part, columns))
-        shuffled = shuffled[:, top : top + h, left : left + w]
+        shuffled = _unshuffled_part(channels, part, columns)
         kept = slice(part.start - rows.start, part.stop - rows.start)
         lucas_kanade, mirrored, matching = shuffled[2:5]
         for c in (0, 1):

@@ -229,13 +229,9 @@ class FlowRefiner(nn.Module):
         a, s = self.features(reference), F.pad(self.features(warped), (r,) * 4)
         h, w = a.shape[-2:]
         volume = torch.stack([(a * s[..., y : y + h, x : x + w]).sum(1) for y, x in SHIFTS], 1)
-        return volume, self.expected(volume)
-
-    def expected(self, volume: torch.Tensor) -> torch.Tensor:
-        """The shift in pixels (B, 2, h, w) that a softmax over a correlation volume (B, S, h, w) expects."""
-        r = CORRELATION_RADIUS
-        pixels = 4.0 * torch.tensor([[x - r, y - r] for y, x in SHIFTS], device=volume.device, dtype=volume.dtype)
-        return torch.einsum("bshw,sc->bchw", torch.softmax(volume * self.sharpness, 1), pixels)
+        pixels = 4.0 * torch.tensor([[x - r, y - r] for y, x in SHIFTS], device=a.device, dtype=a.dtype)
+        likely = torch.softmax(volume * self.sharpness, 1)
+        return volume, torch.einsum("bshw,sc->bchw", likely, pixels)
 
     def network(self, fine: torch.Tensor, ratio: torch.Tensor, volume: torch.Tensor) -> torch.Tensor:
         """The U-Net: residual (2), gates (3) and logit (1) of 4 sub-pixels, (B, 24, H / 2, W / 2).

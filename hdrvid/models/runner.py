@@ -255,7 +255,11 @@ class ModelRunner:
             raise ModelError(
                 f"model '{self.name}' is for {self.num_exposures} exposures; it needs {expected} frames a window"
             )
-        run = self._memo if self.config is not None and self.config.preset == "memo" else self._prior_based
+        run = self._prior_based
+        if self.config is not None and self.config.preset == "memo":
+            run = self._memo
+        elif self.networks is not None and self.device.type == "cpu" and bands.usable(*window.reference.shape[:2]):
+            run = self._in_bands
         while True:
             try:
                 with torch.inference_mode():
@@ -352,8 +356,6 @@ class ModelRunner:
         with self._stage("flow"):
             forward, backward = self._dis.window(window.frames, window.exposures)
         self._between_stages(h, w)
-        if self.networks is not None and self.device.type == "cpu" and bands.usable(h, w):
-            return self._in_bands(window, list(forward), list(backward), diagnostics)
         with self._stage("prepare"):
             exposures = self._exposures(window)
             ldr, flows = self._planes(window.frames), self._planes(forward)
@@ -387,22 +389,25 @@ class ModelRunner:
         self._between_stages(h, w)
         return self._result(canvas, flows, size)
 
-    def _in_bands(
-        self, window: Window, flows: list[np.ndarray], flows_back: list[np.ndarray], diagnostics: bool
-    ) -> Reconstruction:
-        """What `_prior_based` does, with all that is not convolution in bands of rows; takes the flows apart."""
+    def _in_bands(self, window: Window, diagnostics: bool) -> Reconstruction:
+        """What `_prior_based` does, with all that is not convolution in bands of rows."""
         assert self.networks is not None
+        assert self._dis is not None
         h, w = size = window.reference.shape[:2]
+        with self._stage("flow"):
+            forward, backward = self._dis.window(window.frames, window.exposures)
+        self._between_stages(h, w)
         middle = len(window.frames) // 2
         others = [i for i in range(len(window.frames)) if i != middle]
         reference, exposure = window.reference, window.exposures[middle]
         with self._stage("prepare"):
-            back = []
-            while flows_back:
-                back.append(bands.planes_of(flows_back.pop(0)))
             neighbours = bands.Neighbours(
-                [window.frames[i] for i in others], [window.exposures[i] for i in others], flows, back
+                [window.frames[i] for i in others],
+                [window.exposures[i] for i in others],
+                list(forward),
+                [bands.planes_of(flow) for flow in backward],
             )
+        del forward, backward
         if "flow" in self.networks:
             with self._stage("refine"):
                 neighbours = self._refined_in_bands(reference, exposure, neighbours)
@@ -438,11 +443,12 @@ class ModelRunner:
         given, reference = neighbours, bands.padded(reference, size)
         if size != (h, w):
             given = neighbours.padded(size)
+        mirrored = bands.mirrored_flows(given.flows)
         flows = [flow.copy() for flow in given.flows]
         confidence = np.empty((len(flows), *size), np.float32)
         for tile in self._tiles(h, w, TILE_HALO_PX + HALO_PX):
             features: dict[int, torch.Tensor] = {}  # neighbours of one exposure see the same reference
-            for k, seen in enumerate(bands.evidence(reference, exposure, given, tile.read)):
+            for k, seen in enumerate(bands.evidence(reference, exposure, given, mirrored, tile.read)):
                 with self._autocast():
                     if seen.reference.data_ptr() not in features:
                         features[seen.reference.data_ptr()] = refiner.features(seen.reference)

@@ -47,7 +47,7 @@ from typing import Any, Generic, Literal, Self, TypeVar
 
 import numpy as np
 
-from hdrvid import __version__
+from hdrvid import __version__, cpu
 from hdrvid.calibrate import StopsMeasurement, measure_stops
 from hdrvid.errors import ExposureError, InputError, ModelError, OutputError, UsageError
 from hdrvid.exposures import MIN_CONFIDENCE, ROUGH_STOPS, are_rough, contradictions, estimate_cycle, probed
@@ -80,6 +80,10 @@ DECODE_AHEAD = 3
 LARGE_PIXELS = 12_000_000
 """Frames larger than this (DCI 4K is not) are hundreds of megabytes: one waits for the network, and what waits for the
 preview is read back from its file."""
+
+SHARED_PIXELS = 2_400_000
+"""Frames up to this size are decoded once, for labels and for windows, and held from the one to the other; larger ones
+are decoded twice."""
 
 PREVIEW_AHEAD = 3
 """Finished frames that may wait for the preview."""
@@ -886,9 +890,10 @@ class _Preview:
                 while (item := self._take()) is not None:
                     frame, pts_seconds = item
                     file_values = read_output(frame)[0] if isinstance(frame, Path) else frame
+                    if file_values.dtype == np.float16:
+                        file_values = cpu.from_half(file_values)
                     # the tonemapper takes 1.0 as the clipping of the longest exposure
-                    linear = file_values.astype(np.float32) / np.float32(self._white)
-                    video.write(self._tonemap(linear), pts_seconds)
+                    video.write(self._tonemap(file_values / np.float32(self._white)), pts_seconds)
             self.warnings += video.warnings()
         except _Abandoned:
             return
@@ -1177,18 +1182,29 @@ class _Job:
         reach = radius if self.options.regular else Labeller.REACH
         stop = None if last is None else last + reach + 1
         on_damage = None if self.options.regular else self._damaged
-        frames = reader.frames(max(0, first - reach), stop, on_damage)
         ahead = 1 if self._large else DECODE_AHEAD
-        coded = iter(stack.enter_context(_Ahead((_code(frame, response, self.info.linear) for frame in frames), ahead)))
-        if self.options.regular:
-            return _RegularWindows(coded, self.cycle, first, last)
         step = max(1, max(self.info.width, self.info.height) // LABEL_SIDE)
 
-        def thinned() -> Iterator[tuple[int, np.ndarray]]:
-            for frame in reader.frames(0, None, on_damage):
-                yield frame.index, np.asarray(response.linearize(frame.pixels[::step, ::step]), np.float32)
+        def code(frame: Frame) -> _Coded:
+            return _code(frame, response, self.info.linear)
 
-        return _LabelledWindows(coded, iter(stack.enter_context(_Ahead(thinned(), ahead))), self.cycle, first, last)
+        def thin(frame: Frame) -> tuple[int, np.ndarray]:
+            return frame.index, np.asarray(response.linearize(frame.pixels[::step, ::step]), np.float32)
+
+        def read(make: Callable[[Frame], Item], start: int, stop: int | None = None) -> Iterator[Item]:
+            frames = reader.frames(start, stop, on_damage)
+            return iter(stack.enter_context(_Ahead((make(frame) for frame in frames), ahead)))
+
+        start = max(0, first - reach)
+        if self.options.regular:
+            return _RegularWindows(read(code, start, stop), self.cycle, first, last)
+        thinned: Iterator[tuple[int, np.ndarray]]
+        if start or self.info.width * self.info.height > SHARED_PIXELS:
+            coded, thinned = read(code, start, stop), read(thin, 0)
+        else:
+            both, same = itertools.tee(read(lambda frame: (thin(frame), code(frame)), 0))
+            coded, thinned = (c for _, c in both), (t for t, _ in same)
+        return _LabelledWindows(coded, thinned, self.cycle, first, last)
 
     def _damaged(self, index: int, text: str) -> None:
         """A frame that was passed over; told once, though two threads read the clip."""
@@ -1273,7 +1289,7 @@ class _Job:
     def _file_values(self, radiance: np.ndarray) -> np.ndarray:
         """(H, W, 3) float values as the file will hold them: scaled, and rounded to half for EXR."""
         values = np.minimum(radiance * np.float32(self.scale), np.float32(HALF_MAX))
-        return values.astype(np.float16) if self._format == "exr" else values
+        return cpu.to_half(values) if self._format == "exr" else values
 
     def _attributes(self, index: int, coded: tuple[_Coded, ...], stops: tuple[float, ...]) -> dict[str, object]:
         """Header entries of frame `index`."""

@@ -15,11 +15,12 @@ Convention:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
 
+from hdrvid import cpu
 from hdrvid.errors import InputError, UsageError
 from hdrvid.radiance import luminance, mu_law, srgb_encode
 
@@ -50,7 +51,8 @@ MAX_GAIN = 16.0
 DRAGO_BIAS = 0.85
 """How fast the logarithm's base rises with luminance; the value the authors recommend."""
 
-_ROWS_AT_ONCE = 64
+_PIXELS_AT_ONCE = 30_000
+"""A block of rows that fits the caches."""
 _HALF_MAX = 65504.0
 
 
@@ -165,9 +167,16 @@ def _half_values() -> np.ndarray:
     return np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float64)
 
 
+def _blocks(frame: np.ndarray) -> Iterator[slice]:
+    """Rows of a frame, some at a time."""
+    height, width = frame.shape[:2]
+    some = max(1, _PIXELS_AT_ONCE // width)
+    return (slice(top, min(top + some, height)) for top in range(0, height, some))
+
+
 def _half_index(plane: np.ndarray) -> np.ndarray:
     """Index into a table over `_half_values` of a plane of values 0..65504."""
-    return plane.astype(np.float16).view(np.uint16)
+    return cpu.to_half(plane).view(np.uint16)
 
 
 class Tonemapper:
@@ -239,9 +248,8 @@ class Tonemapper:
 
     def _per_channel(self, frame: np.ndarray) -> np.ndarray:
         out = np.empty(frame.shape, np.uint8)
-        for top in range(0, len(frame), _ROWS_AT_ONCE):
-            rows = np.clip(frame[top : top + _ROWS_AT_ONCE], 0.0, _HALF_MAX)
-            out[top : top + _ROWS_AT_ONCE] = self._mulaw[_half_index(rows)]
+        for rows in _blocks(frame):
+            out[rows] = self._mulaw.take(_half_index(np.clip(frame[rows], 0.0, _HALF_MAX)))
         return out
 
     def _by_luminance(self, frame: np.ndarray) -> np.ndarray:
@@ -261,17 +269,16 @@ class Tonemapper:
         colour = (1 - fade * fade * (3 - 2 * fade)).astype(np.float32)
 
         out = np.empty(frame.shape, np.uint8)
-        for top in range(0, len(frame), _ROWS_AT_ONCE):
-            planes = cv2.split(np.clip(frame[top : top + _ROWS_AT_ONCE], 0.0, _HALF_MAX))
+        for rows in _blocks(frame):
+            planes = cv2.split(np.clip(frame[rows], 0.0, _HALF_MAX))
             red, green, blue = planes
             index = _half_index(0.2126 * red + 0.7152 * green + 0.0722 * blue)
-            grey, scale, keep = target[index], factor[index], colour[index]
+            grey, scale, keep = target.take(index), factor.take(index), colour.take(index)
             # a colour that no display can show at this luminance fades as far as it must
             excess = cv2.max(cv2.max(red, green), blue) * scale - grey
             keep = np.minimum(keep, (1 - grey) / np.maximum(excess, 1e-6))
             scale *= keep
             grey *= 1 - keep
-            for k, plane in enumerate(planes):
-                value = np.clip(plane * scale + grey, 0.0, 1.0)
-                out[top : top + _ROWS_AT_ONCE, :, k] = self._srgb[_half_index(value)]
+            shown = [self._srgb.take(_half_index(np.clip(plane * scale + grey, 0.0, 1.0))) for plane in planes]
+            cv2.merge(shown, out[rows])
         return out

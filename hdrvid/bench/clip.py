@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from hdrvid import cpu
 from hdrvid.data.camera import SynthesisOptions, expose, normalise
 from hdrvid.data.scenes import procedural_scene
 from hdrvid.io import open_clip
@@ -126,6 +127,6 @@ def _media_once(path: Path, folder: Path, radiance: Sequence[np.ndarray], cycle:
     started = time.perf_counter()
     with SequenceWriter(folder, "media", "exr", "zip", WRITERS) as writer:
         for index, picture in enumerate(pictures):
-            writer.submit(index, np.minimum(picture, np.float32(HALF_MAX)).astype(np.float16))
+            writer.submit(index, cpu.to_half(np.minimum(picture, np.float32(HALF_MAX))))
     ms["write"] = (time.perf_counter() - started) / count * 1e3
     return ms

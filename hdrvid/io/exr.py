@@ -18,6 +18,7 @@ from typing import Any, TextIO
 import numpy as np
 import OpenEXR
 
+from hdrvid import cpu
 from hdrvid.errors import InputError
 from hdrvid.io.atomic import atomic_path
 from hdrvid.types import PathLike
@@ -27,6 +28,8 @@ MOST_PIXELS_PER_BYTE = 1 << 14
 
 HALF_MAX = 65504.0
 """Largest finite half float."""
+_HALF_INFINITY = np.uint16(0x7C00)
+"""Its bits, which are all set in what is no number too."""
 
 DWA_MAX = 60000.0
 """Largest value handed to DWAA/DWAB, whose quantisation may overshoot by some per cent."""
@@ -75,8 +78,10 @@ def write_exr(
         raise ValueError(f"unknown EXR compression {compression!r}: use one of {', '.join(COMPRESSIONS)}")
     check_pixels(pixels)
     limit = DWA_MAX if compression.startswith("dwa") else HALF_MAX
-    # OpenEXR ignores strides: a view that is not contiguous would be written scrambled, without a word
-    half = np.ascontiguousarray(np.clip(pixels, -limit, limit), dtype=np.float16)
+    half = pixels
+    if pixels.dtype != np.float16 or limit < HALF_MAX:
+        half = cpu.to_half(np.clip(pixels, -limit, limit).astype(np.float32, copy=False))
+    half = np.ascontiguousarray(half)  # OpenEXR ignores strides, and would write a view scrambled, without a word
     header: dict[str, Any] = {"chromaticities": REC709_CHROMATICITIES, "colorInteropID": COLOR_INTEROP_ID}
     for name, value in (attributes or {}).items():
         header[name] = _attribute(name, value)
@@ -90,7 +95,11 @@ def check_pixels(pixels: np.ndarray) -> None:
     """Raise ValueError unless `pixels` is a non-empty, finite (H, W, 3) float array."""
     if pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape or not np.issubdtype(pixels.dtype, np.floating):
         raise ValueError(f"an HDR frame is a float array of shape (H, W, 3), not {pixels.dtype} {pixels.shape}")
-    if not np.isfinite(pixels).all():
+    if pixels.dtype == np.float16:  # by their bits: NumPy computes with half floats one by one
+        finite = bool((np.bitwise_and(pixels.view(np.uint16), _HALF_INFINITY) < _HALF_INFINITY).all())
+    else:
+        finite = bool(np.isfinite(pixels).all())
+    if not finite:
         count = int((~np.isfinite(pixels)).any(axis=-1).sum())
         raise ValueError(f"an HDR frame must be finite, {count} pixel(s) are NaN or infinite")
 

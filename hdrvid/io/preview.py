@@ -63,8 +63,9 @@ class PreviewWriter(MovieWriter):
         self._append(frame, pts_seconds)
 
     def _add_stream(self, container: Any) -> Any:
-        # with AVX-512, mbtree's results differ from run to run
-        options = {"crf": str(self.crf), "preset": "medium", "x264-params": "mbtree=0"}
+        # with AVX-512, mbtree's results differ from run to run; "medium" takes 2.3 times as long for the same size and
+        # PSNR
+        options = {"crf": str(self.crf), "preset": "veryfast", "x264-params": "mbtree=0"}
         stream = container.add_stream("libx264", rate=self.frames_per_second, options=options)
         stream.width = self.width + self.width % 2
         stream.height = self.height + self.height % 2

@@ -87,7 +87,7 @@ class SequenceWriter:
         self._slots.acquire()
         try:
             self._raise_first_error()
-            copy = np.array(pixels, dtype=np.float32, order="C")
+            copy = np.array(pixels, order="C")
             future = self._pool.submit(self._write, self.path_for(index), copy, dict(attributes or {}))
         except BaseException:
             self._slots.release()

@@ -23,6 +23,7 @@ from hdrvid.cli.app import run as hdrvid
 from hdrvid.errors import HdrvidError, InputError, ModelError
 from hdrvid.io import open_clip
 from hdrvid.io.exposure_files import parse_exposures
+from hdrvid.models.blocks import convolved
 from hdrvid.models.clock import STAGES
 from hdrvid.radiance import gamma_encode
 from hdrvid.types import ExposureCycle
@@ -63,6 +64,13 @@ def test_filters_are_no_networks():
     x = torch.rand(1, 3, 8, 8)
     assert count_macs(lambda: F.conv2d(x, torch.rand(3, 1, 3, 3), groups=3)) == 0
     assert count_macs(lambda: x @ x) == 0
+
+
+def test_macs_of_a_convolution_with_what_follows():
+    x, weight, plus = torch.rand(1, 3, 16, 12), torch.rand(4, 3, 3, 3), torch.rand(1, 4, 16, 12)
+    with torch.inference_mode():
+        assert count_macs(lambda: convolved(x, weight, None)) == 16 * 12 * 4 * 27
+        assert count_macs(lambda: convolved(x, weight, None, plus=plus)) == 16 * 12 * 4 * 27
 
 
 def test_macs_do_not_depend_on_the_precision():

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from hdrvid import cpu
 from hdrvid.models import prior
-from hdrvid.models.blocks import double, folded, gaussian, joined, smooth
+from hdrvid.models.blocks import LEAK, convolved, double, folded, gaussian, joined, smooth
 from hdrvid.radiance import ldr_from_radiance, match_exposure, radiance_from_ldr
 from hdrvid.warp import warp
 
@@ -79,6 +79,24 @@ def test_a_joined_convolution_is_that_of_the_doubled(size):
     assert torch.equal(joined(conv, small, large), expected)
     with torch.inference_mode():
         assert torch.allclose(joined(conv, small, large), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("operators", ["fused", "missing"])
+def test_a_convolution_and_what_follows_are_the_same_in_one_step(size, operators, monkeypatch):
+    if operators == "missing":  # other builds of PyTorch, other processors
+        monkeypatch.setattr(torch.ops, "mkldnn", object())
+    torch.manual_seed(5)
+    x, weight, bias = torch.randn(2, 6, 10, 12), torch.randn(7, 6, size, size), torch.randn(7)
+    plus, convolution = torch.randn(2, 7, 10, 12), F.conv2d(x, weight, bias, padding=size // 2)
+    with torch.inference_mode():
+        assert torch.allclose(convolved(x, weight, bias), F.leaky_relu(convolution, LEAK), atol=1e-5)
+        assert torch.allclose(convolved(x, weight, bias, plus=plus.clone()), convolution + plus, atol=1e-5)
+    kept = plus.clone()
+    weight.requires_grad_(True)
+    convolved(x, weight, bias, plus=plus).sum().backward()
+    assert weight.grad is not None
+    assert torch.equal(plus, kept)
 
 
 @pytest.mark.parametrize(("before", "after"), [(1.0, 8.0), (8.0, 1.0), (4.0, 4.0)])

@@ -35,6 +35,8 @@ class ConvolutionCounter(TorchDispatchMode):
     _ANY = torch.ops.aten.convolution.default
     _CONVOLUTIONS = (torch.ops.aten.conv2d.default, torch.ops.aten.conv2d.padding)
     _TRANSPOSED = torch.ops.aten.conv_transpose2d.input
+    # what models.blocks.convolved calls on a CPU
+    _FUSED = ("mkldnn::_convolution_pointwise", "mkldnn::_convolution_pointwise_.binary")
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,8 +45,9 @@ class ConvolutionCounter(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         transposed = func is self._TRANSPOSED or (func is self._ANY and args[6])
-        if transposed or func is self._ANY or func in self._CONVOLUTIONS:
-            x, weight = args[:2]
+        fused = func.name() in self._FUSED
+        if transposed or fused or func is self._ANY or func in self._CONVOLUTIONS:
+            x, weight = args[1:3] if func.name() == self._FUSED[1] else args[:2]
             if x.shape[1] > 1 and weight.shape[0 if transposed else 1] == x.shape[1]:
                 self.macs += (x if transposed else result).numel() * weight[0].numel()
         return result

@@ -49,7 +49,7 @@ import numpy as np
 
 from hdrvid import __version__, cpu
 from hdrvid.calibrate import StopsMeasurement, measure_stops
-from hdrvid.errors import ExposureError, InputError, ModelError, OutputError, UsageError
+from hdrvid.errors import ExposureError, HdrvidError, InputError, ModelError, OutputError, UsageError
 from hdrvid.exposures import MIN_CONFIDENCE, ROUGH_STOPS, are_rough, contradictions, estimate_cycle, probed
 from hdrvid.io import open_clip
 from hdrvid.io.atomic import atomic_path
@@ -972,6 +972,17 @@ def _joined_pieces(pieces: Sequence[_Piece]) -> _Piece:
     )
 
 
+@dataclass(frozen=True)
+class _Due:
+    """A frame that is there already, or the window that it is to be made of."""
+
+    index: int
+    coded: tuple[_Coded, ...]
+    stops: tuple[float, ...]
+    file_values: np.ndarray | None
+    window: Window | None
+
+
 class _Job:
     """Everything that one run over one clip needs, and the run itself."""
 
@@ -1099,24 +1110,23 @@ class _Job:
             # frames whose file values are known only once their file is there
             unread: deque[tuple[np.ndarray | Path, float]] = deque()
             told = 0
-            for index, coded, stops in windows:
+            for due in self._looking_ahead(windows, writer):
+                index, coded, file_values = due.index, due.coded, due.file_values
                 for event in windows.events[told:]:
                     say(f"{event.text}")
                 told = len(windows.events)
                 path = writer.path_for(index)
-                file_values = self._kept(writer, index, coded, stops)
-                if file_values is not None:
+                if due.window is None:
                     kept += 1
                 else:
-                    window = _window(index, coded, stops)
                     before = time.perf_counter()
-                    made_now = self.reconstructor.reconstruct(window)
+                    made_now = self.reconstructor.reconstruct(due.window)
                     network_seconds += time.perf_counter() - before
                     file_values = self._file_values(made_now.radiance)
                     if read_back:
                         path.unlink(missing_ok=True)  # the preview must not read the frame that is replaced
-                    writer.submit(index, file_values, self._attributes(index, coded, stops))
-                    del window, made_now  # large, and the next frame is made while they would be there
+                    writer.submit(index, file_values, self._attributes(index, coded, due.stops))
+                    del made_now  # large, and the next frame is made while they would be there
                 made.append(index)
                 times.append(coded[radius].pts_seconds)
                 if preview is not None:
@@ -1125,7 +1135,7 @@ class _Job:
                     )
                     while unread and (isinstance(unread[0][0], np.ndarray) or unread[0][0].exists()):
                         preview.add(*unread.popleft())
-                del file_values
+                del due, file_values
                 done(len(made))
             writer.close()
             if preview is not None:
@@ -1144,6 +1154,25 @@ class _Job:
             [*self.reader.warnings(), *self.reconstructor.notes],
             network_seconds,
         )
+
+    def _looking_ahead(self, windows: _LabelledWindows | _RegularWindows, writer: SequenceWriter) -> Iterator[_Due]:
+        """The frames in order. The reconstructor knows a little earlier of those that it will make."""
+        ahead = 0 if self._large else self.reconstructor.look_ahead
+        waiting: deque[_Due] = deque()
+        try:
+            for index, coded, stops in windows:
+                file_values = self._kept(writer, index, coded, stops)
+                window = _window(index, coded, stops) if file_values is None else None
+                if window is not None and ahead:
+                    self.reconstructor.expect(window)
+                waiting.append(_Due(index, coded, stops, file_values, window))
+                del coded, file_values, window  # large
+                if len(waiting) > ahead:
+                    yield waiting.popleft()
+        except HdrvidError:
+            yield from waiting
+            raise
+        yield from waiting
 
     def _finish(
         self, piece: _Piece, preview: _Preview | None, say: Callable[[str], None], started: float

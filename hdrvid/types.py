@@ -240,6 +240,12 @@ class Reconstructor(Protocol):
     provenance: dict[str, str]
     notes: list[str]
     """What the user should know of the frames made so far, in sentences."""
+    look_ahead: int
+    """Windows after the present one that it gains from being told of."""
+
+    def expect(self, window: Window) -> None:
+        """`reconstruct` will be called with this very window soon: what can be done beside others may begin."""
+        ...
 
     def reconstruct(self, window: Window, diagnostics: bool = False) -> Reconstruction:
         """The HDR frame at the window's reference; flow and weights too where `diagnostics`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -79,6 +81,45 @@ def test_more_windows_than_are_kept():
             forward, backward = dis.window([frames[k] for k in around], [exposures[k % 3] for k in around])
             assert forward.shape == backward.shape == (4, 34, 40, 2)
             assert np.isfinite(forward).all()
+
+
+@pytest.mark.parametrize("num_exposures", [2, 3])
+def test_windows_searched_at_the_same_time_are_those_searched_in_turn(num_exposures, monkeypatch):
+    rng = np.random.default_rng(1)
+    frames = [rng.random((40, 48, 3), dtype=np.float32) for _ in range(9)]
+    radius = num_exposures - 1
+    windows = [
+        ([frames[k] for k in around], [4.0 ** (k % num_exposures) for k in around])
+        for around in (range(i - radius, i + radius + 1) for i in range(radius, 9 - radius))
+    ]
+    alone = DenseInverseSearch()
+    expected = [alone.window(*w) for w in windows]
+    searches: list[tuple[int, int]] = []
+    search = DenseInverseSearch.flow
+
+    def counted(self, reference, source, thorough=False):
+        searches.append((id(reference), id(source)))
+        return search(self, reference, source, thorough)
+
+    monkeypatch.setattr(DenseInverseSearch, "flow", counted)
+    together = DenseInverseSearch(workers=4)
+    with ThreadPoolExecutor(len(windows)) as pool:
+        found = list(pool.map(lambda w: together.window(*w), windows))
+    for mine, its in zip(found, expected, strict=True):
+        assert np.array_equal(mine[0], its[0])
+        assert np.array_equal(mine[1], its[1])
+    assert len(set(searches)) == len(searches)  # no pair twice
+
+
+def test_a_search_that_fails_is_tried_again(monkeypatch):
+    frames, exposures, _, _ = window((0, 3), 3)
+    dis = DenseInverseSearch(workers=2)
+    expected = DenseInverseSearch().window(frames, exposures)
+    with monkeypatch.context() as broken:
+        broken.setattr(DenseInverseSearch, "flow", lambda *_: (_ for _ in ()).throw(MemoryError))
+        with pytest.raises(MemoryError):
+            dis.window(frames, exposures)
+    assert np.array_equal(dis.window(frames, exposures)[0], expected[0])
 
 
 def test_one_frame_on_both_sides_and_flat_pictures():

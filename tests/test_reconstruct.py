@@ -22,6 +22,7 @@ from hdrvid.errors import ExposureError, InputError, ModelError, OutputError, Us
 from hdrvid.io.exr import read_exr, write_exr
 from hdrvid.io.hdr import read_hdr
 from hdrvid.io.lock import frames_lock
+from hdrvid.models.runner import ModelRunner
 from hdrvid.radiance import RESPONSES, gamma_encode, measured_response, srgb_encode
 from hdrvid.reconstruct import (
     ClipReport,
@@ -33,7 +34,7 @@ from hdrvid.reconstruct import (
     reconstruct_clip,
     validate_options,
 )
-from hdrvid.types import ExposureCycle
+from hdrvid.types import ExposureCycle, Reconstruction, Window
 
 CLASSICAL = ReconstructOptions(model="classical", device="cpu", exposures="0,3")
 
@@ -342,6 +343,37 @@ def test_finished_frames_are_kept_and_overwrite_makes_them_again(clip: Path, tmp
     other = reconstruct_clip([str(clip)], out, options(overwrite=True, white="shortest")).as_dict()
     assert other["frames"] == {"first": 0, "last": 7, "count": 8, "new": 8, "kept": 0}
     assert read_exr(out / "clip.000000.exr")[1]["hdrvid:scale"] == 1.0
+
+
+def test_flow_searched_ahead_changes_nothing(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reconstruct_clip([str(clip)], tmp_path / "a", CLASSICAL)
+    expected: list[Window] = []
+
+    class Ahead(ModelRunner):
+        def expect(self, window: Window) -> None:
+            expected.append(window)
+            super().expect(window)
+
+        def reconstruct(self, window: Window, diagnostics: bool = False) -> Reconstruction:
+            mine = next(i for i, w in enumerate(expected) if w is window)
+            assert len(expected) - 1 - mine == min(2, 8 - 1 - mine)  # the next two are known already
+            return super().reconstruct(window, diagnostics)
+
+    def load(name: str, num_exposures: int, **_: object) -> ModelRunner:
+        return Ahead(name, num_exposures, device="cpu", look_ahead=2)
+
+    monkeypatch.setattr("hdrvid.reconstruct.load_reconstructor", load)
+    report = reconstruct_clip([str(clip)], tmp_path / "b", CLASSICAL).as_dict()
+    assert report["frames"]["new"] == 8 == len(expected)
+    for path in sorted((tmp_path / "a").glob("*.exr")):
+        assert np.array_equal(read_exr(path)[0], read_exr(tmp_path / "b" / path.name)[0])
+    # frames that are there need no flow
+    (tmp_path / "b" / "clip.000005.exr").unlink()
+    expected.clear()
+    monkeypatch.setattr(Ahead, "reconstruct", ModelRunner.reconstruct)
+    report = reconstruct_clip([str(clip)], tmp_path / "b", CLASSICAL).as_dict()
+    assert report["frames"]["kept"] == 7
+    assert len(expected) == 1
 
 
 @pytest.mark.parametrize("format", ["exr", "hdr"])

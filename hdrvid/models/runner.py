@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -44,6 +45,10 @@ FRAME_BYTES_PER_PIXEL = 60
 TILE_BYTES_PER_PIXEL = {"": 130, "fast": 330, "default": 430, "memo": 480}
 """Measured on a CPU in float32: what one of the frames of a window takes, and a tile by preset. In bands (see
 `hdrvid.models.bands`) a tile takes about half of that."""
+
+LOOK_AHEAD = 3
+"""Windows after the present one whose flow is searched while an accelerator computes: the search takes longer than the
+networks do there, and one of two pictures keeps one core busy."""
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -191,6 +196,10 @@ class ReferenceOnly:
         self.num_exposures = num_exposures
         self.provenance: dict[str, str] = {}
         self.notes: list[str] = []
+        self.look_ahead = 0
+
+    def expect(self, window: Window) -> None:
+        """Nothing to begin with."""
 
     def reconstruct(self, window: Window, diagnostics: bool = False) -> Reconstruction:
         """Linearised reference frame divided by its exposure."""
@@ -202,7 +211,8 @@ class ModelRunner:
     """Runs the classical merge, the default network or the memo's networks on windows of any size.
 
     `networks` None is the classical pipeline: the yardstick stays plain DIS. With networks, `align` gives the flow its
-    other candidates (`hdrvid.models.alignment`). `compiled`: the networks become compiled graphs.
+    other candidates (`hdrvid.models.alignment`). `compiled`: the networks become compiled graphs. `look_ahead`: how
+    many windows `expect` may be told of before they are made; None: LOOK_AHEAD beside an accelerator, none on a CPU.
     """
 
     def __init__(
@@ -217,6 +227,7 @@ class ModelRunner:
         tile: str | int = "auto",
         align: bool = True,
         compiled: bool = False,
+        look_ahead: int | None = None,
         provenance: dict[str, str] | None = None,
     ) -> None:
         self.name = name
@@ -241,12 +252,35 @@ class ModelRunner:
         self.networks = networks
         search = "medium" if config is None else config.search
         candidates = align and search != "fast" and networks is not None
-        workers = min(4, torch.get_num_threads())
+        threads = torch.get_num_threads()
+        if look_ahead is None:  # the cores of a CPU have the networks to compute
+            look_ahead = 0 if on_cpu else min(LOOK_AHEAD, threads // 2)
+        self.look_ahead = look_ahead if search else 0
+        workers = min(max(4, 2 * (1 + self.look_ahead)), threads)
         self._dis = DenseInverseSearch(workers, candidates, search) if search else None
+        self._expected: dict[int, tuple[Window, Future[tuple[np.ndarray, np.ndarray]]]] = {}
+        self._ahead = ThreadPoolExecutor(1 + self.look_ahead, "hdrvid-ahead") if self.look_ahead else None
         if networks is not None:
             place(networks, self.device).eval().requires_grad_(False)
             if compiled:
                 compile_networks(networks, self.notes.append)
+
+    def expect(self, window: Window) -> None:
+        """See `hdrvid.types.Reconstructor`: begins to search the flow, where there are cores for it."""
+        if self._ahead is not None and self._dis is not None:
+            # with the window, so that its id cannot be given to another one meanwhile
+            self._expected[id(window)] = (
+                window,
+                self._ahead.submit(self._dis.window, window.frames, window.exposures),
+            )
+
+    def _classical_flow(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        """See `DenseInverseSearch.window`."""
+        assert self._dis is not None
+        expected = self._expected.pop(id(window), None)
+        if expected is not None:
+            return expected[1].result()
+        return self._dis.window(window.frames, window.exposures)
 
     def reconstruct(self, window: Window, diagnostics: bool = False) -> Reconstruction:
         """See `hdrvid.types.Reconstructor`. Raises ModelError when the window does not fit the model."""
@@ -351,10 +385,9 @@ class ModelRunner:
         return True
 
     def _prior_based(self, window: Window, diagnostics: bool) -> Reconstruction:
-        assert self._dis is not None
         h, w = size = window.reference.shape[:2]
         with self._stage("flow"):
-            forward, backward = self._dis.window(window.frames, window.exposures)
+            forward, backward = self._classical_flow(window)
         self._between_stages(h, w)
         with self._stage("prepare"):
             exposures = self._exposures(window)
@@ -392,10 +425,9 @@ class ModelRunner:
     def _in_bands(self, window: Window, diagnostics: bool) -> Reconstruction:
         """What `_prior_based` does, with all that is not convolution in bands of rows."""
         assert self.networks is not None
-        assert self._dis is not None
         h, w = size = window.reference.shape[:2]
         with self._stage("flow"):
-            forward, backward = self._dis.window(window.frames, window.exposures)
+            forward, backward = self._classical_flow(window)
         self._between_stages(h, w)
         middle = len(window.frames) // 2
         others = [i for i in range(len(window.frames)) if i != middle]

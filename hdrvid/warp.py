@@ -56,6 +56,5 @@ def resize_flow(flow_px: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     h, w = flow_px.shape[-2:]
     if (h, w) == tuple(size):
         return flow_px
-    scale = torch.tensor([size[1] / w, size[0] / h], dtype=flow_px.dtype, device=flow_px.device)
     up = torch.nn.functional.interpolate(flow_px, size=size, mode="bilinear", align_corners=False)
-    return up * scale[:, None, None]
+    return torch.stack([up[:, 0] * (size[1] / w), up[:, 1] * (size[0] / h)], 1)

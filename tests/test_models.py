@@ -260,6 +260,21 @@ class TestRunner:
         half = ModelRunner("x", 2, config, networks, device="cpu", precision=precision).reconstruct(w).radiance
         assert 0 < np.sqrt(np.mean((exact - half) ** 2)) < tolerance
 
+    def test_beyond_half_precision_it_goes_on_in_full(self, preset):
+        config, networks = busy_networks(preset, 2)
+        merge = networks["merge"]
+        first = merge.stem if preset == "default" else merge.hdc.fusion
+        with torch.no_grad():
+            first.weight.mul_(1e7)
+        w, _ = window((64, 64))
+        exact = ModelRunner("x", 2, config, networks, device="cpu", precision="fp32")
+        half = ModelRunner("x", 2, config, networks, device="cpu", precision="fp16")
+        assert np.array_equal(half.reconstruct(w).radiance, exact.reconstruct(w).radiance)
+        assert half.notes == ["the networks go beyond what fp16 can hold here: going on with fp32"]
+        half.reconstruct(w)
+        assert len(half.notes) == 1
+        assert exact.notes == []
+
     def test_wrong_window(self, preset):
         config, networks = busy_networks(preset, 2)
         w, _ = window((32, 32), 3)

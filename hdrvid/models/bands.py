@@ -384,19 +384,19 @@ def merge_result(
     inner: Region,
     radiance: np.ndarray,
     weights: np.ndarray | None = None,
-) -> None:
+) -> bool:
     """What `blend.BlendNet.result` makes of the network's result `out` (1, c, h' / 2, w' / 2).
 
     `inner`: the part of the region that is kept, into `radiance` (rows, columns, 3), and its blend weights into
     `weights` (C + 2, 3, rows, columns) where they are wanted. Results that are not numbers become black, infinite ones
-    1.
+    1; returns whether there were none of both.
     """
     channels = out.permute(0, 2, 3, 1)[0].numpy()
     rows, columns = inner
     count = len(given.radiance)
     shares = count + len(SMOOTHING)
 
-    def band(part: slice) -> None:
+    def band(part: slice) -> bool:
         shuffled = _unshuffled_part(channels, part, columns)
         shape = shuffled.shape[1:]
         blend_weights = np.array(shuffled[:-3]).reshape(shares, weight_channels, *shape)
@@ -414,14 +414,16 @@ def merge_result(
         residual = shuffled[-3:] * np.float32(RESIDUAL_SCALE)
         residual += _mu_law(merged)
         result = _inverse_mu_law(residual)
-        if not np.isfinite(result.sum()):
+        finite = bool(np.isfinite(result.sum()))
+        if not finite:
             np.nan_to_num(result, copy=False, nan=0.0, posinf=1.0)
         kept = slice(part.start - rows.start, part.stop - rows.start)
         cpu.opencv().merge(list(result), radiance[kept])
         if weights is not None:
             weights[:, :, kept] = blend_weights / total
+        return finite
 
-    cpu.each(band, _bands(rows, columns))
+    return all(cpu.each(band, _bands(rows, columns)))
 
 
 # ---- refinement of the flow ------------------------------------------------------------------------------------------

@@ -56,8 +56,8 @@ def folded(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, fac
 
 def _in_full(x: torch.Tensor) -> bool:
     """Whether a convolution of x runs on a CPU in full precision and no gradient is wanted."""
-    whole = torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type)
-    return not whole and x.device.type == "cpu" and x.dtype == torch.float32
+    exact = x.device.type == "cpu" and x.dtype == torch.float32
+    return exact and not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"))
 
 
 def convolved(

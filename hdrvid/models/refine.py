@@ -229,7 +229,9 @@ class FlowRefiner(nn.Module):
         a, s = self.features(reference), F.pad(self.features(warped), (r,) * 4)
         h, w = a.shape[-2:]
         volume = torch.stack([(a * s[..., y : y + h, x : x + w]).sum(1) for y, x in SHIFTS], 1)
-        pixels = 4.0 * torch.tensor([[x - r, y - r] for y, x in SHIFTS], device=a.device, dtype=a.dtype)
+        # made on the device: an accelerator would be waited for to send them there
+        steps = 4.0 * torch.arange(-r, r + 1, device=a.device, dtype=a.dtype)
+        pixels = torch.stack([steps.repeat(len(steps)), steps.repeat_interleave(len(steps))], 1)
         likely = torch.softmax(volume * self.sharpness, 1)
         return volume, torch.einsum("bshw,sc->bchw", likely, pixels)
 

@@ -188,6 +188,10 @@ def pad_to_multiple(x: torch.Tensor, multiple: int = SIZE_MULTIPLE) -> torch.Ten
     return flat.reshape(b, c, k, *flat.shape[-2:])
 
 
+class _OverflowError(Exception):
+    """Values that the networks' precision cannot hold."""
+
+
 class ReferenceOnly:
     """The reference frame's own radiance: the trivial baseline."""
 
@@ -235,10 +239,11 @@ class ModelRunner:
         self.provenance = provenance or {}
         self.device = resolve_device(device)
         check_precision(precision)
-        # bf16 is measured for the presets that correct the classical merge; without networks nothing is rounded
+        # half precision is measured for the presets that correct the classical merge, and the memo's networks overflow
+        # fp16; without networks nothing is rounded
         exact = networks is None or (precision == "auto" and config is not None and not config.search)
         on_cpu = self.device.type == "cpu"
-        self.precision = "fp32" if exact and (on_cpu or networks is None) else resolve_precision(precision, self.device)
+        self.precision = "fp32" if exact else resolve_precision(precision, self.device)
         if on_cpu:
             cpu.keep_memory()
         self.clock: StageClock | None = None
@@ -298,6 +303,11 @@ class ModelRunner:
             try:
                 with torch.inference_mode():
                     return run(window, diagnostics)
+            except _OverflowError:
+                self.notes.append(f"the networks go beyond what {self.precision} can hold here: going on with fp32")
+                self.precision = "fp32"
+                self._features.clear()
+                continue
             except RuntimeError as error:
                 if not _ran_out_of_memory(error):
                     raise
@@ -455,7 +465,9 @@ class ModelRunner:
                 with self._autocast():
                     out = merge.network(given.x).float()
                 mine = None if weights is None else weights[(..., *keep)]
-                bands.merge_result(given, out, merge.weight_channels, inner, radiance[keep], mine)
+                finite = bands.merge_result(given, out, merge.weight_channels, inner, radiance[keep], mine)
+                if not finite and self.precision != "fp32":
+                    raise _OverflowError
             del given, out
         self._between_stages(h, w)
         with self._stage("result"):
@@ -517,6 +529,7 @@ class ModelRunner:
                 some = slice(k, k + together)
                 with self._autocast():
                     delta, logits = refiner.correct(seen[:, some])
+                    delta = torch.nan_to_num(delta, 0.0, 0.0, 0.0)  # positions become indices
                 refined[(slice(None), some, slice(None), *tile.keep)] = (
                     flows[(slice(None), some, slice(None), *tile.keep)] + delta[(..., *tile.inner)]
                 )
@@ -526,6 +539,8 @@ class ModelRunner:
     def _result(self, canvas: _Canvas, flows: torch.Tensor, size: tuple[int, int]) -> Reconstruction:
         with self._stage("result"):
             radiance = canvas.radiance.cpu().numpy()
+            if self.precision != "fp32" and not bool(canvas.finite):
+                raise _OverflowError
             if canvas.weights is None:
                 return Reconstruction(radiance)
             h, w = size
@@ -542,12 +557,14 @@ class ModelRunner:
         side = self._tile_size(h, w)
         flow_net.strip_pixels = side * side if side else None  # type: ignore[assignment]
         with self._stage("flow"), self._autocast():
-            flows = flow_net(ldr, exposures).float()
+            flows = torch.nan_to_num(flow_net(ldr, exposures).float(), 0.0, 0.0, 0.0)  # positions become indices
         canvas = _Canvas(size, 2 * len(window.frames) - 1, self.device, diagnostics)
         for tile in self._tiles(h, w, TILE_HALO_PX):
             with self._stage("warp"):
                 codes, order = memo_candidates(ldr, flows, tile.read)
-                radiance = radiance_from_ldr(codes, exposures[:, order, None, None, None])
+                # a list as an index would be sent to the device, and waited for
+                each = torch.stack([exposures[:, i] for i in order], 1)
+                radiance = radiance_from_ldr(codes, each[..., None, None, None])
             with self._stage("merge"):
                 with self._autocast():
                     weights = merge.weights(self._memo_features(merge, window, tile, codes, radiance)).float()
@@ -585,12 +602,16 @@ class _Canvas:
         """(H, W, 3)."""
         self.weights = torch.empty((num_weights, 3, *size), device=device) if diagnostics else None
         """(C, 3, H, W)."""
+        self.finite = torch.ones((), dtype=torch.bool, device=device)
+        """Whether all that was put was numbers."""
 
     def put(self, tile: Tile, radiance: torch.Tensor, weights: torch.Tensor) -> None:
         """What a network made of `tile.read`: radiance (1, 3, h, w) and weights (1, C, 1 or 3, h, w)."""
         height, width = self.radiance.shape[:2]
         (rows, columns), inner = tile.kept((height, width))
-        piece = torch.nan_to_num(radiance[(0, slice(None), *inner)].float(), nan=0.0, posinf=1.0, neginf=0.0)
+        found = radiance[(0, slice(None), *inner)].float()
+        self.finite &= torch.isfinite(found).all()
+        piece = torch.nan_to_num(found, nan=0.0, posinf=1.0, neginf=0.0)
         self.radiance[rows, columns] = piece.clamp_(min=0.0).permute(1, 2, 0)
         if self.weights is not None:
             self.weights[..., rows, columns] = weights[(0, ..., *inner)]

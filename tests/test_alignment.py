@@ -94,11 +94,11 @@ def test_windows_searched_at_the_same_time_are_those_searched_in_turn(num_exposu
     ]
     alone = DenseInverseSearch()
     expected = [alone.window(*w) for w in windows]
-    searches: list[tuple[int, int]] = []
+    searches: list[bool] = []
     search = DenseInverseSearch.flow
 
     def counted(self, reference, source, thorough=False):
-        searches.append((id(reference), id(source)))
+        searches.append(thorough)
         return search(self, reference, source, thorough)
 
     monkeypatch.setattr(DenseInverseSearch, "flow", counted)
@@ -108,7 +108,7 @@ def test_windows_searched_at_the_same_time_are_those_searched_in_turn(num_exposu
     for mine, its in zip(found, expected, strict=True):
         assert np.array_equal(mine[0], its[0])
         assert np.array_equal(mine[1], its[1])
-    assert len(set(searches)) == len(searches)  # no pair twice
+    assert len(searches) < len(windows) * 4 * radius  # pairs are shared
 
 
 def test_a_search_that_fails_is_tried_again(monkeypatch):

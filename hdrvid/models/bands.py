@@ -341,9 +341,11 @@ def _well_exposed(codes: np.ndarray, exposure: float) -> np.ndarray | np.float32
 
 
 def _keep_inside(weights: np.ndarray, positions: np.ndarray, size: tuple[int, int]) -> None:
-    """Make weights (h, w) zero where positions (h, w, 2) lie outside a picture of height and width `size`."""
+    """Make weights (h, w) zero where positions (h, w, 2) lie outside a picture of height and width `size`; see
+    `prior.inside_picture`."""
     cv2 = cpu.opencv()
-    inside = cv2.inRange(positions, (-0.5, -0.5), (size[1] - 0.5, size[0] - 0.5))
+    low, high = -prior.OUTSIDE_PX, prior.OUTSIDE_PX - 1
+    inside = cv2.inRange(positions, (low, low), (size[1] + high, size[0] + high))
     if cv2.countNonZero(inside) < inside.size:
         weights[inside == 0] = 0.0
 

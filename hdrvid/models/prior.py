@@ -42,10 +42,16 @@ def well_exposedness(ldr: torch.Tensor, exposure: torch.Tensor) -> torch.Tensor:
     return torch.where(exposure[:, None, None, None] <= 1.0 + 1e-6, torch.ones_like(ramp), ramp)
 
 
+OUTSIDE_PX = 2.5
+"""How far, in pixels, a flow may point beyond the centres of the outermost pixels: their replication is worth more
+there than the noise of a short reference. Against half a pixel, on eight own scenes: 0.21 dB PSNR-T with a short
+reference (2.5 dB in the two outermost pixels), 0.00 dB with a long one."""
+
+
 def inside_picture(
     flow: torch.Tensor, size: tuple[int, int] | None = None, corner: tuple[int, int] = (0, 0)
 ) -> torch.Tensor:
-    """1 where flow (B, 2, H, W) points into the picture, else 0: (B, 1, H, W).
+    """1 where flow (B, 2, H, W) points into the picture, or OUTSIDE_PX beyond it, else 0: (B, 1, H, W).
 
     `size`: height and width of the picture where the flow is a tile of it, from row and column `corner` on.
     """
@@ -53,7 +59,8 @@ def inside_picture(
     top, left = corner
     xs = torch.arange(left, left + flow.shape[-1], device=flow.device, dtype=flow.dtype) + flow[:, 0]
     ys = torch.arange(top, top + flow.shape[-2], device=flow.device, dtype=flow.dtype)[:, None] + flow[:, 1]
-    return ((xs >= -0.5) & (xs <= w - 0.5) & (ys >= -0.5) & (ys <= h - 0.5))[:, None].to(flow.dtype)
+    low, high = -OUTSIDE_PX, OUTSIDE_PX - 1
+    return ((xs >= low) & (xs <= w + high) & (ys >= low) & (ys <= h + high))[:, None].to(flow.dtype)
 
 
 def alignment_confidence(

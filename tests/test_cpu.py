@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from hdrvid import cpu
+from hdrvid.cpu import from_half, to_half
 from hdrvid.models import prior
 from hdrvid.models.blocks import LEAK, convolved, double, folded, gaussian, joined, smooth
 from hdrvid.radiance import ldr_from_radiance, match_exposure, radiance_from_ldr
@@ -79,6 +81,19 @@ def test_a_joined_convolution_is_that_of_the_doubled(size):
     assert torch.equal(joined(conv, small, large), expected)
     with torch.inference_mode():
         assert torch.allclose(joined(conv, small, large), expected, atol=1e-5)
+
+
+def test_half_floats_are_those_of_numpy():
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    numbers = every[~np.isnan(every)]
+    assert np.array_equal(from_half(numbers), numbers.astype(np.float32))
+    assert np.array_equal(to_half(numbers.astype(np.float32)), numbers)
+    rng = np.random.default_rng(0)
+    values = (rng.standard_normal((3, 20_001, 2)) * 10.0 ** rng.integers(-9, 6, (3, 20_001, 2))).astype(np.float32)
+    between = (from_half(numbers[:30_000]) + from_half(numbers[1:30_001])) / 2  # to the even one
+    for some in (values, values[:, ::2, ::-1], between):
+        with np.errstate(over="ignore"):
+            assert np.array_equal(to_half(some), some.astype(np.float16))
 
 
 @pytest.mark.parametrize("size", [1, 3])

@@ -199,7 +199,9 @@ def test_ratios_are_to_the_yardsticks(results):
     exact, half, model = results["results"]
     assert exact["relative_to_yardstick"] == half["relative_to_yardstick"] == 1
     assert half["relative_to_fp32_yardstick"] == pytest.approx(half["network_ms"] / exact["network_ms"])
-    assert model["relative_to_yardstick"] == pytest.approx(model["network_ms"] / half["network_ms"])
+    assert model["relative_to_yardstick"] == pytest.approx(model["network_ms"] / model["yardstick_ms"])
+    assert model["yardstick_ms"] > 0
+    assert exact["yardstick_ms"] is None
     assert model["relative_to_fp32_yardstick"] == pytest.approx(model["network_ms"] / exact["network_ms"])
     for row in (exact, half):
         flop = 2e3 * row["kmac_per_pixel"] * math.prod(row["size"])

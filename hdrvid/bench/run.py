@@ -95,8 +95,11 @@ class BenchResult:
     stage_ms: dict[str, float] | None = None
     """Milliseconds a frame of every stage, median over the runs. Of the network: those of `hdrvid.models.clock`; around
     it, each measured alone: decode, linearise, tonemap, preview, write."""
+    yardstick_ms: float | None = None
+    """Milliseconds of the yardstick in this precision, run between the cycles of this very row, median: the speed of a
+    machine drifts. CPU only."""
     relative_to_yardstick: float | None = None
-    """network_ms over that of the yardstick of this size and precision."""
+    """network_ms over yardstick_ms, or over the network_ms of the yardstick of this size and precision."""
     relative_to_fp32_yardstick: float | None = None
     """network_ms over that of the yardstick of this size in fp32."""
     kmac_per_pixel: float | None = None
@@ -243,6 +246,8 @@ class _Timed:
     """Peak on the device, or of a fresh process."""
     radiance: list[np.ndarray]
     """Frames of the cycle before those that count."""
+    yardstick_ms: float | None = None
+    """Of the yardstick, between the cycles."""
 
     @property
     def figures(self) -> dict[str, Any]:
@@ -251,6 +256,7 @@ class _Timed:
             "network_ms": statistics.median(self.frame_ms),
             "network_ms_spread": tuple(float(q) for q in np.percentile(self.frame_ms, (25, 75))),
             "stage_ms": self.stage_ms,
+            "yardstick_ms": self.yardstick_ms,
             "kmac_per_pixel": self.kmac_per_pixel,
             "gflops": self.gflops,
             "peak_memory_mib": self.memory_mib,
@@ -273,6 +279,8 @@ class _Bench:
         self.options, self.device, self.size = options, device, size
         self.asked, self.precisions, self._say = asked, precisions, say
         self._on_cpu = device.type == "cpu"
+        self._yardsticks: dict[str, Callable[[], None]] = {}
+        """By precision; on a CPU only, for elsewhere they would be counted as the models' memory."""
 
     def results(self) -> list[BenchResult]:
         """The yardstick in fp32 and every precision asked for, and the models in those."""
@@ -343,6 +351,8 @@ class _Bench:
         macs = count_macs(call)
         times = [self._seconds(call) for _ in range(self.options.runs + 1)][1:]
         memory = self._peak_memory(model, precision)
+        if self._on_cpu:
+            self._yardsticks[precision] = call
         gflops = 2 * macs / statistics.median(times) / 1e9
         return _Timed([t * 1e3 for t in times], {}, macs / (width * height) / 1e3, gflops, memory, [])
 
@@ -370,11 +380,15 @@ class _Bench:
         clock = StageClock(self.device)
         if self._on_cpu:
             runner.clock = clock
-        frame_ms, stages = [], []
+        frame_ms, stages, units = [], [], []
+        yardstick = self._yardsticks.get(precision) if wanted else None
         for _ in range(runs):
             clock.reset()
             frame_ms.append(self._cycle(runner, windows) * 1e3)
             stages.append(dict(clock.seconds))
+            if yardstick is not None:
+                yardstick()  # its memory is cold
+                units.append(self._seconds(yardstick) * 1e3)
         if not self._on_cpu:  # a clock synchronises the device at every stage, which costs time of its own
             runner.clock = clock
             stages = []
@@ -390,7 +404,8 @@ class _Bench:
         seconds = sum(stage_ms.get(name, 0.0) for name in convolving) / 1e3
         gflops = 2 * macs / seconds / 1e9 if macs and seconds else None
         memory = self._peak_memory(model, precision) if wanted and not compiled else None
-        return _Timed(frame_ms, stage_ms, macs / math.prod(self.size) / 1e3, gflops, memory, radiance)
+        kmac, unit = macs / math.prod(self.size) / 1e3, statistics.median(units) if units else None
+        return _Timed(frame_ms, stage_ms, kmac, gflops, memory, radiance, unit)
 
     def _cycle(self, runner: ModelRunner, windows: Iterator[Window], radiance: list[np.ndarray] | None = None) -> float:
         """Mean seconds of the frames of one cycle, which go to `radiance`."""
@@ -504,7 +519,7 @@ def _with_ratios(rows: Sequence[BenchResult]) -> list[BenchResult]:
     yardstick: Mapping[str, float | None] = {r.precision: r.network_ms for r in rows if r.model == YARDSTICK}
 
     def ratio(row: BenchResult, precision: str) -> float | None:
-        unit = yardstick.get(precision)
+        unit = row.yardstick_ms if precision == row.precision and row.yardstick_ms else yardstick.get(precision)
         return row.network_ms / unit if row.network_ms and unit else None
 
     return [

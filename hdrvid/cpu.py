@@ -50,6 +50,12 @@ def each(function: Callable[[Item], Made], items: Sequence[Item]) -> list[Made]:
     return list(_pool(workers).map(function, items))
 
 
+def row_blocks(rows: slice, width: int, pixels: int, least: int = 1) -> list[slice]:
+    """Rows cut into blocks of about so many pixels, which fit the caches, and of `least` rows; the last may be less."""
+    height = max(pixels // max(width, 1), least)
+    return [slice(top, min(top + height, rows.stop)) for top in range(rows.start, rows.stop, height)]
+
+
 def usable(*tensors: torch.Tensor) -> bool:
     """Whether these tensors can be filtered here: float32, on the CPU, no gradient wanted, OpenCV new enough."""
     return (

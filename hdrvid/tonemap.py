@@ -15,7 +15,7 @@ Convention:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -167,11 +167,9 @@ def _half_values() -> np.ndarray:
     return np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float64)
 
 
-def _blocks(frame: np.ndarray) -> Iterator[slice]:
+def _blocks(frame: np.ndarray) -> list[slice]:
     """Rows of a frame, some at a time."""
-    height, width = frame.shape[:2]
-    some = max(1, _PIXELS_AT_ONCE // width)
-    return (slice(top, min(top + some, height)) for top in range(0, height, some))
+    return cpu.row_blocks(slice(0, frame.shape[0]), frame.shape[1], _PIXELS_AT_ONCE)
 
 
 def _half_index(plane: np.ndarray) -> np.ndarray:

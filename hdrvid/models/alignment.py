@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from hdrvid import cpu
 from hdrvid.radiance import match_exposure
 
 Item = TypeVar("Item")
@@ -66,12 +67,11 @@ def matched_luma8(ldr: np.ndarray, exposure: float, target: float) -> np.ndarray
     import cv2
 
     luma = np.empty(ldr.shape[:2], np.uint8)
-    rows = max(BLOCK_PIXELS // ldr.shape[1], 1)
-    for top in range(0, ldr.shape[0], rows):  # a block fits the caches
-        block = ldr[top : top + rows]
+    for rows in cpu.row_blocks(slice(0, ldr.shape[0]), ldr.shape[1], BLOCK_PIXELS):
+        block = ldr[rows]
         matched = block if exposure == target else match_exposure(block, exposure, target)
         grey = cv2.cvtColor(np.ascontiguousarray(matched, np.float32), cv2.COLOR_RGB2GRAY)
-        luma[top : top + rows] = np.rint(grey * np.float32(255.0)).clip(0, 255)
+        luma[rows] = np.rint(grey * np.float32(255.0)).clip(0, 255)
     return luma
 
 
@@ -124,11 +124,6 @@ class DenseInverseSearch:
             dis.setVariationalRefinementIterations(self._steps[1])
         flow = dis.calc(np.ascontiguousarray(reference), np.ascontiguousarray(source), None)
         return np.nan_to_num(flow[:h, :w])
-
-    def _map(self, pairs: Sequence[tuple[np.ndarray, np.ndarray, bool]]) -> Iterable[np.ndarray]:
-        """`flow` of every pair, beside one another where their memory allows it."""
-        beside = self._pool is not None and pairs and pairs[0][0].size <= ALONE_ABOVE_PIXELS
-        return (self._pool.map if self._pool and beside else map)(lambda pair: self.flow(*pair), pairs)
 
     def _luma(self, frame: np.ndarray, exposure: float, target: float, factor: int = 1) -> np.ndarray:
         """`matched_luma8` of a frame, or of one reduced by a factor; kept for the next windows."""
@@ -290,8 +285,9 @@ class DenseInverseSearch:
         if max(ratio, 1 / ratio) >= WIDE_RATIO:
             share = (middle - before) / (after - before)
             a, b = (self._luma(frames[i], exposures[i], exposures[i]) for i in (before, after))
-            there, back = self._map(((a, b, True), (b, a, True)))
-            there, back = reduced(there) * scale, reduced(back) * scale
+            there, back = (
+                reduced(search.result()) * scale for search in [self._begun((a, b, True)), self._begun((b, a, True))]
+            )
             # a pixel of the reference lies on the way of one of the frame before, and of one of the frame after
             onward, return_ = self._each(lambda way: self._on_the_way(*way), ((there, share), (back, 1 - share)))
             sources = [share * (return_ - onward) / 2, (1 - share) * (onward - return_) / 2]

@@ -43,8 +43,7 @@ def usable(height: int, width: int) -> bool:
 
 def _bands(rows: slice, columns: slice) -> list[slice]:
     """Rows cut into bands."""
-    height = max(BAND_PIXELS // max(columns.stop - columns.start, 1), 8)
-    return [slice(top, min(top + height, rows.stop)) for top in range(rows.start, rows.stop, height)]
+    return cpu.row_blocks(rows, columns.stop - columns.start, BAND_PIXELS, least=8)
 
 
 def _grown(region: Region, margin: int, size: tuple[int, int]) -> Region:

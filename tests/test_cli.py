@@ -18,6 +18,8 @@ from training import made_in_process
 
 from hdrvid import __version__
 from hdrvid.cli import console, main, reconstruct
+from hdrvid.cli.synth import parse_size
+from hdrvid.errors import UsageError
 from hdrvid.io.exr import write_exr
 from hdrvid.reconstruct import ReconstructOptions
 from hdrvid.tonemap import OPERATORS
@@ -497,3 +499,15 @@ def test_progress_on_a_terminal_is_a_bar(capfd: pytest.CaptureFixture[str], monk
     assert out == ""
     assert "3/20 frames" in err
     assert "hdrvid: warning: [brackets] stay" in err
+
+
+def test_sizes_have_names():
+    assert [parse_size(text) for text in ("720p", " 1080P ", "2160p", "640x360")] == [
+        (1280, 720),
+        (1920, 1080),
+        (3840, 2160),
+        (640, 360),
+    ]
+    for text in ("721p", "0x0", "640x"):
+        with pytest.raises(UsageError, match="720p"):
+            parse_size(text)

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from hdrvid import cpu
 from hdrvid.cpu import from_half, to_half
 from hdrvid.models import prior
-from hdrvid.models.blocks import LEAK, convolved, double, folded, gaussian, joined, smooth
+from hdrvid.models.blocks import LEAK, convolved, double, folded, gaussian, joined, rounded, smooth
+from hdrvid.models.refine import FlowRefiner
 from hdrvid.radiance import ldr_from_radiance, match_exposure, radiance_from_ldr
 from hdrvid.warp import warp
 
@@ -81,6 +82,9 @@ def test_a_joined_convolution_is_that_of_the_doubled(size):
     assert torch.equal(joined(conv, small, large), expected)
     with torch.inference_mode():
         assert torch.allclose(joined(conv, small, large), expected, atol=1e-5)
+        half = joined(conv.to(torch.bfloat16), small.to(torch.bfloat16), large.to(torch.bfloat16))
+        assert half.dtype == torch.bfloat16
+        assert torch.allclose(half.float(), expected, atol=0.03)
 
 
 def test_half_floats_are_those_of_numpy():
@@ -107,11 +111,27 @@ def test_a_convolution_and_what_follows_are_the_same_in_one_step(size, operators
     with torch.inference_mode():
         assert torch.allclose(convolved(x, weight, bias), F.leaky_relu(convolution, LEAK), atol=1e-5)
         assert torch.allclose(convolved(x, weight, bias, plus=plus.clone()), convolution + plus, atol=1e-5)
+        half = [t.to(torch.bfloat16) for t in (x, weight, bias)]
+        active, total = convolved(*half), convolved(*half, plus=plus.to(torch.bfloat16))
+        assert active.dtype == total.dtype == torch.bfloat16
+        assert torch.allclose(active.float(), F.leaky_relu(convolution, LEAK), atol=0.15, rtol=0.02)
+        assert torch.allclose(total.float(), convolution + plus, atol=0.15, rtol=0.02)
     kept = plus.clone()
     weight.requires_grad_(True)
     convolved(x, weight, bias, plus=plus).sum().backward()
     assert weight.grad is not None
     assert torch.equal(plus, kept)
+
+
+def test_half_precision_is_a_copy_and_of_convolutions_alone():
+    networks = torch.nn.ModuleDict({"flow": FlowRefiner()})
+    half = rounded(networks, torch.bfloat16)["flow"]
+    assert {p.dtype for p in networks.parameters()} == {torch.float32}
+    assert half.sharpness.dtype == torch.float32
+    assert {p.dtype for n, p in half.named_parameters() if n != "sharpness"} == {torch.bfloat16}
+    with torch.inference_mode():
+        features = half.features(torch.rand(1, 3, 32, 48))
+    assert features.dtype == torch.float32  # a correlation is a sum of small differences
 
 
 @pytest.mark.parametrize(("before", "after"), [(1.0, 8.0), (8.0, 1.0), (4.0, 4.0)])

@@ -71,16 +71,17 @@ def test_lucas_kanade_finds_a_fraction_of_a_pixel():
     source = texture(64, 80)
     true = torch.tensor([0.6, -0.4])[:, None, None].expand(1, 2, 64, 80)
     reference = warp(source, true)
-    found = lucas_kanade(reference, source, torch.zeros(1, 2, 64, 80), steps=4)
+    found = torch.zeros(1, 2, 64, 80)
+    for _ in range(4):
+        found = found + lucas_kanade(reference, warp(source, found))
     error = (found - true)[..., 6:-6, 6:-6].norm(dim=1)
     assert error.median() < 0.1  # of 0.72
     assert error.mean() < 0.15
 
 
 def test_lucas_kanade_leaves_flat_places_alone():
-    flow = torch.randn(1, 2, 32, 48, generator=torch.Generator().manual_seed(0))
     flat = torch.full((1, 3, 32, 48), 1.0)
-    assert torch.equal(lucas_kanade(flat, flat, flow), flow)
+    assert not lucas_kanade(flat, flat).any()
 
 
 def test_evidence_of_true_flow_has_no_differences():

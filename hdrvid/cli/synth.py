@@ -105,13 +105,19 @@ def _make_cinematic(source: Path, out: Path, cycle: int, frames: int | None, see
     typer.echo(f"hdrvid eval --dataset cinematic --root {out} --cycle {cycle}")
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """(width, height) of '1280x720'. Raises UsageError.
+NAMED_SIZES = {f"{height}p": (height * 16 // 9, height) for height in (720, 1080, 2160, 4320)}
+"""Width and height of the sizes of television."""
 
-    >>> parse_size("1280x720")
-    (1280, 720)
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(width, height) of '1280x720' or a name of NAMED_SIZES. Raises UsageError.
+
+    >>> parse_size("1280x720"), parse_size("2160p")
+    ((1280, 720), (3840, 2160))
     """
+    if text.strip().lower() in NAMED_SIZES:
+        return NAMED_SIZES[text.strip().lower()]
     match = re.fullmatch(r"(\d+)[xX](\d+)", text.strip())
     if match is None or not (16 <= int(match[1]) <= 16384 and 16 <= int(match[2]) <= 16384):
-        raise UsageError(f"--size takes WIDTHxHEIGHT in pixels, 16 to 16384 each, like 1280x720, not '{text}'")
+        raise UsageError(f"--size takes WIDTHxHEIGHT in pixels, 16 to 16384 each, like 1280x720 or 720p, not '{text}'")
     return int(match[1]), int(match[2])

@@ -27,7 +27,7 @@ from hdrvid.models.blend import RESIDUAL_SCALE, SMOOTHED_PRIOR, SMOOTHING, smoot
 from hdrvid.models.blocks import gaussian_window
 from hdrvid.radiance import MU, NETWORK_GAMMA
 
-BAND_PIXELS = 40_000
+BAND_PIXELS = 60_000
 """About how many pixels a band has: its planes fit the caches."""
 _LOG_WHITE = float(np.log1p(MU))
 
@@ -452,14 +452,9 @@ def evidence(
 ) -> list[Evidence]:
     """See `refine.evidence`: for every neighbour. `mirrored` is `mirrored_flows`, the same for all regions."""
     (rows, columns), (h, w) = region, _shape(region)
+    size = reference.shape[:2]
     count = len(neighbours.frames)
     targets = [max(exposure, e) for e in neighbours.exposures]
-    moved = [
-        _Steps(
-            reference, exposure, neighbours.frames[k], neighbours.exposures[k], neighbours.flows[k], mirrored[k], region
-        )
-        for k in range(count)
-    ]
     fine = [np.empty((h, w, refine.EVIDENCE_CHANNELS - 1), np.float32) for _ in range(count)]
     matched = {target: np.empty((h, w, 3), np.float32) for target in targets}
     warped = [np.empty((h, w, 3), np.float32) for _ in range(count)]
@@ -469,45 +464,52 @@ def evidence(
 
     def band(part: slice) -> None:
         piece = part, columns
-        shape = _shape(piece)
         here = slice(part.start - rows.start, part.stop - rows.start)
+        outer = _grown(piece, refine.HALO_PX, size)
+        inner = _within(piece, outer)
+        around = planes_of(reference[outer])
+        brightest = _largest(around[(..., *inner)])
+        references = {target: _matched(around, _gain(exposure, target)) for target in matched}
         for target, picture in matched.items():
             picture[here] = _matched(reference[piece], _gain(exposure, target))
-        flows = [flow[piece] for flow in neighbours.flows]
-        positions = [_positions(flow, piece) for flow in flows]
+        positions = [_positions(flow[outer], outer) for flow in neighbours.flows]
         own = [_sampled(f, p) for f, p in zip(neighbours.frames, positions, strict=True)]
         own_planes = [planes_of(picture) for picture in own]
-        brightest = _largest(planes_of(reference[piece]))
-        for k, e in enumerate(neighbours.exposures):
-            other = neighbours.exposures[count - 1 - k]
-            planes = np.empty((refine.EVIDENCE_CHANNELS - 1, *shape), np.float32)
-            a = planes[:3]
-            cpu.opencv().split(matched[targets[k]][here], list(a))
-            warped[k][here] = _matched(own[k], _gain(e, targets[k]))
-            refined = moved[k].flow[here]
-            for slot, picture in ((3, warped[k][here]), (6, moved[k].sampled(refined, piece))):
-                cpu.opencv().split(picture, list(planes[slot : slot + 3]))
-                planes[slot : slot + 3] -= a
+        for k, (frame, e) in enumerate(zip(neighbours.frames, neighbours.exposures, strict=True)):
+            other, target = neighbours.exposures[count - 1 - k], targets[k]
+            gain, longer = _gain(e, target), max(e, other)
+            flow, before = neighbours.flows[k][piece], positions[k][inner]
+            planes = np.empty((refine.EVIDENCE_CHANNELS - 1, *_shape(piece)), np.float32)
+            s = _matched(own_planes[k], gain)
+            step = cpu.opencv().merge(_lucas_kanade(references[target], s, inner))
             turned = mirrored[k][0] * mirrored[k][1][piece]
-            misfit = planes_of(moved[k].sampled(turned, piece))
-            misfit -= a
-            planes[9] = _largest(np.abs(misfit, out=misfit))
-            longer = max(e, other)
-            between = _matched(own_planes[k], _gain(e, longer)) - _matched(own_planes[-1 - k], _gain(other, longer))
+            turned -= flow
+            warped[k][here] = _matched(own[k][inner], gain)
+            a = planes[:3]
+            a[:] = references[target][(..., *inner)]
+            np.subtract(s[(..., *inner)], a, out=planes[3:6])
+            for offset, slots in ((step, planes[6:9]), (turned, planes[9:12])):
+                moved = _sampled(frame, before + offset)
+                cpu.opencv().split(_matched(moved, gain, moved), list(slots))
+                slots -= a
+            # of the mirrored flow the largest difference alone
+            planes[9] = _largest(np.abs(planes[9:12], out=planes[9:12]))
+            here_codes = _matched(own_planes[k][(..., *inner)], _gain(e, longer))
+            between = here_codes - _matched(own_planes[-1 - k][(..., *inner)], _gain(other, longer))
             np.add(between[0], between[1], out=planes[10])
             planes[10] += between[2]
             planes[10] *= np.float32(1 / 3)
             planes[3:11] *= np.float32(refine.DIFFERENCE_SCALE)
-            cpu.opencv().split(refined - flows[k], list(offsets[k][:2, here]))
-            cpu.opencv().split(turned - flows[k], list(offsets[k][2:, here]))
-            planes[15:17] = planes_of(flows[k])
-            for c in (0, 1):
-                planes[15 + c] += _sampled(back[k][c], positions[k])
+            cpu.opencv().split(step, list(offsets[k][:2, here]))
+            cpu.opencv().split(turned, list(offsets[k][2:, here]))
             planes[11:15] = offsets[k][:, here]
+            cpu.opencv().split(flow, list(planes[15:17]))
+            for c in (0, 1):
+                planes[15 + c] += _sampled(back[k][c], before)
             np.clip(planes[11:17], -refine.OFFSET_LIMIT_PX, refine.OFFSET_LIMIT_PX, out=planes[11:17])
             planes[11:17] *= np.float32(refine.OFFSET_SCALE)
             planes[17] = brightest
-            planes[18] = _largest(own_planes[k])
+            planes[18] = _largest(own_planes[k][(..., *inner)])
             _channels_last(planes, fine[k][here])
 
     cpu.each(band, _bands(rows, columns))
@@ -525,6 +527,31 @@ def evidence(
     ]
 
 
+def _lucas_kanade(a: np.ndarray, s: np.ndarray, inner: Region) -> list[np.ndarray]:
+    """See `refine.lucas_kanade`: the step (2 of (h, w)) in the part `inner` of codes (3, H, W)."""
+    total = a + s  # twice the mean
+    gt = s - a
+    gx, gy = np.empty_like(a), np.empty_like(a)
+    _central(total.transpose(2, 0, 1), gx.transpose(2, 0, 1))
+    _central(total.transpose(1, 0, 2), gy.transpose(1, 0, 2))
+    pairs = ((gx, gx), (gx, gy), (gy, gy), (gx, gt), (gy, gt))
+    products = np.empty((len(pairs), *a.shape[1:]), np.float32)
+    for pair, product in zip(pairs, products, strict=True):
+        _dot(*pair, product)
+    kernel = gaussian_window(refine.WINDOW_SIGMA, refine.WINDOW_RADIUS).numpy()
+    xx, xy, yy, xt, yt = (p[inner] for p in _filtered(products, kernel))
+    # the gradients are four times what they should be
+    xx = xx * np.float32(1 / 16) + np.float32(refine.DAMPING)
+    yy = yy * np.float32(1 / 16) + np.float32(refine.DAMPING)
+    xy = xy * np.float32(1 / 16)
+    scale = np.float32(0.25) / (xx * yy - xy * xy)
+    u, v = xy * yt - yy * xt, xy * xt - xx * yt
+    for step in (u, v):
+        step *= scale
+        np.clip(step, -1.0, 1.0, out=step)
+    return [u, v]
+
+
 def _as_tensor(picture: np.ndarray) -> torch.Tensor:
     """(h, w, c) as (1, c, h, w), channels last."""
     return torch.from_numpy(picture).permute(2, 0, 1)[None]
@@ -534,82 +561,6 @@ def mirrored_flows(flows: Sequence[np.ndarray]) -> list[Mirrored]:
     """Sign and flow of each neighbour's other side; see `refine._mirrored`."""
     pairs = zip(flows, reversed(flows), strict=True)
     return [(np.float32(1 if np.array_equal(a, b) else -1), b) for a, b in pairs]
-
-
-class _Steps:
-    """Lucas-Kanade steps of a region to one neighbour; see `refine.lucas_kanade`."""
-
-    REACH = refine.WINDOW_RADIUS + 1
-
-    def __init__(
-        self,
-        reference: np.ndarray,
-        exposure: float,
-        frame: np.ndarray,
-        other: float,
-        flow: np.ndarray,
-        mirrored: Mirrored,
-        region: Region,
-    ) -> None:
-        size = reference.shape[:2]
-        target = max(exposure, other)
-        self._gain = _gain(exposure, target)
-        wide = _grown(region, refine.HALO_PX, size)
-        gain = _gain(other, target)
-        # not all of a neighbour need be matched for a tile
-        self._from = (slice(0, size[0]), slice(0, size[1])) if gain == 1.0 else _reached(flow, mirrored, wide, size)
-        self._source = _matched_in_bands(frame[self._from], gain)
-        covered: Region = slice(0, size[0]), slice(0, size[1])
-        for left in reversed(range(refine.STEPS)):
-            goal = _grown(region, left * self.REACH, size)
-            flow, covered = self._step(reference, flow, covered, goal, size), goal
-        self.flow = flow
-        """(h, w, 2) of the region."""
-
-    def sampled(self, flow: np.ndarray, region: Region) -> np.ndarray:
-        """The neighbour, at the longer exposure, where flow of a region points to: (h, w, 3)."""
-        corner = self._from[0].start, self._from[1].start
-        rows, columns = (slice(s.start - c, s.stop - c) for s, c in zip(region, corner, strict=True))
-        return _sampled(self._source, _positions(flow, (rows, columns)))
-
-    def _step(
-        self, reference: np.ndarray, flow: np.ndarray, covered: Region, goal: Region, size: tuple[int, int]
-    ) -> np.ndarray:
-        """One step for region `goal` of a flow that is known in region `covered`."""
-        result = np.empty((*_shape(goal), 2), np.float32)
-        kernel = gaussian_window(refine.WINDOW_SIGMA, refine.WINDOW_RADIUS).numpy()
-
-        def band(part: slice) -> None:
-            piece = part, goal[1]
-            outer = _grown(piece, self.REACH, size)
-            inner = _within(piece, outer)
-            before = flow[_within(outer, covered)]
-            a = planes_of(_matched(reference[outer], self._gain))
-            s = planes_of(self.sampled(before, outer))
-            total = a + s  # twice the mean
-            s -= a
-            gx, gy = np.empty_like(a), np.empty_like(a)
-            _central(total.transpose(2, 0, 1), gx.transpose(2, 0, 1))
-            _central(total.transpose(1, 0, 2), gy.transpose(1, 0, 2))
-            pairs = ((gx, gx), (gx, gy), (gy, gy), (gx, s), (gy, s))
-            products = np.empty((len(pairs), *a.shape[1:]), np.float32)
-            for pair, product in zip(pairs, products, strict=True):
-                _dot(*pair, product)
-            xx, xy, yy, xt, yt = (p[inner] for p in _filtered(products, kernel))
-            # the gradients are four times what they should be
-            xx = xx * np.float32(1 / 16) + np.float32(refine.DAMPING)
-            yy = yy * np.float32(1 / 16) + np.float32(refine.DAMPING)
-            xy = xy * np.float32(1 / 16)
-            scale = np.float32(0.25) / (xx * yy - xy * xy)
-            u, v = xy * yt - yy * xt, xy * xt - xx * yt
-            here = slice(part.start - goal[0].start, part.stop - goal[0].start)
-            for step in (u, v):
-                step *= scale
-                np.clip(step, -1.0, 1.0, out=step)
-            np.add(before[inner], cpu.opencv().merge([u, v]), out=result[here])
-
-        cpu.each(band, _bands(*goal))
-        return result
 
 
 def _central(values: np.ndarray, out: np.ndarray) -> None:
@@ -626,73 +577,27 @@ def _dot(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
         out += a[c] * b[c]
 
 
-def _matched_in_bands(frame: np.ndarray, gain: float) -> np.ndarray:
-    """`_matched` of a whole frame."""
-    if gain == 1.0:
-        return frame
-    out = np.empty(frame.shape, np.float32)
-    cpu.each(
-        lambda part: _matched(frame[part], gain, out[part]),
-        _bands(slice(0, frame.shape[0]), slice(0, frame.shape[1])),
-    )
-    return out
-
-
-def _reached(flow: np.ndarray, mirrored: Mirrored, region: Region, size: tuple[int, int]) -> Region:
-    """What a region's flow, its steps and the mirrored flow point to."""
-    sign, other = mirrored
-    reached = []
-    for channel, (part, length) in enumerate(zip(reversed(region), reversed(size), strict=True)):
-        mine, its = flow[(*region, channel)], other[(*region, channel)]
-        ends = np.array([mine.min(), mine.max(), sign * its.min(), sign * its.max()])
-        start = part.start + min(int(np.floor(ends.min())), 0) - refine.STEPS
-        stop = part.stop + max(int(np.ceil(ends.max())), 0) + refine.STEPS + 1
-        # at least what lies below the region, in the frame
-        reached.append(slice(max(min(start, part.start), 0), min(max(stop, part.stop), length)))
-    return reached[1], reached[0]
-
-
 def correlation(reference: torch.Tensor, warped: torch.Tensor, sharpness: float) -> tuple[torch.Tensor, torch.Tensor]:
     """What `refine.FlowRefiner.correlation` finds in features (1, C, h, w): the volume (1, S, h, w), channels last, and
     the shift (1, 2, h, w)."""
     r, block = refine.CORRELATION_RADIUS, 16
-    side = 2 * r + 1
-    a = reference[0].permute(1, 2, 0).numpy()
-    h, w, c = a.shape
+    side, reach = 2 * r + 1, block + 2 * r
+    c, h, w = reference.shape[1:]
     blocks = -(-w // block)
-    padded = np.zeros((h + 2 * r, blocks * block + 2 * r, c), np.float32)
-    padded[r : r + h, r : r + w] = warped[0].permute(1, 2, 0).numpy()
-    left = np.zeros((h, blocks, block, c), np.float32)
-    left.reshape(h, -1, c)[:, :w] = a
-    volume = np.empty((h, blocks * block, side, side), np.float32)
-    shift = np.empty((2, h, w), np.float32)
-    # row, column and 1: the weighted sum of each
-    sums = np.array([(4.0 * (x - r), 4.0 * (y - r), 1.0) for y, x in refine.SHIFTS], np.float32)
-    row_bytes, column_bytes, channel_bytes = padded.strides
+    left, padded = torch.zeros((h, blocks * block, c)), torch.zeros((h + 2 * r, blocks * block + 2 * r, c))
+    left[:, :w] = reference[0].permute(1, 2, 0)
+    padded[r : r + h, r : r + w] = warped[0].permute(1, 2, 0)
     # a block of pixels and all that they may match are two small matrices; the products of interest lie on diagonals
-    shape = blocks, c, block + 2 * r
-    steps = row_bytes, block * column_bytes, channel_bytes, column_bytes
-
-    def band(part: slice) -> None:
-        rows = part.stop - part.start
-        mine = volume[part].reshape(rows, blocks, block, side, side)
-        for down in range(side):
-            right = np.lib.stride_tricks.as_strided(padded[part.start + down :], (rows, *shape), steps)
-            products = np.matmul(left[part], right)
-            p = products.strides
-            diagonals = (*products.shape[:3], side), (p[0], p[1], p[2] + p[3], p[3])
-            mine[:, :, :, down] = np.lib.stride_tricks.as_strided(products, *diagonals)
-        # cosines are at most 1
-        likely = volume[part].reshape(rows, blocks, block, -1) * np.float32(sharpness)
-        likely -= np.float32(abs(sharpness))
-        # small products: a large one wakes the threads of the BLAS library, which then wait at full speed
-        x, y, total = np.moveaxis(np.matmul(_exp(likely), sums), -1, 0).reshape(3, rows, -1)[..., :w]
-        np.divide(x, total, out=shift[0, part])
-        np.divide(y, total, out=shift[1, part])
-
-    cpu.each(band, [slice(top, min(top + 16, h)) for top in range(0, h, 16)])
-    flat = volume.reshape(h, blocks * block, side * side)[:, :w]
-    return torch.from_numpy(flat).permute(2, 0, 1)[None], torch.from_numpy(shift)[None]
+    right = padded.as_strided((h + 2 * r, blocks, reach, c), (padded.stride(0), block * c, c, 1)).contiguous()
+    products = torch.empty((h * blocks, block, reach))
+    diagonals = products.as_strided((h, blocks, block, side), (blocks * block * reach, block * reach, reach + 1, 1))
+    volume = torch.empty((h, blocks, block, side, side))
+    for down in range(side):
+        torch.bmm(left.view(-1, block, c), right[down : down + h].flatten(0, 1).mT, out=products)
+        volume[:, :, :, down] = diagonals
+    flat = volume.view(h, blocks * block, side * side)[:, :w]
+    shift = torch.softmax(flat * sharpness, -1) @ refine.shift_pixels(flat)
+    return flat.permute(2, 0, 1)[None], shift.permute(2, 0, 1)[None]
 
 
 def refine_flow(

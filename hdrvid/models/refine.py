@@ -2,8 +2,8 @@
 
 Basics:
     DIS errs in two ways. Its last picture is half size, so texture is a fraction of a pixel off; and where something
-    is hidden, clipped or fast it settles on whatever is near. For the first there are Lucas-Kanade steps at full size
-    (Lucas & Kanade 1981), which need no weights. For the second there are two more candidates: the flow to the frame
+    is hidden, clipped or fast it settles on whatever is near. For the first there is a Lucas-Kanade step at full size
+    (Lucas & Kanade 1981), which needs no weights. For the second there are two more candidates: the flow to the frame
     on the other side of the reference, mirrored (what is hidden before is often seen after), and the best match of a
     correlation volume of learnt features (PWC-Net, Sun et al. 2018). A U-Net sees how well each of them fits and mixes
     them pixel by pixel,
@@ -28,9 +28,6 @@ Training (terms of hdrvid.losses; flows (B, K, 2, H, W), truth in [0, 1], T the 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -40,13 +37,11 @@ from hdrvid.radiance import match_exposure
 from hdrvid.warp import warp
 
 SIZE_MULTIPLE = 16
-STEPS = 2
-"""Lucas-Kanade steps."""
 WINDOW_SIGMA = 1.5
-"""Standard deviation of their window, in pixels."""
+"""Standard deviation of the window of the Lucas-Kanade step, in pixels."""
 WINDOW_RADIUS = round(2.5 * WINDOW_SIGMA)
-HALO_PX = STEPS * (WINDOW_RADIUS + 1)
-"""Reach of the steps."""
+HALO_PX = WINDOW_RADIUS + 1
+"""Reach of the step."""
 DAMPING = 1e-3
 """Added to the squared gradients (code per pixel): flow of flat, noisy places stays where DIS left it."""
 CORRELATION_RADIUS = 4
@@ -78,43 +73,22 @@ def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return total
 
 
-def lucas_kanade(
-    reference: torch.Tensor,
-    source: torch.Tensor,
-    flow: torch.Tensor,
-    corner: tuple[int, int] = (0, 0),
-    steps: int = STEPS,
-) -> torch.Tensor:
-    """Flow (B, 2, H, W) in pixels brought closer by damped least squares over a Gaussian window, at most 1 px a step.
+def lucas_kanade(reference: torch.Tensor, warped: torch.Tensor) -> torch.Tensor:
+    """Motion (B, 2, H, W) in pixels that is left between two pictures (B, C, H, W): warped(x + motion) shows
+    reference(x). A step of damped least squares over a Gaussian window, at most 1 px. All channels count.
 
-    `reference`, `source` (B, C, H, W): codes of one exposure, all channels count. Reference and flow may be a tile
-    of the picture from row and column `corner` on; the source is whole.
+    To be added to the flow that `warped` was made with, whose changes from pixel to pixel are taken to be small.
     """
-    for _ in range(steps):
-        warped = warp(source, flow, corner)
-        mean = F.pad((warped + reference) / 2, (1, 1, 1, 1), mode="replicate")
-        gx = (mean[..., 1:-1, 2:] - mean[..., 1:-1, :-2]) / 2
-        gy = (mean[..., 2:, 1:-1] - mean[..., :-2, 1:-1]) / 2
-        gt = warped - reference
-        products = torch.stack([_dot(a, b) for a, b in ((gx, gx), (gx, gy), (gy, gy), (gx, gt), (gy, gt))], 1)
-        xx, xy, yy, xt, yt = smooth(products, WINDOW_SIGMA, WINDOW_RADIUS).unbind(1)
-        xx, yy = xx + DAMPING, yy + DAMPING
-        determinant = xx * yy - xy * xy
-        step = torch.stack([xy * yt - yy * xt, xy * xt - xx * yt], 1) / determinant[:, None]
-        flow = flow + step.clamp(-1.0, 1.0)
-    return flow
-
-
-def _reached(flows: Sequence[torch.Tensor], rows: slice, columns: slice, size: tuple[int, int]) -> tuple[slice, slice]:
-    """Rows and columns of a picture of height and width `size` that a tile and its flows (B, 2, h, w) point to, with
-    room for the steps."""
-    bounds = []
-    for channel, tile, length in ((1, rows, size[0]), (0, columns, size[1])):
-        low = min(float(f[:, channel].min()) for f in flows)
-        high = max(float(f[:, channel].max()) for f in flows)
-        start, stop = tile.start + min(math.floor(low), 0) - HALO_PX, tile.stop + max(math.ceil(high), 0) + HALO_PX
-        bounds.append(slice(max(min(start, tile.start), 0), min(max(stop, tile.stop), length)))
-    return bounds[0], bounds[1]
+    mean = F.pad((warped + reference) / 2, (1, 1, 1, 1), mode="replicate")
+    gx = (mean[..., 1:-1, 2:] - mean[..., 1:-1, :-2]) / 2
+    gy = (mean[..., 2:, 1:-1] - mean[..., :-2, 1:-1]) / 2
+    gt = warped - reference
+    products = torch.stack([_dot(a, b) for a, b in ((gx, gx), (gx, gy), (gy, gy), (gx, gt), (gy, gt))], 1)
+    xx, xy, yy, xt, yt = smooth(products, WINDOW_SIGMA, WINDOW_RADIUS).unbind(1)
+    xx, yy = xx + DAMPING, yy + DAMPING
+    determinant = xx * yy - xy * xy
+    step = torch.stack([xy * yt - yy * xt, xy * xt - xx * yt], 1) / determinant[:, None]
+    return step.clamp(-1.0, 1.0)
 
 
 def evidence(
@@ -148,22 +122,18 @@ def evidence(
             e_ref, e_src, e_other = exposure[:, middle], exposure[:, i], exposure[:, neighbours[-1 - k]]
             target, longer = torch.maximum(e_ref, e_src), torch.maximum(e_src, e_other)
             flow = flows[:, k, :, rows, columns].float()
-            y, x = slice(0, height), slice(0, width)
-            # not all of the neighbour need be matched for a tile; an accelerator would be waited for to learn what
-            if tile is not None and ldr.device.type == "cpu":
-                y, x = _reached((flow, mirrored[:, k]), rows, columns, (height, width))
-            at = rows.start - y.start, columns.start - x.start
-            s = match_exposure(ldr[:, i, :, y, x].float(), e_src, target)
-            a = match_exposure(reference, e_ref, target)
-            refined = lucas_kanade(a, s, flow, at)
+            a, s = match_exposure(reference, e_ref, target), match_exposure(own[k].float(), e_src, target)
+            step = lucas_kanade(a, s)
+            other_flows = flow + step, mirrored[:, k]
+            moved, turned = (match_exposure(warp(ldr[:, i], f, corner), e_src, target) for f in other_flows)
             here, there = match_exposure(own[k], e_src, longer), match_exposure(own[-1 - k], e_other, longer)
             channels = (
                 a,
-                (match_exposure(own[k], e_src, target) - a) * DIFFERENCE_SCALE,
-                (warp(s, refined, at) - a) * DIFFERENCE_SCALE,
-                (warp(s, mirrored[:, k], at) - a).abs().amax(1, keepdim=True) * DIFFERENCE_SCALE,
+                (s - a) * DIFFERENCE_SCALE,
+                (moved - a) * DIFFERENCE_SCALE,
+                (turned - a).abs().amax(1, keepdim=True) * DIFFERENCE_SCALE,
                 (here - there).mean(1, keepdim=True) * DIFFERENCE_SCALE,
-                refined - flow,
+                step,
                 mirrored[:, k] - flow,
                 flow + warp(flows_back[:, k], flow, corner),
                 reference.amax(1, keepdim=True),
@@ -189,6 +159,13 @@ def fine_evidence(seen: torch.Tensor) -> torch.Tensor:
     """Evidence (B, EVIDENCE_CHANNELS, H, W) as the network takes it: offsets cut and scaled; not the last channel."""
     offsets = seen[:, _OFFSETS].clamp(-OFFSET_LIMIT_PX, OFFSET_LIMIT_PX) * OFFSET_SCALE
     return torch.cat([seen[:, _PICTURES], offsets, seen[:, _BRIGHTEST]], 1)
+
+
+def shift_pixels(like: torch.Tensor) -> torch.Tensor:
+    """SHIFTS from the centre, x and y in pixels: (S, 2), of the device and type of another tensor."""
+    # made on the device: an accelerator would be waited for to send them there
+    steps = 4.0 * torch.arange(-CORRELATION_RADIUS, CORRELATION_RADIUS + 1, device=like.device, dtype=like.dtype)
+    return torch.stack([steps.repeat(len(steps)), steps.repeat_interleave(len(steps))], 1)
 
 
 class FlowRefiner(nn.Module):
@@ -229,11 +206,8 @@ class FlowRefiner(nn.Module):
         a, s = self.features(reference), F.pad(self.features(warped), (r,) * 4)
         h, w = a.shape[-2:]
         volume = torch.stack([(a * s[..., y : y + h, x : x + w]).sum(1) for y, x in SHIFTS], 1)
-        # made on the device: an accelerator would be waited for to send them there
-        steps = 4.0 * torch.arange(-r, r + 1, device=a.device, dtype=a.dtype)
-        pixels = torch.stack([steps.repeat(len(steps)), steps.repeat_interleave(len(steps))], 1)
         likely = torch.softmax(volume * self.sharpness, 1)
-        return volume, torch.einsum("bshw,sc->bchw", likely, pixels)
+        return volume, torch.einsum("bshw,sc->bchw", likely, shift_pixels(volume))
 
     def network(self, fine: torch.Tensor, ratio: torch.Tensor, volume: torch.Tensor) -> torch.Tensor:
         """The U-Net: residual (2), gates (3) and logit (1) of 4 sub-pixels, (B, 24, H / 2, W / 2).
@@ -242,7 +216,7 @@ class FlowRefiner(nn.Module):
         evidence, `volume` the correlation.
         """
         x0 = folded(fine, self.stem.weight[:, :-1], self.stem.bias, 2)
-        x0 = x0 + F.conv2d(ratio, self.stem.weight[:, -1:], padding=1)
+        x0 = x0 + F.conv2d(ratio.to(x0.dtype), self.stem.weight[:, -1:], padding=1)
         x1 = self.enc1(self.down1(act(x0)) + self.matches(volume.to(x0.dtype)))
         x2 = self.enc2(self.down2(act(x1)))
         x3 = self.enc3(self.down3(act(x2)))

@@ -18,6 +18,7 @@ from hdrvid.errors import ModelError, UsageError
 from hdrvid.models import bands
 from hdrvid.models.alignment import DenseInverseSearch
 from hdrvid.models.blend import BlendNet
+from hdrvid.models.blocks import rounded
 from hdrvid.models.clock import StageClock
 from hdrvid.models.compiled import compile_networks
 from hdrvid.models.config import ModelConfig
@@ -265,10 +266,17 @@ class ModelRunner:
         self._dis = DenseInverseSearch(workers, candidates, search) if search else None
         self._expected: dict[int, tuple[Window, Future[tuple[np.ndarray, np.ndarray]]]] = {}
         self._ahead = ThreadPoolExecutor(1 + self.look_ahead, "hdrvid-ahead") if self.look_ahead else None
+        self._exact, self._compiled = networks, compiled
         if networks is not None:
             place(networks, self.device).eval().requires_grad_(False)
-            if compiled:
-                compile_networks(networks, self.notes.append)
+            # the memo's networks warp and compare between their convolutions: autocast knows what to round there
+            half = self.precision != "fp32" and search
+            self._use(rounded(networks, DTYPES[self.precision]) if half else networks)
+
+    def _use(self, networks: nn.ModuleDict | None) -> None:
+        self.networks = networks
+        if self._compiled and networks is not None:
+            compile_networks(networks, self.notes.append)
 
     def expect(self, window: Window) -> None:
         """See `hdrvid.types.Reconstructor`: begins to search the flow, where there are cores for it."""
@@ -306,6 +314,8 @@ class ModelRunner:
             except _OverflowError:
                 self.notes.append(f"the networks go beyond what {self.precision} can hold here: going on with fp32")
                 self.precision = "fp32"
+                if self.networks is not self._exact:
+                    self._use(self._exact)
                 self._features.clear()
                 continue
             except RuntimeError as error:
@@ -422,7 +432,7 @@ class ModelRunner:
                 )
                 codes, radiance, prior = (pad_to_multiple(x) for x in candidates)
                 del candidates
-            with self._stage("merge"), self._autocast():
+            with self._stage("merge"):
                 if merge is None:
                     h_tile, weights = blend(radiance, prior), prior / prior.sum(1, keepdim=True)
                 else:
@@ -462,8 +472,7 @@ class ModelRunner:
             with self._stage("warp"):
                 given = bands.merge_input(reference, exposure, neighbours, tile.inside(size), SIZE_MULTIPLE)
             with self._stage("merge"):
-                with self._autocast():
-                    out = merge.network(given.x).float()
+                out = merge.network(given.x).float()
                 mine = None if weights is None else weights[(..., *keep)]
                 finite = bands.merge_result(given, out, merge.weight_channels, inner, radiance[keep], mine)
                 if not finite and self.precision != "fp32":
@@ -493,12 +502,11 @@ class ModelRunner:
         for tile in self._tiles(h, w, TILE_HALO_PX + HALO_PX):
             features: dict[int, torch.Tensor] = {}  # neighbours of one exposure see the same reference
             for k, seen in enumerate(bands.evidence(reference, exposure, given, mirrored, tile.read)):
-                with self._autocast():
-                    if seen.reference.data_ptr() not in features:
-                        features[seen.reference.data_ptr()] = refiner.features(seen.reference)
-                    here, there = features[seen.reference.data_ptr()], refiner.features(seen.warped)
-                    volume, shift = bands.correlation(here, there, float(refiner.sharpness))
-                    out = refiner.network(seen.fine, seen.ratio, volume).float()
+                if seen.reference.data_ptr() not in features:
+                    features[seen.reference.data_ptr()] = refiner.features(seen.reference)
+                here, there = features[seen.reference.data_ptr()], refiner.features(seen.warped)
+                volume, shift = bands.correlation(here, there, float(refiner.sharpness))
+                out = refiner.network(seen.fine, seen.ratio, volume).float()
                 bands.refine_flow(out, shift, seen, tile.inner, flows[k][tile.keep], confidence[k][tile.keep])
         flows = [flow[:h, :w] for flow in flows]
         return replace(neighbours, flows=flows, back=None, confidence=confidence[:, :h, :w])
@@ -527,9 +535,8 @@ class ModelRunner:
             seen = evidence(ldr, exposures, flows, flows_back, tile.read)
             for k in range(0, flows.shape[1], together):
                 some = slice(k, k + together)
-                with self._autocast():
-                    delta, logits = refiner.correct(seen[:, some])
-                    delta = torch.nan_to_num(delta, 0.0, 0.0, 0.0)  # positions become indices
+                delta, logits = refiner.correct(seen[:, some])
+                delta = torch.nan_to_num(delta, 0.0, 0.0, 0.0)  # positions become indices
                 refined[(slice(None), some, slice(None), *tile.keep)] = (
                     flows[(slice(None), some, slice(None), *tile.keep)] + delta[(..., *tile.inner)]
                 )

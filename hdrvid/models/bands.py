@@ -494,8 +494,8 @@ def evidence(
                 slots -= a
             # of the mirrored flow the largest difference alone
             planes[9] = _largest(np.abs(planes[9:12], out=planes[9:12]))
-            here_codes = _matched(own_planes[k][(..., *inner)], _gain(e, longer))
-            between = here_codes - _matched(own_planes[-1 - k][(..., *inner)], _gain(other, longer))
+            codes = _matched(own_planes[k][(..., *inner)], _gain(e, longer))
+            between = codes - _matched(own_planes[-1 - k][(..., *inner)], _gain(other, longer))
             np.add(between[0], between[1], out=planes[10])
             planes[10] += between[2]
             planes[10] *= np.float32(1 / 3)

@@ -171,6 +171,23 @@ def results(tmp_path_factory, one_thread):
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def test_what_is_measured_is_kept_when_the_rest_is_not(tmp_path, monkeypatch, one_thread):
+    measured = run._Bench.results
+
+    def stopped(self):
+        if self.size == (96, 64):
+            raise KeyboardInterrupt
+        return measured(self)
+
+    monkeypatch.setattr(run._Bench, "results", stopped)
+    path = tmp_path / "bench.json"
+    sizes = ["--size", "64x48", "--size", "96x64"]
+    options = ["--model", "classical", "--runs", "1", "--no-end-to-end", "--precision", "fp32", "--json", str(path)]
+    assert hdrvid(["bench", *sizes, *options]) != 0
+    rows = json.loads(path.read_text(encoding="utf-8"))["results"]
+    assert [(r["model"], r["size"]) for r in rows] == [(YARDSTICK, [64, 48]), ("classical", [64, 48])]
+
+
 def test_the_form_of_the_results(results):
     assert set(results) == {"machine", "options", "results"}
     assert results["options"] == {"cycle": [0.0, 3.0], "runs": 2}

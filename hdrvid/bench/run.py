@@ -156,10 +156,15 @@ def lacking(precision: str, device: torch.device) -> str | None:
     return f"this {'CPU' if device.type == 'cpu' else 'GPU'} does not compute in {precision}" if lacks else None
 
 
-def bench(options: BenchOptions, say: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
+def bench(
+    options: BenchOptions,
+    say: Callable[[str], None] = lambda text: None,
+    keep: Callable[[dict[str, Any]], None] = lambda results: None,
+) -> dict[str, Any]:
     """Measure every size, model and precision asked for, and the yardstick, in fp32 too.
 
-    `say` is told what is measured next. Returns, ready for JSON:
+    `say` is told what is measured next; `keep` is given, after every size, what is measured by then. Returns, ready for
+    JSON:
         machine     `machine_facts`, with the measured `peak_gflops` of every precision
         options     `cycle` in stops and `runs`
         results     the fields of a `BenchResult` for each, in the order size, model (the yardstick first), precision
@@ -173,15 +178,16 @@ def bench(options: BenchOptions, say: Callable[[str], None] = lambda text: None)
     say("measuring the machine's peak")
     peaks = {p: None if lacking(p, device) else peak_gflops(device, p) for p in precisions}
     machine["peak_gflops"] = peaks
-    results: list[BenchResult] = []
-    for size in options.sizes:
-        results += _Bench(options, device, size, asked, precisions, say).results()
-    with_shares = (_with_peak(result, peaks[result.precision]) for result in results)
-    return {
+    results: dict[str, Any] = {
         "machine": machine,
         "options": {"cycle": list(options.cycle.stops), "runs": options.runs},
-        "results": [asdict(result) for result in with_shares],
+        "results": [],
     }
+    for size in options.sizes:
+        rows = _Bench(options, device, size, asked, precisions, say).results()
+        results["results"] += [asdict(_with_peak(row, peaks[row.precision])) for row in rows]
+        keep(results)
+    return results
 
 
 def machine_facts(device: torch.device) -> dict[str, Any]:

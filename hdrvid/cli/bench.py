@@ -59,7 +59,8 @@ def command(
         bool, typer.Option("--compile/--no-compile", help="Measure the networks compiled (torch.compile) too.")
     ] = False,
     json: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write all figures as JSON.", show_default=False)
+        Path | None,
+        typer.Option(metavar="FILE", help="Write all figures as JSON, after every size.", show_default=False),
     ] = None,
 ) -> None:
     sizes = tuple(dict.fromkeys(parse_size(text) for text in size or ()))
@@ -86,10 +87,10 @@ def command(
             compiled=compiled,
         ),
         lambda text: say(f"hdrvid: {text}"),
+        lambda so_far: None if json is None else _write(so_far, json),
     )
     _print(results)
     if json is not None:
-        _write(results, json)
         say(f"hdrvid: wrote {json}")
 
 

@@ -115,8 +115,9 @@ def parse_size(text: str) -> tuple[int, int]:
     >>> parse_size("1280x720"), parse_size("2160p")
     ((1280, 720), (3840, 2160))
     """
-    if text.strip().lower() in NAMED_SIZES:
-        return NAMED_SIZES[text.strip().lower()]
+    named = NAMED_SIZES.get(text.strip().lower())
+    if named:
+        return named
     match = re.fullmatch(r"(\d+)[xX](\d+)", text.strip())
     if match is None or not (16 <= int(match[1]) <= 16384 and 16 <= int(match[2]) <= 16384):
         raise UsageError(f"--size takes WIDTHxHEIGHT in pixels, 16 to 16384 each, like 1280x720 or 720p, not '{text}'")

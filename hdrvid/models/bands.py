@@ -461,6 +461,7 @@ def evidence(
     offsets = [np.empty((4, h, w), np.float32) for _ in range(count)]
     assert neighbours.back is not None
     back = neighbours.back
+    kernel = gaussian_window(refine.WINDOW_SIGMA, refine.WINDOW_RADIUS).numpy()
 
     def band(part: slice) -> None:
         piece = part, columns
@@ -471,20 +472,19 @@ def evidence(
         brightest = _largest(around[(..., *inner)])
         references = {target: _matched(around, _gain(exposure, target)) for target in matched}
         for target, picture in matched.items():
-            picture[here] = _matched(reference[piece], _gain(exposure, target))
+            cpu.opencv().merge(list(references[target][(..., *inner)]), picture[here])
         positions = [_positions(flow[outer], outer) for flow in neighbours.flows]
-        own = [_sampled(f, p) for f, p in zip(neighbours.frames, positions, strict=True)]
-        own_planes = [planes_of(picture) for picture in own]
+        own = [planes_of(_sampled(f, p)) for f, p in zip(neighbours.frames, positions, strict=True)]
         for k, (frame, e) in enumerate(zip(neighbours.frames, neighbours.exposures, strict=True)):
             other, target = neighbours.exposures[count - 1 - k], targets[k]
             gain, longer = _gain(e, target), max(e, other)
             flow, before = neighbours.flows[k][piece], positions[k][inner]
             planes = np.empty((refine.EVIDENCE_CHANNELS - 1, *_shape(piece)), np.float32)
-            s = _matched(own_planes[k], gain)
-            step = cpu.opencv().merge(_lucas_kanade(references[target], s, inner))
+            s = _matched(own[k], gain)
+            step = cpu.opencv().merge(_lucas_kanade(references[target], s, kernel, inner))
             turned = mirrored[k][0] * mirrored[k][1][piece]
             turned -= flow
-            warped[k][here] = _matched(own[k][inner], gain)
+            cpu.opencv().merge(list(s[(..., *inner)]), warped[k][here])
             a = planes[:3]
             a[:] = references[target][(..., *inner)]
             np.subtract(s[(..., *inner)], a, out=planes[3:6])
@@ -494,8 +494,8 @@ def evidence(
                 slots -= a
             # of the mirrored flow the largest difference alone
             planes[9] = _largest(np.abs(planes[9:12], out=planes[9:12]))
-            codes = _matched(own_planes[k][(..., *inner)], _gain(e, longer))
-            between = codes - _matched(own_planes[-1 - k][(..., *inner)], _gain(other, longer))
+            codes = _matched(own[k][(..., *inner)], _gain(e, longer))
+            between = codes - _matched(own[-1 - k][(..., *inner)], _gain(other, longer))
             np.add(between[0], between[1], out=planes[10])
             planes[10] += between[2]
             planes[10] *= np.float32(1 / 3)
@@ -509,7 +509,7 @@ def evidence(
             np.clip(planes[11:17], -refine.OFFSET_LIMIT_PX, refine.OFFSET_LIMIT_PX, out=planes[11:17])
             planes[11:17] *= np.float32(refine.OFFSET_SCALE)
             planes[17] = brightest
-            planes[18] = _largest(own_planes[k][(..., *inner)])
+            planes[18] = _largest(own[k][(..., *inner)])
             _channels_last(planes, fine[k][here])
 
     cpu.each(band, _bands(rows, columns))
@@ -527,8 +527,8 @@ def evidence(
     ]
 
 
-def _lucas_kanade(a: np.ndarray, s: np.ndarray, inner: Region) -> list[np.ndarray]:
-    """See `refine.lucas_kanade`: the step (2 of (h, w)) in the part `inner` of codes (3, H, W)."""
+def _lucas_kanade(a: np.ndarray, s: np.ndarray, kernel: np.ndarray, inner: Region) -> list[np.ndarray]:
+    """See `refine.lucas_kanade`: the step (2 of (h, w)) in the part `inner` of codes (3, H, W), window `kernel`."""
     total = a + s  # twice the mean
     gt = s - a
     gx, gy = np.empty_like(a), np.empty_like(a)
@@ -538,7 +538,6 @@ def _lucas_kanade(a: np.ndarray, s: np.ndarray, inner: Region) -> list[np.ndarra
     products = np.empty((len(pairs), *a.shape[1:]), np.float32)
     for pair, product in zip(pairs, products, strict=True):
         _dot(*pair, product)
-    kernel = gaussian_window(refine.WINDOW_SIGMA, refine.WINDOW_RADIUS).numpy()
     xx, xy, yy, xt, yt = (p[inner] for p in _filtered(products, kernel))
     # the gradients are four times what they should be
     xx = xx * np.float32(1 / 16) + np.float32(refine.DAMPING)

@@ -115,14 +115,15 @@ def evidence(
             (b, n - 1, EVIDENCE_CHANNELS, rows.stop - rows.start, columns.stop - columns.start), device=ldr.device
         )
         mirrored = _mirrored(flows, rows, columns)
-        reference = ldr[:, middle, :, rows, columns].float()
+        ldr = ldr.float()
+        reference = ldr[:, middle, :, rows, columns]
         exposure = exposures.float()[..., None, None, None]
         own = [warp(ldr[:, i], flows[:, k, :, rows, columns], corner) for k, i in enumerate(neighbours)]
         for k, i in enumerate(neighbours):
             e_ref, e_src, e_other = exposure[:, middle], exposure[:, i], exposure[:, neighbours[-1 - k]]
             target, longer = torch.maximum(e_ref, e_src), torch.maximum(e_src, e_other)
             flow = flows[:, k, :, rows, columns].float()
-            a, s = match_exposure(reference, e_ref, target), match_exposure(own[k].float(), e_src, target)
+            a, s = match_exposure(reference, e_ref, target), match_exposure(own[k], e_src, target)
             step = lucas_kanade(a, s)
             other_flows = flow + step, mirrored[:, k]
             moved, turned = (match_exposure(warp(ldr[:, i], f, corner), e_src, target) for f in other_flows)

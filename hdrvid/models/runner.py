@@ -255,7 +255,6 @@ class ModelRunner:
         self.notes: list[str] = []
         """What the user should know, in sentences; grows while frames are made."""
         self.config = config
-        self.networks = networks
         search = "medium" if config is None else config.search
         candidates = align and search != "fast" and networks is not None
         threads = torch.get_num_threads()
@@ -270,8 +269,9 @@ class ModelRunner:
         if networks is not None:
             place(networks, self.device).eval().requires_grad_(False)
             # the memo's networks warp and compare between their convolutions: autocast knows what to round there
-            half = self.precision != "fp32" and search
-            self._use(rounded(networks, DTYPES[self.precision]) if half else networks)
+            if self.precision != "fp32" and search:
+                networks = rounded(networks, DTYPES[self.precision])
+        self._use(networks)
 
     def _use(self, networks: nn.ModuleDict | None) -> None:
         self.networks = networks

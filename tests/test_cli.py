@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from training import made_in_process
 
 from hdrvid import __version__
 from hdrvid.cli import console, main, reconstruct
+from hdrvid.cli.app import run
 from hdrvid.cli.synth import parse_size
 from hdrvid.errors import UsageError
 from hdrvid.io.exr import write_exr
@@ -471,6 +473,26 @@ def test_unexpected_errors_become_one_sentence(capfd: pytest.CaptureFixture[str]
     monkeypatch.setenv("HDRVID_DEBUG", "1")
     with pytest.raises(ZeroDivisionError):
         console.exit_code_of(ZeroDivisionError("division by zero"))
+
+
+@pytest.mark.parametrize("inputs", [["missing.mp4"], ["missing.mp4", "gone.mp4"]], ids=["one clip", "two clips"])
+@pytest.mark.parametrize("options", [[], ["--white", "0"]], ids=["bad input", "bad option"])
+def test_a_process_that_has_said_why_it_leaves_is_not_terminated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inputs: list[str], options: list[str]
+) -> None:
+    def say(text: str) -> None:  # and torchrun sends the signal at once
+        said.append(text)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    said: list[str] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(console, "say", say)
+    monkeypatch.setattr(reconstruct, "say", say)
+    before = signal.getsignal(signal.SIGTERM)
+    code = run(["reconstruct", *inputs, "-o", "out", *options])
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert code == (2 if options else 1)
+    assert [text.startswith("hdrvid: error: ") for text in said] == [True] * (1 if options else len(inputs))
 
 
 def test_progress_speaks_in_plain_lines_without_a_terminal(

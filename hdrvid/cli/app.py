@@ -9,7 +9,7 @@ import typer
 
 from hdrvid import __version__
 from hdrvid.cli import bench, evaluate, info, reconstruct, report, synth, train
-from hdrvid.cli.console import exit_code_of, signals_as_exceptions
+from hdrvid.cli.console import exit_code_of, leave_unterminated, signals_as_exceptions
 
 app = typer.Typer(
     name="hdrvid",
@@ -57,5 +57,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
         except SystemExit as leaving:
             return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
         except BaseException as error:
+            leave_unterminated()
             return exit_code_of(error)
     return 0

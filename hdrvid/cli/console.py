@@ -44,8 +44,7 @@ def signals_as_exceptions() -> Iterator[None]:
         return
 
     def terminate(number: int, frame: FrameType | None) -> None:
-        # a second signal must not interrupt the clean-up that the first one started
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        leave_unterminated()  # a second signal must not interrupt the clean-up that the first one started
         raise Terminated
 
     before = signal.signal(signal.SIGTERM, terminate)
@@ -53,6 +52,15 @@ def signals_as_exceptions() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def leave_unterminated() -> None:
+    """Ignore SIGTERM until `signals_as_exceptions` ends: the process is leaving, and has said why or is about to.
+
+    torchrun sends it to the processes that are left as soon as one is gone: a second reason would hide the first.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def exit_code_of(error: BaseException) -> int:

@@ -15,6 +15,7 @@ from hdrvid.cli.console import (
     FrameProgress,
     Terminated,
     exit_code_of,
+    leave_unterminated,
     print_json,
     say,
 )
@@ -196,6 +197,7 @@ def command(
             values += [{"source": name, "problem": text} for name, text in failures if name not in _sources(reports)]
             print_json(values[0] if len(values) == 1 else values)
         if failures:
+            leave_unterminated()
             # with one clip its error is the whole story; with several the failures are gathered at the end
             for name, text in failures if ranks.is_main else ():
                 alone = len(failures) == 1 and not reports
@@ -212,6 +214,7 @@ def _first_speaks(ranks: Ranks) -> Iterator[None]:
     except (HdrvidError, KeyboardInterrupt, Terminated) as error:
         if ranks.world == 1 or os.environ.get("HDRVID_DEBUG") == "1":
             raise
+        leave_unterminated()
         if isinstance(error, HdrvidError):
             code = exit_code_of(error) if ranks.is_main else error.exit_code
             ranks.let_main_speak()

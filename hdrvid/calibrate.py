@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -71,26 +73,30 @@ def measure_stops(linear_frames: Iterable[np.ndarray], cycle: ExposureCycle) -> 
     lags = (1,) if all(comparable) else (1, n)
     rows: list[np.ndarray] = []
     ratios: list[float] = []
-    before: deque[tuple[tuple[np.ndarray, np.ndarray], np.ndarray]] = deque(maxlen=max(lags))
-    for j, frame in enumerate(map(_reduced, linear_frames)):
-        grey_b, code_b = _grey_and_brightest(frame), gamma_encode(frame)
-        for lag in lags:
-            i = j - lag
-            if i < 0 or (lag == 1 and not comparable[i % n]):
-                continue
-            grey_a, code_a = before[-lag]
-            exposures = (cycle.exposure_at(j), cycle.exposure_at(i), cycle.exposure_at(j))
-            forward, backward = aligner.window((code_b, code_a, code_b), exposures)
-            stops = _ratio(aligner, grey_a, grey_b, forward[0], backward[0])
+    before: deque[_Prepared] = deque(maxlen=max(lags))
+
+    def ratio(j: int, i: int, later: _Prepared, earlier: _Prepared) -> float | None:
+        exposures = (cycle.exposure_at(j), cycle.exposure_at(i), cycle.exposure_at(j))
+        forward, backward = aligner.window((later.code, earlier.code, later.code), exposures)
+        return _ratio(aligner, earlier, later, forward[0], backward[0])
+
+    with ThreadPoolExecutor(2) as pool:  # a pair is measured while the next frame is prepared
+        pairs: list[tuple[int, int, Future[float | None]]] = []
+        for j, frame in enumerate(map(_prepared, linear_frames)):
+            for lag in lags:
+                if j >= lag and (lag > 1 or comparable[(j - 1) % n]):
+                    pairs.append((j, j - lag, pool.submit(ratio, j, j - lag, frame, before[-lag])))
+            before.append(frame)
+        for j, i, measuring in pairs:
+            stops = measuring.result()
             if stops is None:
                 continue
             row = np.zeros(n + 1)
             row[j % n] += 1
             row[i % n] -= 1
-            row[n] = lag
+            row[n] = j - i
             rows.append(row)
             ratios.append(stops)
-        before.append((grey_b, code_b))
     given = np.array(cycle.stops)
     if len(rows) < _MIN_PAIRS or np.linalg.matrix_rank(np.array(rows)) < n:
         return StopsMeasurement(
@@ -120,32 +126,39 @@ def measure_stops(linear_frames: Iterable[np.ndarray], cycle: ExposureCycle) -> 
     return StopsMeasurement(corrected, True, error, f"aligned pixels are {corrected} stops apart, not {cycle}")
 
 
-def _reduced(frame: np.ndarray) -> np.ndarray:
-    """The frame, averaged down to at most MAX_SIDE pixels."""
+class _Prepared(NamedTuple):
+    """A linear frame, averaged down to at most MAX_SIDE pixels."""
+
+    grey: np.ndarray
+    """(h, w) mean of the channels: codecs keep brightness far better than colour."""
+    brightest: np.ndarray
+    """(h, w) largest channel."""
+    code: np.ndarray
+    """(h, w, 3) network code."""
+
+
+def _prepared(frame: np.ndarray) -> _Prepared:
     frame = np.asarray(frame, np.float32)
     shrink = -(-max(frame.shape[:2]) // MAX_SIDE)
-    size = max(frame.shape[1] // shrink, 1), max(frame.shape[0] // shrink, 1)
-    return frame if shrink == 1 else cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-
-
-def _grey_and_brightest(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and maximum of the channels of (H, W, 3): codecs keep brightness far better than colour."""
+    if shrink > 1:
+        size = max(frame.shape[1] // shrink, 1), max(frame.shape[0] // shrink, 1)
+        frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
     red, green, blue = cv2.split(frame)
-    return (red + green + blue) / 3, cv2.max(cv2.max(red, green), blue)
+    return _Prepared((red + green + blue) / 3, cv2.max(cv2.max(red, green), blue), gamma_encode(frame))
 
 
 def _ratio(
     aligner: DenseInverseSearch,
-    a: tuple[np.ndarray, np.ndarray],
-    b: tuple[np.ndarray, np.ndarray],
+    a: _Prepared,
+    b: _Prepared,
     flow: np.ndarray,
     flow_back: np.ndarray,
 ) -> float | None:
-    """Stops of frame `b` above frame `a`, each as of `_grey_and_brightest`; None where too little is good in both."""
+    """Stops of frame `b` above frame `a`; None where too little is good in both."""
     low, high = WELL_EXPOSED
     good = aligner.consistent(flow, flow_back, _MOTION_TOLERANCE_PX)
     blurred = []
-    for grey, brightest in (a, (aligner.moved(b[0], flow), aligner.moved(b[1], flow))):
+    for grey, brightest in (a[:2], (aligner.moved(b.grey, flow), aligner.moved(b.brightest, flow))):
         # the mean of 5x5 pixels: noise is averaged before the logarithm, which would bend it
         blurred.append(cv2.blur(grey, (5, 5)))
         good &= (blurred[-1] > low) & (cv2.dilate(brightest, np.ones((5, 5))) < high)

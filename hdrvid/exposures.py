@@ -23,6 +23,7 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
+from hdrvid import cpu
 from hdrvid.errors import ExposureError, InputError
 from hdrvid.types import CYCLE_LENGTHS, ClipReader, ExposureCycle
 
@@ -228,6 +229,15 @@ def quantiles(values: np.ndarray, shares: np.ndarray) -> np.ndarray:
     return np.asarray(ordered[..., below] + (ordered[..., above] - ordered[..., below]) * (position - below))
 
 
+def numbers(pixels: np.ndarray) -> np.ndarray:
+    """Pixels as float32, black where they are not a number or minus infinity, 1 where they are infinite; the array itself
+    where there is nothing to do."""
+    pixels = np.asarray(pixels, np.float32)
+    if np.isfinite(pixels.sum()):  # many times faster than to look at each of them
+        return pixels
+    return np.nan_to_num(pixels, nan=0.0, posinf=1.0, neginf=0.0)
+
+
 def _reduce_all(linear_frames: Iterable[np.ndarray]) -> list[_Blocks]:
     blocks: list[_Blocks] = []
     shape: tuple[int, ...] | None = None
@@ -248,7 +258,7 @@ def _reduce(frame: np.ndarray) -> _Blocks:
     height, width = frame.shape[:2]
     side = min(max(1, round(width / BLOCKS_ACROSS)), height)
     h, w = height // side, width // side
-    pixels = np.nan_to_num(np.asarray(frame[: h * side, : w * side], np.float32), nan=0.0, posinf=1.0, neginf=0.0)
+    pixels = numbers(frame[: h * side, : w * side])
     rows = pixels.reshape(h, side, w * side * 3)
     peak = rows.max(axis=1).reshape(h, w, side * 3).max(axis=2)
     # averaged near the code, as a codec averages: dark chroma is the first thing that it drops
@@ -283,33 +293,42 @@ def _measure(blocks: Sequence[_Blocks]) -> list[_Pair]:
     # only loses its brightest eighth
     white = CLIPPING_SHARE * max(float(np.quantile(b.peak, 0.995)) for b in blocks)
     white = min(white, CLIPPING_SHARE)
-    pairs = []
-    for i, a in enumerate(blocks):
-        for j in range(i + 1, min(i + MAX_LAG + 1, len(blocks))):
-            measured = _measure_pair(*_aligned(a, blocks[j], white), white)
-            if measured is not None and measured[1] < _MAX_SCATTER_STOPS:
-                pairs.append(_Pair(i, j, *measured))
-    return pairs
+    spectra = cpu.each(lambda frame: _spectra(frame, white), blocks)
+
+    def pair(indices: tuple[int, int]) -> _Pair | None:
+        i, j = indices
+        measured = _measure_pair(*_aligned(blocks[i], blocks[j], spectra[i], spectra[j]), white)
+        return _Pair(i, j, *measured) if measured is not None and measured[1] < _MAX_SCATTER_STOPS else None
+
+    count = len(blocks)
+    pairs = cpu.each(pair, [(i, j) for i in range(count) for j in range(i + 1, min(i + MAX_LAG + 1, count))])
+    return [p for p in pairs if p is not None]
 
 
-def _aligned(a: _Blocks, b: _Blocks, white: float) -> tuple[_Blocks, _Blocks]:
+def _padded_shape(frame: _Blocks) -> tuple[int, int]:
+    height, width = frame.level.shape
+    return height + MAX_SHIFT_BLOCKS, width + MAX_SHIFT_BLOCKS
+
+
+def _spectra(frame: _Blocks, white: float) -> list[np.ndarray]:
+    """Fourier transforms of where a frame is well exposed, of its log levels there, and of their squares."""
+    mask = (frame.level > frame.black) & (frame.peak < white)
+    logs = np.where(mask, np.log2(np.maximum(frame.level, BLACK_LINEAR[0])), 0.0)
+    if mask.any():
+        logs = np.where(mask, logs - logs[mask].mean(), 0.0)
+    return [np.fft.rfft2(x, _padded_shape(frame)) for x in (mask.astype(float), logs, logs**2)]
+
+
+def _aligned(
+    a: _Blocks, b: _Blocks, spectra_a: Sequence[np.ndarray], spectra_b: Sequence[np.ndarray]
+) -> tuple[_Blocks, _Blocks]:
     """Both frames cut to what they share after the camera's motion, a whole number of blocks.
 
     The shift is the peak of the correlation of the log levels over the blocks that are well exposed in both frames,
     normalised by their variance there (Padfield, Masked object registration in the Fourier domain, IEEE TIP 2012).
     """
-    shape = [size + MAX_SHIFT_BLOCKS for size in a.level.shape]
-    masks, values = [], []
-    for frame in (a, b):
-        mask = (frame.level > frame.black) & (frame.peak < white)
-        logs = np.where(mask, np.log2(np.maximum(frame.level, BLACK_LINEAR[0])), 0.0)
-        if mask.any():
-            logs = np.where(mask, logs - logs[mask].mean(), 0.0)
-        masks.append(mask.astype(float))
-        values.append(logs)
-    mask_a, mask_b, value_a, value_b, square_a, square_b = (
-        np.fft.rfft2(x, shape) for x in (*masks, *values, values[0] ** 2, values[1] ** 2)
-    )
+    shape = _padded_shape(a)
+    (mask_a, value_a, square_a), (mask_b, value_b, square_b) = spectra_a, spectra_b
 
     def correlated(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         full: np.ndarray = np.fft.irfft2(np.conj(x) * y, shape)

@@ -29,7 +29,7 @@ import cv2
 import numpy as np
 
 from hdrvid.errors import ExposureError, InputError
-from hdrvid.exposures import quantiles
+from hdrvid.exposures import numbers, quantiles
 from hdrvid.radiance import (
     LOG_RESPONSES,
     RESPONSES,
@@ -190,7 +190,7 @@ def frame_levels(codes: np.ndarray) -> FrameLevels:
     if side == 1 and min(height, width) >= 2:
         side = 2
     h, w = height // side, width // side
-    pixels = np.nan_to_num(np.asarray(codes[: h * side, : w * side], np.float32), nan=0.0, posinf=1.0, neginf=0.0)
+    pixels = numbers(codes[: h * side, : w * side])
     # averaged as light, roughly: in code, noise and texture would make the shadows darker than they are
     light = cv2.resize(gamma_linearize(pixels), (w, h), interpolation=cv2.INTER_AREA).reshape(-1, 3)
     levels = quantiles(np.ascontiguousarray(light.T), _SHARES) ** (1 / 2.2)

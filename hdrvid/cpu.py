@@ -19,6 +19,8 @@ import torch
 
 LARGEST_SIDE_PX = 32_000
 """OpenCV counts the positions of a remap in 16 bits."""
+HALF_MAX = 65504.0
+"""The largest half float."""
 CONVERTED_AT_ONCE = 30_000
 """Values. More of them PyTorch converts by a team of threads for each thread that asks; teams wait at full speed."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -98,7 +100,7 @@ def separable(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
 
 
 def to_half(values: np.ndarray) -> np.ndarray:
-    """float32 values of any shape as float16, to the nearest even; infinite beyond 65504."""
+    """float32 values of any shape as float16, to the nearest even; infinite beyond HALF_MAX."""
     return _converted(values, np.float16)
 
 

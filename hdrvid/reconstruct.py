@@ -49,13 +49,14 @@ import numpy as np
 
 from hdrvid import __version__, cpu
 from hdrvid.calibrate import StopsMeasurement, measure_stops
+from hdrvid.cpu import HALF_MAX
 from hdrvid.errors import ExposureError, HdrvidError, InputError, ModelError, OutputError, UsageError
 from hdrvid.exposures import MIN_CONFIDENCE, ROUGH_STOPS, are_rough, contradictions, estimate_cycle, probed
 from hdrvid.io import open_clip
 from hdrvid.io.atomic import atomic_path
 from hdrvid.io.exif import recorded_cycle
 from hdrvid.io.exposure_files import parse_exposures
-from hdrvid.io.exr import COMPRESSIONS, HALF_MAX, read_exr
+from hdrvid.io.exr import COMPRESSIONS, read_exr
 from hdrvid.io.frames import FramesReader
 from hdrvid.io.hdr import read_hdr, read_hdr_attributes
 from hdrvid.io.hdr_video import HdrKind, HdrVideoWriter, check_peak, grade_clip, measure_light

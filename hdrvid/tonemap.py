@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 
 from hdrvid import cpu
+from hdrvid.cpu import HALF_MAX
 from hdrvid.errors import InputError, UsageError
 from hdrvid.radiance import luminance, mu_law, srgb_encode
 
@@ -53,7 +54,6 @@ DRAGO_BIAS = 0.85
 
 _PIXELS_AT_ONCE = 30_000
 """A block of rows that fits the caches."""
-_HALF_MAX = 65504.0
 
 
 def reinhard_curve(x: np.ndarray, white: float) -> np.ndarray:
@@ -219,7 +219,7 @@ class Tonemapper:
             raise InputError(f"a frame to be tone mapped has shape (height, width, 3), not {pixels.shape}")
         frame = np.ascontiguousarray(pixels, np.float32)
         if not cv2.checkRange(frame, quiet=True)[0]:
-            frame = np.nan_to_num(frame, nan=0.0, posinf=_HALF_MAX, neginf=0.0)
+            frame = np.nan_to_num(frame, nan=0.0, posinf=HALF_MAX, neginf=0.0)
         if self.operator == "mulaw":
             return self._per_channel(frame)
         self._adapt(frame)
@@ -247,7 +247,7 @@ class Tonemapper:
     def _per_channel(self, frame: np.ndarray) -> np.ndarray:
         out = np.empty(frame.shape, np.uint8)
         for rows in _blocks(frame):
-            out[rows] = self._mulaw.take(_half_index(np.clip(frame[rows], 0.0, _HALF_MAX)))
+            out[rows] = self._mulaw.take(_half_index(np.clip(frame[rows], 0.0, HALF_MAX)))
         return out
 
     def _by_luminance(self, frame: np.ndarray) -> np.ndarray:
@@ -268,7 +268,7 @@ class Tonemapper:
 
         out = np.empty(frame.shape, np.uint8)
         for rows in _blocks(frame):
-            planes = cv2.split(np.clip(frame[rows], 0.0, _HALF_MAX))
+            planes = cv2.split(np.clip(frame[rows], 0.0, HALF_MAX))
             red, green, blue = planes
             index = _half_index(0.2126 * red + 0.7152 * green + 0.0722 * blue)
             grey, scale, keep = target.take(index), factor.take(index), colour.take(index)

@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 
 from hdrvid import cpu
+from hdrvid.cpu import HALF_MAX
 from hdrvid.data.camera import SynthesisOptions, expose, normalise
 from hdrvid.data.scenes import procedural_scene
 from hdrvid.io import open_clip
-from hdrvid.io.exr import HALF_MAX
 from hdrvid.io.preview import PreviewWriter
 from hdrvid.io.writers import SequenceWriter
 from hdrvid.radiance import RESPONSES, gamma_encode, gamma_linearize

@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -302,18 +303,16 @@ class _Bench:
         sample: list[np.ndarray] = []
         for model in self.options.models:
             exact: list[np.ndarray] = []
-            for precision in self.precisions:
-                row, timed = self._guarded(model, precision, lambda m, p: self._model(m, p, clip))
+            for precision, compiled in itertools.product(self.precisions, (False, True)):
+                if compiled and not (self.options.compiled and precision in self.asked and model not in BUILT_IN):
+                    continue
+                measure = partial(self._model, clip=clip, compiled=compiled)
+                row, timed = self._guarded(model, precision, measure, compiled)
                 if timed is not None:
                     row = _with_difference(row, timed.radiance, exact)
                     exact, sample = exact or timed.radiance, sample or timed.radiance
                 if precision in self.asked:
                     rows.append(row)
-                    if self.options.compiled and model not in BUILT_IN:
-                        row, timed = self._guarded(model, precision, lambda m, p: self._model(m, p, clip, True), True)
-                        if timed is not None:
-                            row = _with_difference(row, timed.radiance, exact)
-                        rows.append(row)
             del exact
         if sample:
             with tempfile.TemporaryDirectory(prefix="hdrvid-bench-") as folder:
@@ -362,7 +361,7 @@ class _Bench:
         gflops = 2 * macs / statistics.median(times) / 1e9
         return _Timed([t * 1e3 for t in times], {}, macs / (width * height) / 1e3, gflops, memory, [])
 
-    def _model(self, model: str, precision: str, clip: BenchClip, compiled: bool = False) -> _Timed:
+    def _model(self, model: str, precision: str, clip: BenchClip, compiled: bool) -> _Timed:
         cycle, wanted = self.options.cycle, precision in self.asked
         runs = self.options.runs if wanted else 1
         runner = load_reconstructor(model, len(cycle), device=str(self.device), precision=precision)

@@ -18,6 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from hdrvid.cpu import HALF_MAX
 from hdrvid.data.camera import SynthesisOptions, clipping_level, drawn_value, expose, film, normalise
 from hdrvid.data.scenes import Scene, picture_scene, procedural_scene
 from hdrvid.errors import InputError, UsageError
@@ -27,7 +28,6 @@ FRAMES_PER_SECOND = 24
 """Frame rate of the videos written."""
 
 _HDR_SUFFIXES = (".exr", ".hdr")
-_HALF_MAX = 65504.0
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def synth_to_folder(
     with ExitStack() as stack:
         write = _video_writer(stack, out / "clip.mp4", width, height) if video else _frames_writer(out / "frames")
         for t in range(num_frames):
-            truth = np.minimum(frame_at(t) / np.float32(scale), np.float32(_HALF_MAX))
+            truth = np.minimum(frame_at(t) / np.float32(scale), np.float32(HALF_MAX))
             write(t, expose(truth, cycle.exposure_at(t), _frame_rng(seed, t), camera))
             write_exr(out / "truth" / f"truth.{t:06d}.exr", truth, compression="zip", attributes=attributes)
             if progress:

@@ -19,6 +19,7 @@ import numpy as np
 import OpenEXR
 
 from hdrvid import cpu
+from hdrvid.cpu import HALF_MAX
 from hdrvid.errors import InputError
 from hdrvid.io.atomic import atomic_path
 from hdrvid.types import PathLike
@@ -26,10 +27,8 @@ from hdrvid.types import PathLike
 MOST_PIXELS_PER_BYTE = 1 << 14
 """An EXR with more pixels than so many times its bytes has a damaged header: black pictures stay far below."""
 
-HALF_MAX = 65504.0
-"""Largest finite half float."""
 _HALF_INFINITY = np.uint16(0x7C00)
-"""Its bits, which are all set in what is no number too."""
+"""Bits of an infinite half float, which are all set in what is no number too."""
 
 DWA_MAX = 60000.0
 """Largest value handed to DWAA/DWAB, whose quantisation may overshoot by some per cent."""

@@ -51,7 +51,15 @@ from hdrvid import __version__, cpu
 from hdrvid.calibrate import StopsMeasurement, measure_stops
 from hdrvid.cpu import HALF_MAX
 from hdrvid.errors import ExposureError, HdrvidError, InputError, ModelError, OutputError, UsageError
-from hdrvid.exposures import MIN_CONFIDENCE, ROUGH_STOPS, are_rough, contradictions, estimate_cycle, probed
+from hdrvid.exposures import (
+    MIN_CONFIDENCE,
+    PROBE_FRAMES,
+    ROUGH_STOPS,
+    are_rough,
+    contradictions,
+    estimate_cycle,
+    probed,
+)
 from hdrvid.io import open_clip
 from hdrvid.io.atomic import atomic_path
 from hdrvid.io.exif import recorded_cycle
@@ -94,6 +102,9 @@ WRITERS = 2
 
 PREVIEW_CRF = 18
 """x264 quality of the preview: visually lossless."""
+
+KEPT_PROBE_BYTES = 256 << 20
+"""Frames that the exposures are measured from are decoded once where all of them take no more than this."""
 
 CALIBRATION_FRAMES = 12
 """Frames at the start of a clip on which its exposures are measured again, on aligned pixels."""
@@ -489,10 +500,24 @@ def _detect(reader: ClipReader, declared: ExposureCycle | None, response_text: s
     recorded = recorded_cycle(reader.paths) if declared is None and isinstance(reader, FramesReader) else None
     count, brightest = 0, 0.0
     levels: list[FrameLevels] = []
+    kept: list[np.ndarray] = []
+    all_kept = False
+
+    def probe() -> Iterator[np.ndarray]:
+        nonlocal all_kept
+        if all_kept:
+            yield from kept
+            return
+        kept.clear()
+        for pixels in probed(reader):
+            if pixels.nbytes * PROBE_FRAMES <= KEPT_PROBE_BYTES:
+                kept.append(np.ascontiguousarray(pixels))
+            yield pixels
+        all_kept = bool(kept)
 
     def linear_frames() -> Iterator[np.ndarray]:
         nonlocal count, brightest
-        with _Ahead(probed(reader), 2) as frames, ThreadPoolExecutor(1) as beside:
+        with _Ahead(probe(), 2) as frames, ThreadPoolExecutor(1) as beside:
             reduced: Future[FrameLevels] | None = None
             try:
                 for number, pixels in enumerate(frames, 1):

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import pytest
 
+import hdrvid.reconstruct as engine
 from hdrvid.errors import ExposureError, InputError, ModelError, OutputError, UsageError
 from hdrvid.io.exr import read_exr, write_exr
 from hdrvid.io.hdr import read_hdr
@@ -34,7 +35,7 @@ from hdrvid.reconstruct import (
     reconstruct_clip,
     validate_options,
 )
-from hdrvid.types import ExposureCycle, Reconstruction, Window
+from hdrvid.types import ClipReader, ExposureCycle, Reconstruction, Window
 
 CLASSICAL = ReconstructOptions(model="classical", device="cpu", exposures="0,3")
 
@@ -331,6 +332,23 @@ def test_interrupted_runs_leave_only_finished_frames(
     assert sorted(p.name for p in out.iterdir()) == [f"clip.{i:06d}.exr" for i in range(4)]
     reconstruct_clip([str(clip)], out, CLASSICAL)
     assert_same_results(out, undisturbed)
+
+
+def test_small_frames_are_decoded_once_to_be_measured(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[int] = []
+
+    def probed(reader: ClipReader) -> Iterator[np.ndarray]:
+        for index, pixels in enumerate(read(reader)):
+            decoded.append(index)
+            yield pixels
+
+    read = engine.probed
+    monkeypatch.setattr(engine, "probed", probed)
+    once = inspect_clip([str(clip)]).as_dict()
+    assert decoded == list(range(8))
+    monkeypatch.setattr(engine, "KEPT_PROBE_BYTES", 0)
+    assert inspect_clip([str(clip)]).as_dict() == once
+    assert len(decoded) > 2 * 8
 
 
 def test_finished_frames_are_kept_and_overwrite_makes_them_again(clip: Path, tmp_path: Path) -> None:

@@ -230,8 +230,10 @@ def quantiles(values: np.ndarray, shares: np.ndarray) -> np.ndarray:
 
 
 def numbers(pixels: np.ndarray) -> np.ndarray:
-    """Pixels as float32, black where they are not a number or minus infinity, 1 where they are infinite; the array itself
-    where there is nothing to do."""
+    """Pixels as float32: 0 where they are not a number or minus infinity, 1 where they are infinity.
+
+    The array itself where there is nothing to do.
+    """
     pixels = np.asarray(pixels, np.float32)
     if np.isfinite(pixels.sum()):  # many times faster than to look at each of them
         return pixels

@@ -305,7 +305,7 @@ class ModelRunner:
         run = self._prior_based
         if self.config is not None and self.config.preset == "memo":
             run = self._memo
-        elif self.networks is not None and self.device.type == "cpu" and bands.usable(*window.reference.shape[:2]):
+        elif self.networks is not None and self.device.type == "cpu" and bands.usable():
             run = self._in_bands
         while True:
             try:
@@ -457,7 +457,7 @@ class ModelRunner:
                 [window.frames[i] for i in others],
                 [window.exposures[i] for i in others],
                 list(forward),
-                [bands.planes_of(flow) for flow in backward],
+                list(backward),
             )
         del forward, backward
         if "flow" in self.networks:
@@ -470,11 +470,13 @@ class ModelRunner:
         for tile in self._tiles(h, w, TILE_HALO_PX):
             keep, inner = tile.kept(size)
             with self._stage("warp"):
-                given = bands.merge_input(reference, exposure, neighbours, tile.inside(size), SIZE_MULTIPLE)
+                given = bands.merge_input(
+                    reference, exposure, neighbours, tile.inside(size), SIZE_MULTIPLE, self._input_dtype()
+                )
             with self._stage("merge"):
-                out = merge.network(given.x).float()
-                mine = None if weights is None else weights[(..., *keep)]
-                finite = bands.merge_result(given, out, merge.weight_channels, inner, radiance[keep], mine)
+                out = merge.network(given.x)
+                corner = keep[0].start, keep[1].start
+                finite = bands.merge_result(given, out, merge.weight_channels, inner, radiance, corner, weights)
                 if not finite and self.precision != "fp32":
                     raise _OverflowError
             del given, out
@@ -501,15 +503,21 @@ class ModelRunner:
         confidence = np.empty((len(flows), *size), np.float32)
         for tile in self._tiles(h, w, TILE_HALO_PX + HALO_PX):
             features: dict[int, torch.Tensor] = {}  # neighbours of one exposure see the same reference
-            for k, seen in enumerate(bands.evidence(reference, exposure, given, mirrored, tile.read)):
+            seen_of_each = bands.evidence(reference, exposure, given, mirrored, tile.read, self._input_dtype())
+            for k, seen in enumerate(seen_of_each):
                 if seen.reference.data_ptr() not in features:
                     features[seen.reference.data_ptr()] = refiner.features(seen.reference)
                 here, there = features[seen.reference.data_ptr()], refiner.features(seen.warped)
                 volume, shift = bands.correlation(here, there, float(refiner.sharpness))
-                out = refiner.network(seen.fine, seen.ratio, volume).float()
-                bands.refine_flow(out, shift, seen, tile.inner, flows[k][tile.keep], confidence[k][tile.keep])
+                out = refiner.network(seen.fine, seen.ratio, volume)
+                corner = tile.keep[0].start, tile.keep[1].start
+                bands.refine_flow(out, shift, seen, tile.inner, corner, flows[k], confidence[k])
         flows = [flow[:h, :w] for flow in flows]
         return replace(neighbours, flows=flows, back=None, confidence=confidence[:, :h, :w])
+
+    def _input_dtype(self) -> torch.dtype:
+        """In which the networks' input is written: what others would be rounded at once."""
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
     def _between_stages(self, height: int, width: int) -> None:
         """What one stage of a large frame has freed would be missing to others: kept memory comes in pieces."""

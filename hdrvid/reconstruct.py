@@ -73,13 +73,14 @@ from hdrvid.io.preview import PreviewWriter
 from hdrvid.io.response_files import load_response
 from hdrvid.io.writers import SequenceWriter
 from hdrvid.labels import Event, Labeller
+from hdrvid.models import bands
 from hdrvid.models.runner import check_precision, resolve_tile
 from hdrvid.radiance import RESPONSES, Response, gamma_encode
 from hdrvid.ranks import Ranks, local_device
 from hdrvid.response_estimate import DEFAULT_RESPONSE, FrameLevels, estimate_response, frame_levels
 from hdrvid.tonemap import OPERATORS, Tonemapper
 from hdrvid.types import ClipInfo, ClipReader, ExposureCycle, Frame, PathLike, Reconstructor, Window
-from hdrvid.weights import available_models, load_reconstructor
+from hdrvid.weights import BUILT_IN, available_models, load_reconstructor
 
 Item = TypeVar("Item")
 
@@ -379,6 +380,8 @@ def reconstruct_clip(
             return reader
 
         reader = _in_each(ranks, opened)
+        beside = stack.enter_context(ThreadPoolExecutor(1, "hdrvid-prepare"))
+        prepared = None if options.model in BUILT_IN else beside.submit(bands.prepare)
         detection = _agreed_detection(reader, options, ranks)
         cycle = _required_cycle(detection)
         first, last = _frame_range(options, reader.info)
@@ -404,6 +407,8 @@ def reconstruct_clip(
                 compiled=options.compile,
             ),
         )
+        if prepared is not None and prepared.result() and getattr(reconstructor, "in_bands", False):
+            message("compiling for this CPU, which the first run on a machine does: 10 to 30 seconds")
         return _Job(reader, detection, cycle, reconstructor, options, out, first, last, ranks).run(
             progress, message, started
         )

@@ -7,7 +7,6 @@ import pytest
 import torch
 from test_models import window
 
-from hdrvid import cpu
 from hdrvid.models import bands
 from hdrvid.models.config import ModelConfig
 from hdrvid.models.refine import FlowRefiner
@@ -16,7 +15,7 @@ from hdrvid.types import Reconstruction, Window
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
-    pytest.mark.skipif(cpu.opencv() is None, reason="bands need OpenCV 5"),
+    pytest.mark.skipif(not bands.usable(), reason="bands need Numba"),
 ]
 
 
@@ -36,7 +35,7 @@ def whole(monkeypatch: pytest.MonkeyPatch):
 
     def run(runner: ModelRunner, w: Window) -> Reconstruction:
         with monkeypatch.context() as patched:
-            patched.setattr(bands, "usable", lambda height, width: False)
+            patched.setattr(runner, "in_bands", False)
             return runner.reconstruct(w, diagnostics=True)
 
     return run

@@ -1,5 +1,4 @@
-"""The work around the networks on a CPU, in bands of rows: what a band needs stays in the caches, and every core has its
-own.
+"""The work around the networks on a CPU, in bands of rows: a band stays in the caches, and every core has its own.
 
 What a window needs beside convolutions is a hundred simple steps on pictures of many channels. PyTorch makes each of
 them for the whole picture, which moves every intermediate picture to the memory and back. Here the compiled functions
@@ -52,6 +51,17 @@ def _kernels() -> Any:
 def usable() -> bool:
     """Whether pictures can be worked on here."""
     return _kernels() is not None
+
+
+def prepare() -> bool:
+    """Load what a first call would have to wait for, about a second; True where the functions are yet to be compiled
+    for this machine, some seconds each: the first time, or where no folder can be written to that keeps them."""
+    kernels = _kernels()
+    if kernels is None:
+        return False
+    one = np.zeros((1, 1, 3), np.float32)
+    kernels.matched(one, np.float32(1.0), (0, 1, 0, 1), (0, 1), one)
+    return not kernels.matched.stats.cache_hits
 
 
 def _bands(rows: slice, columns: slice) -> list[tuple[int, int]]:
@@ -198,9 +208,8 @@ def merge_result(
 
     def band(part: tuple[int, int]) -> bool:
         first = corner[0] + part[0] - rows.start, corner[1]
-        return _kernels().merge_result(
-            found, given.radiance, given.log_prior, given.smoothed, weight_channels, across, part, first, radiance, shares
-        )  # fmt: skip
+        inputs = found, given.radiance, given.log_prior, given.smoothed
+        return _kernels().merge_result(*inputs, weight_channels, across, part, first, radiance, shares)
 
     return all(cpu.each(band, _bands(rows, columns)))
 

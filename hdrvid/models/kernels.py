@@ -15,6 +15,7 @@ Convention:
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -28,7 +29,6 @@ from hdrvid.models.refine import (
     CORRELATION_RADIUS,
     DAMPING,
     DIFFERENCE_SCALE,
-    EVIDENCE_CHANNELS,
     HALO_PX,
     OFFSET_LIMIT_PX,
     OFFSET_SCALE,
@@ -60,16 +60,20 @@ _DAMPING = F(DAMPING)
 _QUARTER, _SIXTEENTH, _THIRD = F(1 / 4), F(1 / 16), F(1 / 3)
 _LOG_PRIOR_SCALE = F(0.2)
 _FIFTH = F(0.2)
-_FINE = EVIDENCE_CHANNELS - 1
 _SIDE = 2 * CORRELATION_RADIUS + 1
+
+_CONSTANTS = zlib.crc32(repr(sorted((k, v) for k, v in globals().items() if isinstance(v, int | float | F))).encode())
+"""Compiled code that is kept knows its own source, not the constants above: as the default of an argument, which nobody
+gives or looks at, they are part of what it is found by."""
 
 
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
+_INLINE: Any = {**_OPTIONS, "forceinline": True}
 
 
 def _inline(function: Callable[..., Any]) -> Any:
     """Compiled into the loop that calls it, which is vectorised only then."""
-    return njit(forceinline=True, **_OPTIONS)(function)
+    return njit(**_INLINE)(function)
 
 
 def _compiled(function: Callable[..., Any]) -> Any:
@@ -154,13 +158,11 @@ def _inverse_mu_law(tone):
     return (_exp(_most(tone, ZERO) * _LOG_WHITE) - ONE) * _INVERSE_MU
 
 
-
-
 def _widened(value):
     """A result of a convolution as float32."""
 
 
-@overload(_widened, jit_options=_OPTIONS | {"forceinline": True})
+@overload(_widened, jit_options=_INLINE)
 def _widened_for(value):
     if isinstance(value, types.Integer):
         return lambda value: np.uint32(np.uint32(value) << np.uint32(16)).view(np.float32)
@@ -168,11 +170,11 @@ def _widened_for(value):
 
 
 def _store(planes, row, first):
-    """Planes (c, w) into channels `first` and on of a row (w, C), to the nearest even where that is bfloat16. The planes
-    may be overwritten."""
+    """Planes (c, w) into channels `first` and on of a row (w, C), to the nearest even where that is bfloat16. They may
+    be overwritten."""
 
 
-@overload(_store, jit_options=_OPTIONS | {"forceinline": True})
+@overload(_store, jit_options=_INLINE)
 def _store_for(planes, row, first):
     if isinstance(row.dtype, types.Integer):
 
@@ -182,7 +184,8 @@ def _store_for(planes, row, first):
             for c in range(count):
                 line = bits[c]
                 for j in range(w):
-                    line[j] = (line[j] + np.uint32(0x7FFF) + ((line[j] >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+                    odd = (line[j] >> np.uint32(16)) & np.uint32(1)
+                    line[j] = (line[j] + np.uint32(0x7FFF) + odd) >> np.uint32(16)
             channels = row[:, first : first + count]
             for j in range(w):
                 for c in range(count):
@@ -311,7 +314,21 @@ def _inside(x, y, height, width):
 
 @_compiled
 def merge_input(
-    reference, frames, flows, backs, confidence, exposures, gains, taps, region, band, x, radiance, log_prior, smoothed
+    reference,
+    frames,
+    flows,
+    backs,
+    confidence,
+    exposures,
+    gains,
+    taps,
+    region,
+    band,
+    x,
+    radiance,
+    log_prior,
+    smoothed,
+    constants=_CONSTANTS,
 ):
     """What `bands.merge_input` returns, of the rows of a band.
 
@@ -444,8 +461,10 @@ def merge_input(
 
 
 @_compiled
-def merge_result(out, radiance, log_prior, smoothed, weight_channels, columns, band, corner, result, weights):
-    """What `bands.merge_result` does, of the rows `band` and the `columns` of the input, two each, the first column even.
+def merge_result(
+    out, radiance, log_prior, smoothed, weight_channels, columns, band, corner, result, weights, constants=_CONSTANTS
+):
+    """What `bands.merge_result` does, of the rows `band` and the `columns` of the input, two each, the first one even.
 
     `out` (h' / 2, w' / 2, 4 c). The first row and column of `band` and `columns` come to `corner` of `result` (H, W, 3)
     and `weights` (C + 2, 3, H, W), or (0, 0, 0, 0) where they are not wanted.
@@ -523,7 +542,7 @@ def merge_result(out, radiance, log_prior, smoothed, weight_channels, columns, b
 
 
 @_compiled
-def matched(picture, gain, region, band, out):
+def matched(picture, gain, region, band, out, constants=_CONSTANTS):
     """Rows `band` of a region of a picture at another exposure, into their place in `out` (h, w, 3)."""
     top, _, left, right = region
     for y in range(band[0], band[1]):
@@ -535,7 +554,22 @@ def matched(picture, gain, region, band, out):
 
 @_compiled
 def evidence(
-    reference, frame, flow, back, turned, turn, other, other_flow, gains, taps, region, band, fine, warped, offsets
+    reference,
+    frame,
+    flow,
+    back,
+    turned,
+    turn,
+    other,
+    other_flow,
+    gains,
+    taps,
+    region,
+    band,
+    fine,
+    warped,
+    offsets,
+    constants=_CONSTANTS,
 ):
     """What `bands.evidence` returns of one neighbour, of the rows of a band.
 
@@ -558,12 +592,11 @@ def evidence(
     products = np.empty((5, products_size, w), np.float32)
     padded = np.empty(w + 2 * WINDOW_RADIUS, np.float32)
     means = np.empty((5, w), np.float32)
-    moved, around, across = np.empty((3, kept), np.float32), np.empty((3, kept), np.float32), np.empty((3, kept), np.float32)
-    returned = np.empty((3, kept), np.float32)
-    positions = np.empty((6, kept), np.float32)
+    samples, positions = np.empty((4, 3, kept), np.float32), np.empty((6, kept), np.float32)
+    moved, around, across, returned = samples[0], samples[1], samples[2], samples[3]
     x_from, y_from, x_step = positions[0], positions[1], positions[2]
     y_step, x_turned, y_turned = positions[3], positions[4], positions[5]
-    seen = np.empty((_FINE, kept), np.float32)
+    seen = np.empty((fine.shape[2], kept), np.float32)
     sampled, multiplied = max(top - HALO_PX, 0), max(top - WINDOW_RADIUS, 0)
     for y in range(top, bottom):
         while sampled <= min(y + HALO_PX, height - 1):
@@ -647,7 +680,8 @@ def evidence(
             between[j] *= _THIRD * _DIFFERENCE
         for n in range(2):
             offset, to_seen = offsets[n, here], seen[11 + n]
-            turned_offset, turned_seen, return_flow, error_seen = offsets[2 + n, here], seen[13 + n], returned[n], seen[15 + n]
+            turned_offset, turned_seen = offsets[2 + n, here], seen[13 + n]
+            return_flow, error_seen = returned[n], seen[15 + n]
             for j in range(kept):
                 to_seen[j] = offset[j] * _OFFSET
             for j in range(kept):
@@ -663,7 +697,7 @@ def evidence(
 
 
 @_compiled
-def correlation(reference, warped, sharpness, band, volume, shift):
+def correlation(reference, warped, sharpness, band, volume, shift, constants=_CONSTANTS):
     """What `bands.correlation` returns, of the rows of a band: features (h, w, C), `volume` (h, w, S), `shift`
     (2, h, w)."""
     h, w, channels = reference.shape
@@ -672,9 +706,8 @@ def correlation(reference, warped, sharpness, band, volume, shift):
     here = np.empty((channels, w), np.float32)
     around = np.zeros((bottom - top + 2 * r, channels, w + 2 * r), np.float32)
     found = np.empty((_SIDE * _SIDE, w), np.float32)
-    peak, total, right, down = (
-        np.empty(w, np.float32), np.empty(w, np.float32), np.empty(w, np.float32), np.empty(w, np.float32)
-    )
+    rows = np.empty((4, w), np.float32)
+    peak, total, right, down = rows[0], rows[1], rows[2], rows[3]
     for y in range(max(top - r, 0), min(bottom + r, h)):
         for x in range(w):
             for c in range(channels):
@@ -709,7 +742,7 @@ def correlation(reference, warped, sharpness, band, volume, shift):
 
 
 @_compiled
-def refine_flow(out, found, offsets, columns, band, corner, flow, confidence):
+def refine_flow(out, found, offsets, columns, band, corner, flow, confidence, constants=_CONSTANTS):
     """What `bands.refine_flow` does, of the rows `band` and the `columns` of the evidence, two each.
 
     `out` (h / 2, w / 2, 24), `found` (2, h, w) the shift at full size. The first row and column of `band` and `columns`
@@ -723,9 +756,7 @@ def refine_flow(out, found, offsets, columns, band, corner, flow, confidence):
         for x in range(left, right):
             pixel = half[x // 2]
             first = part + x % 2
-            step, mirror, match = (
-                _widened(pixel[8 + first]), _widened(pixel[12 + first]), _widened(pixel[16 + first])
-            )
+            step, mirror, match = _widened(pixel[8 + first]), _widened(pixel[12 + first]), _widened(pixel[16 + first])
             to_x = corner[1] + x - left
             for c in range(2):
                 change = _widened(pixel[4 * c + first])

@@ -247,6 +247,9 @@ class ModelRunner:
         self.precision = "fp32" if exact else resolve_precision(precision, self.device)
         if on_cpu:
             cpu.keep_memory()
+        memo = config is not None and config.preset == "memo"
+        self.in_bands = on_cpu and networks is not None and not memo and bands.usable()
+        """Whether the work around the networks is done by compiled functions (`hdrvid.models.bands`)."""
         self.clock: StageClock | None = None
         """Set to measure where the time goes."""
         self.tile = resolve_tile(tile)
@@ -305,7 +308,7 @@ class ModelRunner:
         run = self._prior_based
         if self.config is not None and self.config.preset == "memo":
             run = self._memo
-        elif self.networks is not None and self.device.type == "cpu" and bands.usable():
+        elif self.in_bands:
             run = self._in_bands
         while True:
             try:

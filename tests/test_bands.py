@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 from test_models import window
 
+from hdrvid.io.exr import read_exr
 from hdrvid.models import bands
 from hdrvid.models.config import ModelConfig
 from hdrvid.models.refine import FlowRefiner
@@ -94,3 +99,117 @@ def test_frames_that_are_no_numbers_do_not_spread(monkeypatch):
     runner = model("fast", 2, precision="fp32")
     monkeypatch.setattr(runner.networks["merge"], "network", lambda x: torch.full((1, 32, 24, 32), torch.nan))
     assert not runner.reconstruct(w).radiance.any()
+
+
+# ---- the compiled functions ------------------------------------------------------------------------------------------
+
+
+def neighbours_of(w: Window, flow: float = 1.5) -> bands.Neighbours:
+    middle = len(w.frames) // 2
+    others = [i for i in range(len(w.frames)) if i != middle]
+    shape = (*w.reference.shape[:2], 2)
+    flows = [np.full(shape, flow * (i - middle), np.float32) for i in others]
+    return bands.Neighbours(
+        [w.frames[i] for i in others], [w.exposures[i] for i in others], flows, [-flow for flow in flows]
+    )
+
+
+def whole_of(w: Window) -> tuple[slice, slice]:
+    return slice(0, w.reference.shape[0]), slice(0, w.reference.shape[1])
+
+
+def test_exponentials_and_logarithms_are_those_of_numpy():
+    from hdrvid.models import kernels
+
+    x = np.linspace(-86, 88, 20_001, dtype=np.float32)
+    got = np.array([kernels._exp(v) for v in x], np.float64)
+    np.testing.assert_allclose(got, np.exp(x.astype(np.float64)), rtol=3e-7)
+    assert kernels._exp(np.float32(-1000.0)) < 1e-37
+    assert np.isposinf(kernels._exp(np.float32(89.0)))
+    assert np.isnan(kernels._exp(np.float32(np.nan)))
+    y = np.concatenate([np.geomspace(1e-30, 1e30, 20_001), 1 + np.linspace(-1e-3, 1e-3, 2001)]).astype(np.float32)
+    got = np.array([kernels._log(v) for v in y], np.float64)
+    np.testing.assert_allclose(got, np.log(y.astype(np.float64)), rtol=3e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("num_exposures", [2, 3])
+@pytest.mark.parametrize("size", [(64, 96), (37, 51)])
+def test_inputs_in_bf16_are_those_in_fp32_rounded(num_exposures, size):
+    """To the nearest even, as PyTorch rounds."""
+    w, _ = window(size, num_exposures)
+    middle = len(w.frames) // 2
+    given = w.reference, w.exposures[middle], neighbours_of(w)
+    full, half = (bands.merge_input(*given, whole_of(w), 16, dtype).x for dtype in (torch.float32, torch.bfloat16))
+    assert full.shape == half.shape == (1, 7 * len(w.frames) + 6, *(n + -n % 16 for n in size))
+    assert torch.equal(full.bfloat16(), half)
+    mirrored = bands.mirrored_flows(given[2].flows)
+    for a, b in zip(
+        bands.evidence(*given, mirrored, whole_of(w)),
+        bands.evidence(*given, mirrored, whole_of(w), torch.bfloat16),
+        strict=True,
+    ):
+        assert torch.equal(a.fine.bfloat16(), b.fine)
+        assert torch.equal(a.warped, b.warped)
+
+
+@pytest.mark.parametrize("flow", [np.nan, np.inf, -1e9, 1e9])
+def test_flow_to_nowhere_counts_for_nothing(flow):
+    """It must not be read from memory that is not the frame's, either."""
+    w, _ = window((32, 48))
+    region = whole_of(w)
+    lost = bands.merge_input(w.reference, w.exposures[1], neighbours_of(w, flow), region, 16)
+    assert torch.isfinite(lost.x).all()
+    assert np.isfinite(lost.radiance).all()
+    assert lost.log_prior[0].min() > -1e-3
+    assert lost.log_prior[1:].max() < -5
+
+
+def test_a_tile_is_part_of_the_frame():
+    w, _ = window((64, 96))
+    given = w.reference, w.exposures[1], neighbours_of(w)
+    mirrored = bands.mirrored_flows(given[2].flows)
+    tile = slice(16, 48), slice(32, 80)
+    whole, part = (bands.merge_input(*given, region, 16) for region in (whole_of(w), tile))
+    assert torch.equal(whole.x[(..., *tile)], part.x)
+    assert np.array_equal(whole.smoothed[(..., *tile)], part.smoothed)
+    for a, b in zip(bands.evidence(*given, mirrored, whole_of(w)), bands.evidence(*given, mirrored, tile), strict=True):
+        assert torch.equal(a.fine[(..., *tile)], b.fine)
+        assert np.array_equal(a.offsets[(..., *tile)], b.offsets)
+
+
+def test_compiled_code_is_found_by_the_constants_in_it():
+    from hdrvid.models import kernels
+
+    bands.prepare()
+    assert all(str(kernels._CONSTANTS) in str(signature) for signature in kernels.matched.signatures)
+
+
+RUN = """
+import sys
+if sys.argv[1] == "without":
+    sys.modules["numba"] = None
+from hdrvid.reconstruct import ReconstructOptions, reconstruct_clip
+from hdrvid.models import bands
+said = []
+options = ReconstructOptions(model="fast", exposures="0,3", device="cpu", precision="fp32", preview=False)
+for _ in range(2):
+    reconstruct_clip([sys.argv[2]], sys.argv[3], options, message=said.append)
+print(bands.usable(), sum("compiling for this CPU" in text for text in said))
+"""
+
+
+def test_the_first_run_compiles_and_says_so_and_without_numba_frames_are_the_same(clip, tmp_path):
+    def run(how: str, out: str) -> str:
+        environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "kept")}
+        command = [sys.executable, "-c", RUN, how, str(clip), str(tmp_path / out)]
+        return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout.strip()
+
+    assert run("with", "first") == "True 1"
+    assert run("with", "second") == "True 0"
+    assert run("without", "third") == "False 0"
+    frames = sorted((tmp_path / "first").glob("*.exr"))
+    assert len(frames) == 8
+    for path in frames:
+        first, second, third = (read_exr(tmp_path / out / path.name)[0] for out in ("first", "second", "third"))
+        np.testing.assert_array_equal(first, second)
+        np.testing.assert_allclose(first, third, rtol=2e-3, atol=1e-4)

@@ -109,7 +109,8 @@ def test_two_processes_write_the_files_of_one(clip: Path, tmp_path: Path, settin
     assert done.returncode == 0, done.stderr
     assert_same_files(tmp_path / "one", tmp_path / "two")
     # every line once, and the same lines
-    assert ours(done.stderr) == ours(alone.err)
+    # the first one may have had to compile
+    assert ours(done.stderr) == [line for line in ours(alone.err) if "compiling" not in line]
     (report,) = (tmp_path / "two").glob("*.json")
     two = json.loads(report.read_text())
     one = json.loads((tmp_path / "one" / report.name).read_text())

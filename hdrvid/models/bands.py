@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
@@ -54,10 +53,10 @@ def usable() -> bool:
 
 
 def prepare() -> bool:
-    """Load what a first call would have to wait for, about a second; True where the functions are yet to be compiled
-    for this machine, some seconds each: the first time, or where no folder can be written to that keeps them."""
+    """Load what the first call of a process would have to wait for, about a second. True where the functions were not
+    kept and have to be compiled: the first time on a machine, or where no folder can be written to."""
     kernels = _kernels()
-    if kernels is None:
+    if kernels is None or kernels.matched.signatures:
         return False
     one = np.zeros((1, 1, 3), np.float32)
     kernels.matched(one, np.float32(1.0), (0, 1, 0, 1), (0, 1), one)
@@ -134,6 +133,8 @@ def padded(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     down, right = size[0] - picture.shape[0], size[1] - picture.shape[1]
     if not down and not right:
         return picture
+    import cv2
+
     return cv2.copyMakeBorder(picture, 0, down, 0, right, cv2.BORDER_REPLICATE)
 
 
@@ -318,6 +319,8 @@ def refine_flow(
     """What `refine.FlowRefiner.correct` makes of the network's result `out` (1, 24, h / 2, w / 2) and the expected
     shift (1, 2, h / 4, w / 4), of the part `inner` of the region: from row and column `corner` on added to `flow`
     (H, W, 2), with its `confidence` (H, W)."""
+    import cv2
+
     channels = _channels_last(out)
     height, width = 2 * channels.shape[0], 2 * channels.shape[1]
     found = np.empty((2, height, width), np.float32)

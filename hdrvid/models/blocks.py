@@ -19,6 +19,11 @@ def act(x: torch.Tensor) -> torch.Tensor:
     return F.leaky_relu(x, LEAK)
 
 
+def act_over(x: torch.Tensor) -> torch.Tensor:
+    """The same, in the memory of x where no gradient is wanted."""
+    return act(x) if torch.is_grad_enabled() else F.leaky_relu_(x, LEAK)
+
+
 def double(x: torch.Tensor) -> torch.Tensor:
     """(B, C, H, W) -> (B, C, 2 H, 2 W), every value four times."""
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
@@ -57,15 +62,36 @@ def rounded(networks: nn.ModuleDict, dtype: torch.dtype) -> nn.ModuleDict:
     return networks
 
 
-def folded(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, factor: int) -> torch.Tensor:
+def folded(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    factor: int,
+    *,
+    plus: torch.Tensor | None = None,
+) -> torch.Tensor:
     """`F.conv2d(F.pixel_unshuffle(x, factor), weight, bias, padding="same")` as one convolution with a stride: it moves
     less memory. x (B, C, H, W), weight (O, C * factor^2, k, k) with k odd; (B, O, H / factor, W / factor), of the
-    weight's type."""
+    weight's type. `plus`, of that size, is added; it may be overwritten."""
     out, size = weight.shape[0], weight.shape[-1]
     weight = weight.reshape(out, x.shape[1], factor, factor, size, size).permute(0, 1, 4, 2, 5, 3)
     weight = weight.reshape(out, x.shape[1], size * factor, size * factor)
     weight = weight.contiguous(memory_format=torch.channels_last)
-    return F.conv2d(x.to(weight.dtype), weight, bias, stride=factor, padding=size // 2 * factor)
+    x, padding = x.to(weight.dtype), size // 2 * factor
+    if plus is None:
+        return F.conv2d(x, weight, bias, stride=factor, padding=padding)
+    return _added(x, weight, bias, plus, padding, factor)
+
+
+def _added(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, plus: torch.Tensor, padding: int, stride: int
+) -> torch.Tensor:
+    """Convolution of x plus `plus`, which may be overwritten; in one step where that is possible."""
+    if _pointwise_operators(x) is None:
+        result = F.conv2d(x, weight, bias, stride=stride, padding=padding)
+        return result.add_(plus) if result.dtype == plus.dtype else result + plus
+    each = [[padding] * 2, [stride] * 2, [1, 1], 1]
+    return _pointwise_operators(x)._convolution_pointwise_(plus, x, weight, bias, *each, "add", 1.0, None, [], None)
 
 
 def _fuses(x: torch.Tensor) -> bool:
@@ -74,6 +100,13 @@ def _fuses(x: torch.Tensor) -> bool:
         return False
     computes_in_bf16 = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", bool)
     return x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and computes_in_bf16())
+
+
+def _pointwise_operators(x: torch.Tensor) -> Any:
+    """Where convolutions of x can be had together with what follows them."""
+    operators = torch.ops.mkldnn
+    fuses = _fuses(x) and hasattr(operators, "_convolution_pointwise_") and not torch.compiler.is_compiling()
+    return operators if fuses else None
 
 
 def convolved(
@@ -86,17 +119,13 @@ def convolved(
     residual block in float32, the same to the bit; in bfloat16 it spares a rounding too. By the operators that
     torch.compile makes of such pairs.
     """
-    padding = [weight.shape[-1] // 2] * 2
-    operators: Any = torch.ops.mkldnn
-    if not (_fuses(x) and hasattr(operators, "_convolution_pointwise_")) or torch.compiler.is_compiling():
-        result = F.conv2d(x, weight, bias, padding=padding)
-        if plus is None:
-            return F.leaky_relu_(result, LEAK)
-        return result.add_(plus) if result.dtype == plus.dtype else result + plus
+    padding, operators = weight.shape[-1] // 2, _pointwise_operators(x)
+    if plus is not None:
+        return _added(x, weight, bias, plus, padding, 1)
+    if operators is None:
+        return F.leaky_relu_(F.conv2d(x, weight, bias, padding=padding), LEAK)
     ones = [1, 1]
-    if plus is None:
-        return operators._convolution_pointwise(x, weight, bias, padding, ones, ones, 1, "leaky_relu", [LEAK], "")
-    return operators._convolution_pointwise_(plus, x, weight, bias, padding, ones, ones, 1, "add", 1.0, None, [], None)
+    return operators._convolution_pointwise(x, weight, bias, [padding] * 2, ones, ones, 1, "leaky_relu", [LEAK], "")
 
 
 def joined(conv: nn.Conv2d, small: torch.Tensor, large: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 A row goes through all steps while it lies in the caches, and comes out in the layout that the convolutions take. Steps
 that look at rows around (Gaussian windows, gradients) keep the last few in a ring: row r lies in slot r % ring.
+Loops over a row are short and many: those that touch few arrays, and index them by the counter alone, are vectorised.
 `hdrvid.models.bands` cuts a picture into bands of rows and calls one of these functions for each, in threads: they need
 no lock of Python's. The formulas are those of hdrvid.models.prior, .blend and .refine, which training and accelerators
 use; tests compare the two.
@@ -355,7 +356,8 @@ def merge_input(
     padded = np.empty(w + 2 * max(halo, BOX_RADIUS), np.float32)
     means = np.empty((3, w), np.float32)
     weights, light = np.empty((count + 1, w), np.float32), np.empty((count + 1, 3, w), np.float32)
-    total = np.empty(w, np.float32)
+    total, x_from, y_from = np.empty(w, np.float32), np.empty(w, np.float32), np.empty(w, np.float32)
+    returned = np.empty((3, w), np.float32)
     blurred = np.empty(w, np.float32)
     seen = np.empty((CHANNELS_PER_CANDIDATE * (count + 1), kept), np.float32)
     smoothed_seen = np.empty((6, kept), np.float32)
@@ -393,6 +395,8 @@ def merge_input(
                     out[j] = _exp(_log(_most(code[j], _DARKEST)) * _GAMMA - log_exposure)
         for k in range(count):
             mine, flow = weights[k + 1], flows[k][r, left:right]
+            for j in range(w):
+                x_from[j], y_from[j] = F(left + j) + flow[j, 0], F(r) + flow[j, 1]
             if checked:
                 for c in range(3):
                     _filter_rows(differences[k, c], r, height, box, padded[: w + 2 * BOX_RADIUS], means[c])
@@ -400,19 +404,21 @@ def merge_input(
                 for j in range(w):
                     worst = _largest(abs(red[j]), abs(green[j]), abs(blue[j])) * _AGREEMENT
                     mine[j] *= _exp(-worst * worst)
+                _sample_at(backs[k], x_from, y_from, returned)
+                back_u, back_v = returned[0], returned[1]
                 for j in range(w):
                     u, v = flow[j, 0], flow[j, 1]
                     tolerance = F(np.sqrt(u * u + v * v)) * F(0.05) + HALF
-                    back_u, back_v, _ = _sample(backs[k], F(left + j) + u, F(r) + v)
-                    u, v = (u + back_u) / tolerance, (v + back_v) / tolerance
-                    mine[j] *= (ONE - _CONSISTENCY_FLOOR) * _exp(-(u * u + v * v)) + _CONSISTENCY_FLOOR
+                    u, v = (u + back_u[j]) / tolerance, (v + back_v[j]) / tolerance
+                    back_u[j] = u * u + v * v
+                for j in range(w):
+                    mine[j] *= (ONE - _CONSISTENCY_FLOOR) * _exp(-back_u[j]) + _CONSISTENCY_FLOOR
             else:
                 trust = confidence[k, r, left:right]
                 for j in range(w):
                     mine[j] *= trust[j]
             for j in range(w):
-                x_from, y_from = F(left + j) + flow[j, 0], F(r) + flow[j, 1]
-                mine[j] = mine[j] if _inside(x_from, y_from, F(height), F(width)) else ZERO
+                mine[j] = mine[j] if _inside(x_from[j], y_from[j], F(height), F(width)) else ZERO
         _fill(total, ZERO)
         for i in range(count + 1):
             mine = weights[i]

@@ -32,7 +32,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from hdrvid.models.blocks import ResidualBlock, act, double, folded, initialise, smooth
+from hdrvid.models.blocks import ResidualBlock, act, act_over, double, folded, initialise, smooth
 from hdrvid.radiance import match_exposure
 from hdrvid.warp import warp
 
@@ -216,15 +216,15 @@ class FlowRefiner(nn.Module):
         `fine` (B, EVIDENCE_CHANNELS - 1, H, W) is `fine_evidence`, `ratio` (B, 1, H / 2, W / 2) the last channel of the
         evidence, `volume` the correlation.
         """
-        x0 = folded(fine, self.stem.weight[:, :-1], self.stem.bias, 2)
-        x0 = x0 + F.conv2d(ratio.to(x0.dtype), self.stem.weight[:, -1:], padding=1)
+        known = F.conv2d(ratio.to(self.stem.weight.dtype), self.stem.weight[:, -1:], padding=1)
+        x0 = folded(fine, self.stem.weight[:, :-1], self.stem.bias, 2, plus=known)
         x1 = self.enc1(self.down1(act(x0)) + self.matches(volume.to(x0.dtype)))
         x2 = self.enc2(self.down2(act(x1)))
         x3 = self.enc3(self.down3(act(x2)))
         y2 = self.dec2(x2 + double(self.up2(act(x3))))
         y1 = self.dec1(x1 + double(self.up1(act(y2))))
         y0 = self.dec0(x0 + double(self.up0(act(y1))))
-        return self.head(act(y0))
+        return self.head(act_over(y0))
 
     def correct(self, seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Evidence (B, K, EVIDENCE_CHANNELS, H, W) to what is added to the flow (B, K, 2, H, W), in pixels, and the

@@ -89,9 +89,13 @@ def test_correlation_is_that_of_the_network(height, width):
     with torch.inference_mode():
         reference, warped = (torch.rand(1, 3, 4 * height, 4 * width) for _ in range(2))
         volume, shift = net.correlation(reference, warped)
-        got = bands.correlation(net.features(reference), net.features(warped), float(net.sharpness))
+        features = net.features(reference), net.features(warped), float(net.sharpness)
+        got = bands.correlation(*features)
+        half = bands.correlation(*features, torch.bfloat16)
     assert torch.allclose(got[0], volume, atol=1e-5)
     assert torch.allclose(got[1], shift, atol=1e-4)
+    assert torch.equal(got[0].bfloat16(), half[0])
+    assert torch.equal(got[1], half[1])
 
 
 def test_frames_that_are_no_numbers_do_not_spread(monkeypatch):

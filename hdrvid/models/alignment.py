@@ -123,7 +123,8 @@ class DenseInverseSearch:
             dis.setGradientDescentIterations(self._steps[0])
             dis.setVariationalRefinementIterations(self._steps[1])
         flow = dis.calc(np.ascontiguousarray(reference), np.ascontiguousarray(source), None)
-        return np.nan_to_num(flow[:h, :w])
+        # one number tells: looking at each takes as long as a tenth of the search
+        return flow[:h, :w] if np.isfinite(flow.sum()) else np.nan_to_num(flow[:h, :w])
 
     def _luma(self, frame: np.ndarray, exposure: float, target: float, factor: int = 1) -> np.ndarray:
         """`matched_luma8` of a frame, or of one reduced by a factor; kept for the next windows."""
@@ -164,8 +165,10 @@ class DenseInverseSearch:
                 for i in range(len(frames))
                 if i != middle
             ]
-            forward = np.stack([pair.forward.result() for pair in pairs])
-            backward = np.stack([pair.backward.result() for pair in pairs])
+            found = [pair.forward.result() for pair in pairs] + [pair.backward.result() for pair in pairs]
+            both = np.empty((2, len(pairs), *frames[middle].shape[:2], 2), np.float32)
+            self._each(lambda job: np.copyto(*job), list(zip(both.reshape(-1, *both.shape[2:]), found, strict=True)))
+            forward, backward = both
         except BaseException:
             with self._lock:
                 self._forget(set())  # a search that failed is tried again

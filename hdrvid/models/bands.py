@@ -288,15 +288,20 @@ def evidence(
 
 def mirrored_flows(flows: Sequence[np.ndarray]) -> list[Mirrored]:
     """Sign and flow of each neighbour's other side; see `refine._mirrored`."""
-    pairs = zip(flows, reversed(flows), strict=True)
-    return [(np.float32(1 if np.array_equal(a, b) else -1), b) for a, b in pairs]
+
+    def same(a: np.ndarray, b: np.ndarray) -> bool:
+        return np.array_equal(a[0], b[0]) and np.array_equal(a, b)
+
+    return [(np.float32(1 if same(a, b) else -1), b) for a, b in zip(flows, reversed(flows), strict=True)]
 
 
-def correlation(reference: torch.Tensor, warped: torch.Tensor, sharpness: float) -> tuple[torch.Tensor, torch.Tensor]:
+def correlation(
+    reference: torch.Tensor, warped: torch.Tensor, sharpness: float, dtype: torch.dtype = torch.float32
+) -> tuple[torch.Tensor, torch.Tensor]:
     """What `refine.FlowRefiner.correlation` finds in features (1, C, h, w): the volume (1, S, h, w), channels last, and
-    the shift (1, 2, h, w)."""
+    the shift (1, 2, h, w). `dtype`: float32 or bfloat16, of the volume."""
     h, w = reference.shape[2:]
-    x, volume = _empty_input(h, w, len(refine.SHIFTS), torch.float32)
+    x, volume = _empty_input(h, w, len(refine.SHIFTS), dtype)
     shift = torch.empty((1, 2, h, w))
     features = _channels_last(reference), _channels_last(warped)
 

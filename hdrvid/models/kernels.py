@@ -732,7 +732,6 @@ def correlation(reference, warped, sharpness, band, volume, shift, constants=_CO
                     line[x] += a[x] * s[x]
             for x in range(w):
                 peak[x] = _most(peak[x], line[x])
-        _store(found, volume[y], 0)
         _fill(total, ZERO)
         _fill(right, ZERO)
         _fill(down, ZERO)
@@ -745,6 +744,7 @@ def correlation(reference, warped, sharpness, band, volume, shift, constants=_CO
                 down[x] += i * likely
         for x in range(w):
             shift[0, y, x], shift[1, y, x] = right[x] / total[x], down[x] / total[x]
+        _store(found, volume[y], 0)
 
 
 @_compiled

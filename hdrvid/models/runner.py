@@ -502,16 +502,18 @@ class ModelRunner:
         if size != (h, w):
             given = neighbours.padded(size)
         mirrored = bands.mirrored_flows(given.flows)
-        flows = [flow.copy() for flow in given.flows]
+        tiles = list(self._tiles(h, w, TILE_HALO_PX + HALO_PX))
+        # the next tile looks at what this one refines
+        flows = list(given.flows) if len(tiles) == 1 else [flow.copy() for flow in given.flows]
         confidence = np.empty((len(flows), *size), np.float32)
-        for tile in self._tiles(h, w, TILE_HALO_PX + HALO_PX):
+        for tile in tiles:
             features: dict[int, torch.Tensor] = {}  # neighbours of one exposure see the same reference
             seen_of_each = bands.evidence(reference, exposure, given, mirrored, tile.read, self._input_dtype())
             for k, seen in enumerate(seen_of_each):
                 if seen.reference.data_ptr() not in features:
                     features[seen.reference.data_ptr()] = refiner.features(seen.reference)
                 here, there = features[seen.reference.data_ptr()], refiner.features(seen.warped)
-                volume, shift = bands.correlation(here, there, float(refiner.sharpness))
+                volume, shift = bands.correlation(here, there, float(refiner.sharpness), self._input_dtype())
                 out = refiner.network(seen.fine, seen.ratio, volume)
                 corner = tile.keep[0].start, tile.keep[1].start
                 bands.refine_flow(out, shift, seen, tile.inner, corner, flows[k], confidence[k])

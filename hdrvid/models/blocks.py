@@ -29,6 +29,11 @@ def double(x: torch.Tensor) -> torch.Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
+def doubled_plus(x: torch.Tensor, plus: torch.Tensor) -> torch.Tensor:
+    """`double(x) + plus`."""
+    return double(x) + plus if torch.is_grad_enabled() else double(x).add_(plus)
+
+
 def gaussian_window(sigma: float, radius: int, device: torch.device | None = None) -> torch.Tensor:
     """A Gaussian of 2 radius + 1 pixels that adds up to 1."""
     t = torch.arange(-radius, radius + 1, device=device, dtype=torch.float32)

@@ -32,7 +32,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from hdrvid.models.blocks import ResidualBlock, act, act_over, double, folded, initialise, smooth
+from hdrvid.models.blocks import ResidualBlock, act, act_over, doubled_plus, folded, initialise, smooth
 from hdrvid.radiance import match_exposure
 from hdrvid.warp import warp
 
@@ -221,9 +221,9 @@ class FlowRefiner(nn.Module):
         x1 = self.enc1(self.down1(act(x0)) + self.matches(volume.to(x0.dtype)))
         x2 = self.enc2(self.down2(act(x1)))
         x3 = self.enc3(self.down3(act(x2)))
-        y2 = self.dec2(x2 + double(self.up2(act(x3))))
-        y1 = self.dec1(x1 + double(self.up1(act(y2))))
-        y0 = self.dec0(x0 + double(self.up0(act(y1))))
+        y2 = self.dec2(doubled_plus(self.up2(act_over(x3)), x2))
+        y1 = self.dec1(doubled_plus(self.up1(act_over(y2)), x1))
+        y0 = self.dec0(doubled_plus(self.up0(act_over(y1)), x0))
         return self.head(act_over(y0))
 
     def correct(self, seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -37,13 +37,12 @@ from hdrvid.models.refine import (
 )
 from hdrvid.radiance import MU, NETWORK_GAMMA
 
-Region = tuple[int, int, int, int]
 BOX_RADIUS = 2
 """Reach of the mean that the photometric agreement is taken of."""
 
 # a literal would turn float32 into float64
 F = np.float32
-ZERO, HALF, ONE, TWO = F(0), F(0.5), F(1), F(2)
+ZERO, HALF, ONE = F(0), F(0.5), F(1)
 _INVERSE_MU, _MU = F(1 / MU), F(MU)
 _LOG_WHITE, _INVERSE_LOG_WHITE = F(np.log1p(MU)), F(1 / np.log1p(MU))
 _GAMMA = F(NETWORK_GAMMA)

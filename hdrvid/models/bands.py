@@ -63,9 +63,9 @@ def prepare() -> bool:
     return not kernels.matched.stats.cache_hits
 
 
-def _bands(rows: slice, columns: slice) -> list[tuple[int, int]]:
-    """Rows cut into bands, first and last + 1."""
-    blocks = cpu.row_blocks(rows, columns.stop - columns.start, BAND_PIXELS, least=8)
+def _bands(rows: slice, columns: slice, share: int = 1) -> list[tuple[int, int]]:
+    """Rows cut into bands, first and last + 1; `share`: how many pixels of the frame one of theirs stands for."""
+    blocks = cpu.row_blocks(rows, columns.stop - columns.start, BAND_PIXELS // share, least=8)
     return [(block.start, block.stop) for block in blocks]
 
 
@@ -308,7 +308,7 @@ def correlation(
     def band(rows: tuple[int, int]) -> None:
         _kernels().correlation(*features, np.float32(sharpness), rows, volume, shift[0].numpy())
 
-    cpu.each(band, [(block.start, block.stop) for block in cpu.row_blocks(slice(0, h), w, BAND_PIXELS // 16, least=8)])
+    cpu.each(band, _bands(slice(0, h), slice(0, w), share=16))
     return x, shift
 
 

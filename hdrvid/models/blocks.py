@@ -92,11 +92,12 @@ def _added(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, plus: torch.Tensor, padding: int, stride: int
 ) -> torch.Tensor:
     """Convolution of x plus `plus`, which may be overwritten; in one step where that is possible."""
-    if _pointwise_operators(x) is None:
+    operators = _pointwise_operators(x)
+    if operators is None:
         result = F.conv2d(x, weight, bias, stride=stride, padding=padding)
         return result.add_(plus) if result.dtype == plus.dtype else result + plus
-    each = [[padding] * 2, [stride] * 2, [1, 1], 1]
-    return _pointwise_operators(x)._convolution_pointwise_(plus, x, weight, bias, *each, "add", 1.0, None, [], None)
+    steps = [padding] * 2, [stride] * 2, [1, 1], 1
+    return operators._convolution_pointwise_(plus, x, weight, bias, *steps, "add", 1.0, None, [], None)
 
 
 def _fuses(x: torch.Tensor) -> bool:
@@ -124,9 +125,10 @@ def convolved(
     residual block in float32, the same to the bit; in bfloat16 it spares a rounding too. By the operators that
     torch.compile makes of such pairs.
     """
-    padding, operators = weight.shape[-1] // 2, _pointwise_operators(x)
+    padding = weight.shape[-1] // 2
     if plus is not None:
         return _added(x, weight, bias, plus, padding, 1)
+    operators = _pointwise_operators(x)
     if operators is None:
         return F.leaky_relu_(F.conv2d(x, weight, bias, padding=padding), LEAK)
     ones = [1, 1]

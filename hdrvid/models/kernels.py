@@ -206,8 +206,18 @@ def _store_for(planes, row, first):
 
 
 @_inline
+def _between(picture, corners, c, fx, fy):
+    """Channel c between four pixels."""
+    top, bottom, left, right = corners
+    a, b = picture[top, left, c], picture[top, right, c]
+    d, e = picture[bottom, left, c], picture[bottom, right, c]
+    upper, lower = a + fx * (b - a), d + fx * (e - d)
+    return upper + fy * (lower - upper)
+
+
+@_inline
 def _sample(picture, x, y):
-    """The three channels of `picture` at a position in pixels, bilinear, border replicated."""
+    """The three channels of `picture` at a position in pixels, bilinear, border replicated; the second of two twice."""
     height, width = picture.shape[0], picture.shape[1]
     # not max(): what is no number must become an index too
     x = x if x > ZERO else ZERO
@@ -217,20 +227,12 @@ def _sample(picture, x, y):
     fx, fy = x - F(column), y - F(line)
     left, top = np.uintp(column), np.uintp(line)
     right, bottom = _least(left + np.uintp(1), np.uintp(width - 1)), _least(top + np.uintp(1), np.uintp(height - 1))
-    c, last = np.uintp(0), np.uintp(picture.shape[2] - 1)
-    a, b = picture[top, left, c], picture[top, right, c]
-    d, e = picture[bottom, left, c], picture[bottom, right, c]
-    upper, lower = a + fx * (b - a), d + fx * (e - d)
-    first = upper + fy * (lower - upper)
-    c = np.uintp(1)
-    a, b = picture[top, left, c], picture[top, right, c]
-    d, e = picture[bottom, left, c], picture[bottom, right, c]
-    upper, lower = a + fx * (b - a), d + fx * (e - d)
-    second = upper + fy * (lower - upper)
-    a, b = picture[top, left, last], picture[top, right, last]
-    d, e = picture[bottom, left, last], picture[bottom, right, last]
-    upper, lower = a + fx * (b - a), d + fx * (e - d)
-    return first, second, upper + fy * (lower - upper)
+    corners = top, bottom, left, right
+    return (
+        _between(picture, corners, np.uintp(0), fx, fy),
+        _between(picture, corners, np.uintp(1), fx, fy),
+        _between(picture, corners, np.uintp(picture.shape[2] - 1), fx, fy),
+    )
 
 
 @_inline

@@ -17,14 +17,13 @@ Convention:
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
 
 from hdrvid.models.blend import CHANNELS_PER_CANDIDATE, RESIDUAL_SCALE, SMOOTHED_PRIOR
+from hdrvid.models.jit import HALF, INLINE, ONE, ZERO, F, clip, compiled, inline, inline_apart, least, most
 from hdrvid.models.prior import CONSISTENCY_FLOOR, HAT_HIGH, OUTSIDE_PX, PHOTOMETRIC_TOLERANCE, WEIGHT_FLOOR
 from hdrvid.models.refine import (
     CORRELATION_RADIUS,
@@ -40,9 +39,6 @@ from hdrvid.radiance import MU, NETWORK_GAMMA
 BOX_RADIUS = 2
 """Reach of the mean that the photometric agreement is taken of."""
 
-# a literal would turn float32 into float64
-F = np.float32
-ZERO, HALF, ONE = F(0), F(0.5), F(1)
 _INVERSE_MU, _MU = F(1 / MU), F(MU)
 _LOG_WHITE, _INVERSE_LOG_WHITE = F(np.log1p(MU)), F(1 / np.log1p(MU))
 _GAMMA = F(NETWORK_GAMMA)
@@ -67,48 +63,15 @@ _CONSTANTS = zlib.crc32(repr(sorted((k, v) for k, v in globals().items() if isin
 gives or looks at, they are part of what it is found by."""
 
 
-_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
-_INLINE: Any = {**_OPTIONS, "forceinline": True}
-
-
-def _inline(function: Callable[..., Any]) -> Any:
-    """Compiled into the loop that calls it, which is vectorised only then."""
-    return njit(**_INLINE)(function)
-
-
-def _compiled(function: Callable[..., Any]) -> Any:
-    """Compiled at the first call, and kept for the next process where the disk allows it."""
-    try:
-        return njit(cache=True, **_OPTIONS)(function)
-    except RuntimeError:  # no folder that can be written to
-        return njit(**_OPTIONS)(function)
-
-
 # ---- numbers ---------------------------------------------------------------------------------------------------------
 
 
-@_inline
-def _least(a, b):
-    """min() is a call, and loops with calls are not vectorised; `b` where one of them is no number."""
-    return a if a < b else b
-
-
-@_inline
-def _most(a, b):
-    return a if a > b else b
-
-
-@_inline
-def _clip(x, low, high):
-    return _least(_most(x, low), high)
-
-
-@_inline
+@inline
 def _largest(a, b, c):
-    return _most(_most(a, b), c)
+    return most(most(a, b), c)
 
 
-@_inline
+@inline
 def _exp(x):
     """e^x to 1e-7 of it, in a form that loops over rows are vectorised with; polynomial of Cephes (Moshier)."""
     c = F(-87.0) if x < F(-87.0) else x
@@ -126,7 +89,7 @@ def _exp(x):
     return F(np.inf) if x > F(88.7) else result
 
 
-@_inline
+@inline
 def _log(x):
     """Natural logarithm of normal x > 0, as `_exp`."""
     bits = F(x).view(np.int32)
@@ -148,21 +111,21 @@ def _log(x):
     return f + y + e * F(0.693359375)
 
 
-@_inline
+@inline
 def _mu_law(radiance):
     return _log(radiance * _MU + ONE) * _INVERSE_LOG_WHITE
 
 
-@_inline
+@inline
 def _inverse_mu_law(tone):
-    return (_exp(_most(tone, ZERO) * _LOG_WHITE) - ONE) * _INVERSE_MU
+    return (_exp(most(tone, ZERO) * _LOG_WHITE) - ONE) * _INVERSE_MU
 
 
 def _widened(value):
     """A result of a convolution as float32."""
 
 
-@overload(_widened, jit_options=_INLINE)
+@overload(_widened, jit_options=INLINE)
 def _widened_for(value):
     if isinstance(value, types.Integer):
         return lambda value: np.uint32(np.uint32(value) << np.uint32(16)).view(np.float32)
@@ -174,7 +137,7 @@ def _store(planes, row, first):
     be overwritten."""
 
 
-@overload(_store, jit_options=_INLINE)
+@overload(_store, jit_options=INLINE)
 def _store_for(planes, row, first):
     if isinstance(row.dtype, types.Integer):
 
@@ -205,67 +168,66 @@ def _store_for(planes, row, first):
 # ---- rows ------------------------------------------------------------------------------------------------------------
 
 
-@_inline
-def _between(picture, corners, c, fx, fy):
-    """Channel c between four pixels."""
-    top, bottom, left, right = corners
-    a, b = picture[top, left, c], picture[top, right, c]
-    d, e = picture[bottom, left, c], picture[bottom, right, c]
+@inline
+def _between(values, at, right, down, fx, fy):
+    """The value between four pixels of one channel, from `at` on."""
+    mask = np.uint32(0x7FFFFFFF)
+    a, b = values[np.uint32(at) & mask], values[np.uint32(at + right) & mask]
+    d, e = values[np.uint32(at + down) & mask], values[np.uint32(at + down + right) & mask]
     upper, lower = a + fx * (b - a), d + fx * (e - d)
     return upper + fy * (lower - upper)
 
 
-@_inline
-def _sample(picture, x, y):
-    """The three channels of `picture` at a position in pixels, bilinear, border replicated; the second of two twice."""
-    height, width = picture.shape[0], picture.shape[1]
-    # not max(): what is no number must become an index too
-    x = x if x > ZERO else ZERO
-    y = y if y > ZERO else ZERO
-    x, y = _least(x, F(width - 1)), _least(y, F(height - 1))
-    column, line = np.int32(x), np.int32(y)
-    fx, fy = x - F(column), y - F(line)
-    left, top = np.uintp(column), np.uintp(line)
-    right, bottom = _least(left + np.uintp(1), np.uintp(width - 1)), _least(top + np.uintp(1), np.uintp(height - 1))
-    corners = top, bottom, left, right
-    return (
-        _between(picture, corners, np.uintp(0), fx, fy),
-        _between(picture, corners, np.uintp(1), fx, fy),
-        _between(picture, corners, np.uintp(picture.shape[2] - 1), fx, fy),
-    )
+@inline_apart
+def _sample(values, height, width, channels, xs, ys, first, second, third):
+    for j in range(first.shape[0]):
+        x, y = xs[j], ys[j]
+        # not max(): what is no number must become an index too
+        x = x if x > ZERO else ZERO
+        y = y if y > ZERO else ZERO
+        x, y = least(x, F(width - 1)), least(y, F(height - 1))
+        column, line = np.int32(x), np.int32(y)
+        fx, fy = x - F(column), y - F(line)
+        right = channels if column < width - 1 else np.int32(0)
+        down = channels * width if line < height - 1 else np.int32(0)
+        at = (line * width + column) * channels
+        first[j] = _between(values, at, right, down, fx, fy)
+        second[j] = _between(values, at + 1, right, down, fx, fy)
+        third[j] = _between(values, at + channels - 1, right, down, fx, fy)
 
 
-@_inline
-def _sample_row(picture, flow, y, left, out):
+@inline
+def _sample_row(picture, flow, y, left, xs, ys, out):
     """Row y of the warped picture, from column `left` on, into planes (3, w)."""
     w = out.shape[1]
     here = flow[y, left : left + w]
-    first, second, third = out[0], out[1], out[2]
     for j in range(w):
-        first[j], second[j], third[j] = _sample(picture, F(left + j) + here[j, 0], F(y) + here[j, 1])
+        xs[j] = F(left + j) + here[j, 0]
+    for j in range(w):
+        ys[j] = F(y) + here[j, 1]
+    _sample_at(picture, xs, ys, out)
 
 
-@_inline
+@inline
 def _sample_at(picture, xs, ys, out):
     """The picture at positions (w,) and (w,), into planes (3, w)."""
-    first, second, third = out[0], out[1], out[2]
-    for j in range(out.shape[1]):
-        first[j], second[j], third[j] = _sample(picture, xs[j], ys[j])
+    height, width, channels = picture.shape
+    _sample(picture.reshape(-1), np.int32(height), np.int32(width), np.int32(channels), xs, ys, out[0], out[1], out[2])
 
 
-@_inline
+@inline
 def _copy(row, out):
     for j in range(out.shape[0]):
         out[j] = row[j]
 
 
-@_inline
+@inline
 def _fill(out, value):
     for j in range(out.shape[0]):
         out[j] = value
 
 
-@_inline
+@inline
 def _replicate(row, pad):
     """Fill `pad` values at both ends of a row with the ones beside them."""
     n = row.shape[0]
@@ -274,7 +236,7 @@ def _replicate(row, pad):
         row[n - 1 - j] = row[n - 1 - pad]
 
 
-@_compiled
+@compiled
 def _filter_rows(ring, y, height, taps, padded, out):
     """`out` (w,): row y of a picture under a symmetric kernel `taps` (2 r + 1,), rows and columns, edges replicated.
 
@@ -304,17 +266,17 @@ def _filter_rows(ring, y, height, taps, padded, out):
 # ---- candidates, their prior, and what the merging network sees ------------------------------------------------------
 
 
-@_inline
+@inline
 def _hat(a, b, c):
-    return _clip((_HAT_TOP - _largest(a, b, c)) * _HAT_SLOPE, ZERO, ONE)
+    return clip((_HAT_TOP - _largest(a, b, c)) * _HAT_SLOPE, ZERO, ONE)
 
 
-@_inline
+@inline
 def _inside(x, y, height, width):
     return (x >= _OUTSIDE_LOW) & (x <= width + _OUTSIDE_HIGH) & (y >= _OUTSIDE_LOW) & (y <= height + _OUTSIDE_HIGH)
 
 
-@_compiled
+@compiled
 def merge_input(
     reference,
     frames,
@@ -373,13 +335,13 @@ def merge_input(
                 for j in range(w):
                     out[j] = pixels[j, c]
             for k in range(count):
-                _sample_row(frames[k], flows[k], sampled, left, codes[k + 1, slot])
+                _sample_row(frames[k], flows[k], sampled, left, x_from, y_from, codes[k + 1, slot])
                 if checked:
                     own, other = gains[k, 0], gains[k, 1]
                     for c in range(3):
                         here, there, out = codes[0, slot, c], codes[k + 1, slot, c], differences[k, c, slot]
                         for j in range(w):
-                            out[j] = _least(here[j] * own, ONE) - _least(there[j] * other, ONE)
+                            out[j] = least(here[j] * own, ONE) - least(there[j] * other, ONE)
             sampled += 1
         slot = r % codes_size
         for i in range(count + 1):
@@ -393,7 +355,7 @@ def merge_input(
             for c in range(3):
                 code, out, log_exposure = a[c], light[i, c], log_exposures[i]
                 for j in range(w):
-                    out[j] = _exp(_log(_most(code[j], _DARKEST)) * _GAMMA - log_exposure)
+                    out[j] = _exp(_log(most(code[j], _DARKEST)) * _GAMMA - log_exposure)
         for k in range(count):
             mine, flow = weights[k + 1], flows[k][r, left:right]
             for j in range(w):
@@ -467,7 +429,7 @@ def merge_input(
             _store(smoothed_seen, x[y - region_top], seen.shape[0])
 
 
-@_compiled
+@compiled
 def merge_result(
     out, radiance, log_prior, smoothed, weight_channels, columns, band, corner, result, weights, constants=_CONSTANTS
 ):
@@ -502,7 +464,7 @@ def merge_result(
                     for j in range(w):
                         line[j] += _LOG_SMOOTHED_PRIOR
                 for j in range(w):
-                    peak[j] = _most(peak[j], line[j])
+                    peak[j] = most(peak[j], line[j])
             whole = total[m]
             _fill(whole, ZERO)
             for i in range(shares):
@@ -548,7 +510,7 @@ def merge_result(
 # ---- refinement of the flow ------------------------------------------------------------------------------------------
 
 
-@_compiled
+@compiled
 def matched(picture, gain, region, band, out, constants=_CONSTANTS):
     """Rows `band` of a region of a picture at another exposure, into their place in `out` (h, w, 3)."""
     top, _, left, right = region
@@ -556,10 +518,10 @@ def matched(picture, gain, region, band, out, constants=_CONSTANTS):
         pixels, row = picture[y, left:right], out[y - top]
         for j in range(right - left):
             for c in range(3):
-                row[j, c] = _least(pixels[j, c] * gain, ONE)
+                row[j, c] = least(pixels[j, c] * gain, ONE)
 
 
-@_compiled
+@compiled
 def evidence(
     reference,
     frame,
@@ -599,6 +561,7 @@ def evidence(
     products = np.empty((5, products_size, w), np.float32)
     padded = np.empty(w + 2 * WINDOW_RADIUS, np.float32)
     means = np.empty((5, w), np.float32)
+    at_x, at_y = np.empty(w, np.float32), np.empty(w, np.float32)
     samples, positions = np.empty((4, 3, kept), np.float32), np.empty((6, kept), np.float32)
     moved, around, across, returned = samples[0], samples[1], samples[2], samples[3]
     x_from, y_from, x_step = positions[0], positions[1], positions[2]
@@ -608,12 +571,12 @@ def evidence(
     for y in range(top, bottom):
         while sampled <= min(y + HALO_PX, height - 1):
             slot = sampled % size
-            _sample_row(frame, flow, sampled, left, own[slot])
+            _sample_row(frame, flow, sampled, left, at_x, at_y, own[slot])
             pixels = reference[sampled, left:right]
             for c in range(3):
                 total, change, mine = sums[slot, c], changes[slot, c], own[slot, c]
                 for j in range(w):
-                    a, s = _least(pixels[j, c] * to_target, ONE), _least(mine[j] * gain, ONE)
+                    a, s = least(pixels[j, c] * to_target, ONE), least(mine[j] * gain, ONE)
                     total[j + 1] = a + s  # twice the mean
                     change[j] = s - a
                 _replicate(total, 1)
@@ -644,8 +607,8 @@ def evidence(
             # the gradients are four times what they should be
             a, b, c = xx[j] * _SIXTEENTH + _DAMPING, xy[j] * _SIXTEENTH, yy[j] * _SIXTEENTH + _DAMPING
             scale = _QUARTER / (a * c - b * b)
-            right_step[j] = _clip((b * yt[j] - c * xt[j]) * scale, -ONE, ONE)
-            down_step[j] = _clip((b * xt[j] - a * yt[j]) * scale, -ONE, ONE)
+            right_step[j] = clip((b * yt[j] - c * xt[j]) * scale, -ONE, ONE)
+            down_step[j] = clip((b * xt[j] - a * yt[j]) * scale, -ONE, ONE)
         here, slot, columns = y - region_top, y % size, slice(region_left, region_right)
         pixels, out = reference[y, columns], warped[here]
         flow_row, turned_row = flow[y, columns], turned[y, columns]
@@ -660,7 +623,7 @@ def evidence(
             x_step[j], y_step[j] = x_from[j] + step_u[j], y_from[j] + step_v[j]
         for j in range(kept):
             x_turned[j], y_turned[j] = x_from[j] + turned_u[j], y_from[j] + turned_v[j]
-        _sample_row(other, other_flow, y, region_left, across)
+        _sample_row(other, other_flow, y, region_left, at_x[:kept], at_y[:kept], across)
         _sample_at(frame, x_step, y_step, moved)
         _sample_at(frame, x_turned, y_turned, around)
         _sample_at(back, x_from, y_from, returned)
@@ -671,17 +634,17 @@ def evidence(
             mine, by_step, by_turned, beyond = own[slot, c, inner], moved[c], around[c], across[c]
             here_seen, own_seen, step_seen = seen[c], seen[3 + c], seen[6 + c]
             for j in range(kept):
-                here_seen[j] = _least(pixels[j, c] * to_target, ONE)
+                here_seen[j] = least(pixels[j, c] * to_target, ONE)
             for j in range(kept):
-                out[j, c] = _least(mine[j] * gain, ONE)
+                out[j, c] = least(mine[j] * gain, ONE)
             for j in range(kept):
-                own_seen[j] = (_least(mine[j] * gain, ONE) - here_seen[j]) * _DIFFERENCE
+                own_seen[j] = (least(mine[j] * gain, ONE) - here_seen[j]) * _DIFFERENCE
             for j in range(kept):
-                step_seen[j] = (_least(by_step[j] * gain, ONE) - here_seen[j]) * _DIFFERENCE
+                step_seen[j] = (least(by_step[j] * gain, ONE) - here_seen[j]) * _DIFFERENCE
             for j in range(kept):
-                worst[j] = _most(worst[j], abs(_least(by_turned[j] * gain, ONE) - here_seen[j]))
+                worst[j] = most(worst[j], abs(least(by_turned[j] * gain, ONE) - here_seen[j]))
             for j in range(kept):
-                between[j] += _least(mine[j] * to_longer, ONE) - _least(beyond[j] * other_to_longer, ONE)
+                between[j] += least(mine[j] * to_longer, ONE) - least(beyond[j] * other_to_longer, ONE)
         for j in range(kept):
             worst[j] *= _DIFFERENCE
             between[j] *= _THIRD * _DIFFERENCE
@@ -692,9 +655,9 @@ def evidence(
             for j in range(kept):
                 to_seen[j] = offset[j] * _OFFSET
             for j in range(kept):
-                turned_seen[j] = _clip(turned_offset[j], -_LIMIT, _LIMIT) * _OFFSET
+                turned_seen[j] = clip(turned_offset[j], -_LIMIT, _LIMIT) * _OFFSET
             for j in range(kept):
-                error_seen[j] = _clip(flow_row[j, n] + return_flow[j], -_LIMIT, _LIMIT) * _OFFSET
+                error_seen[j] = clip(flow_row[j, n] + return_flow[j], -_LIMIT, _LIMIT) * _OFFSET
         red, green, blue = own[slot, 0, inner], own[slot, 1, inner], own[slot, 2, inner]
         brightest, brightest_own = seen[17], seen[18]
         for j in range(kept):
@@ -703,7 +666,7 @@ def evidence(
         _store(seen, fine[here], 0)
 
 
-@_compiled
+@compiled
 def correlation(reference, warped, sharpness, band, volume, shift, constants=_CONSTANTS):
     """What `bands.correlation` returns, of the rows of a band: features (h, w, C), `volume` (h, w, S), `shift`
     (2, h, w)."""
@@ -732,7 +695,7 @@ def correlation(reference, warped, sharpness, band, volume, shift, constants=_CO
                 for x in range(w):
                     line[x] += a[x] * s[x]
             for x in range(w):
-                peak[x] = _most(peak[x], line[x])
+                peak[x] = most(peak[x], line[x])
         _fill(total, ZERO)
         _fill(right, ZERO)
         _fill(down, ZERO)
@@ -748,7 +711,7 @@ def correlation(reference, warped, sharpness, band, volume, shift, constants=_CO
         _store(found, volume[y], 0)
 
 
-@_compiled
+@compiled
 def refine_flow(out, found, offsets, columns, band, corner, flow, confidence, constants=_CONSTANTS):
     """What `bands.refine_flow` does, of the rows `band` and the `columns` of the evidence, two each.
 

@@ -517,8 +517,8 @@ class ModelRunner:
                 out = refiner.network(seen.fine, seen.ratio, volume)
                 corner = tile.keep[0].start, tile.keep[1].start
                 bands.refine_flow(out, shift, seen, tile.inner, corner, flows[k], confidence[k])
-        flows = [flow[:h, :w] for flow in flows]
-        return replace(neighbours, flows=flows, back=None, confidence=confidence[:, :h, :w])
+        flows = [np.ascontiguousarray(flow[:h, :w]) for flow in flows]
+        return replace(neighbours, flows=flows, back=None, confidence=np.ascontiguousarray(confidence[:, :h, :w]))
 
     def _input_dtype(self) -> torch.dtype:
         """In which the networks' input is written: what others would be rounded at once."""

@@ -1,4 +1,4 @@
-"""Classical alignment: dense inverse search flow (Kroeger et al. 2016) on exposure-matched frames, in OpenCV.
+"""Classical alignment: dense inverse search flow (Kroeger et al. 2016) on exposure-matched frames.
 
 Two frames of different exposure are both brought to the LONGER one: what it clips is clipped in both, so that they
 show the same picture up to noise. Flow is estimated in both directions for the forward-backward check.
@@ -17,6 +17,7 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -42,22 +43,37 @@ CAMERA_SHARE = 0.25
 """Share of the points that must belong to it."""
 
 WHOLE_BELOW_PIXELS = 400_000
-"""Frames larger than this are halved to compare candidates: a quarter of the time and memory. Halving 448x256 cost 0.03
-to 0.05 dB of PSNR-T."""
+"""Candidates of frames larger than this are compared in the size that the search ends in. Halving 448x256 cost 0.03 to
+0.05 dB of PSNR-T."""
 
-ALONE_ABOVE_PIXELS = 12_000_000
-"""The search takes about 50 bytes a pixel: of frames larger than this, one runs at a time."""
+ALONE_ABOVE_PIXELS = 3_000_000
+"""Of pictures larger than this, in the size that the search ends in, one search runs at a time: it takes about 200
+bytes a pixel."""
+
+
+class Search(NamedTuple):
+    """Settings of dense inverse search."""
+
+    halvings: int
+    """How often the frames are halved before: the size that the search ends in."""
+    stride: int
+    """Distance of patches, in pixels of that size."""
+    usual: tuple[int, int]
+    """Steps of gradient descent, half of them in each of the two orders of the patches, and of variational
+    refinement."""
+    thorough: tuple[int, int]
+    """The same where exposures are far apart (WIDE_RATIO)."""
+
 
 SEARCHES = {
-    "medium": ("DISOPTICAL_FLOW_PRESET_MEDIUM", None),
-    "short": ("DISOPTICAL_FLOW_PRESET_MEDIUM", (12, 3)),
-    "fast": ("DISOPTICAL_FLOW_PRESET_FAST", None),
+    "medium": Search(1, 3, (25, 5), (25, 5)),
+    "short": Search(1, 3, (12, 3), (25, 5)),
+    "fast": Search(2, 4, (16, 5), (16, 5)),
 }
-"""OpenCV's settings of the search, and its steps of gradient descent and of variational refinement where they are not
-those (25 and 5 of `medium`). Where a network refines the flow, 12 and 3 do: 47.278 instead of 47.267 dB PSNR-T on 12
-held-out panoramas, 43.634 instead of 43.708 dB on six own scenes, in two thirds of the time. No variational refinement
-would lose 0.12 and 0.15 dB, patches 4 instead of 3 pixels apart 0.01 and 0.09 dB. Exposures far apart (WIDE_RATIO) take
-all steps: at 5 stops fewer lose 0.12 dB."""
+"""`medium` and `fast` are OpenCV's. Where a network refines the flow, fewer steps do: 47.278 instead of 47.267 dB
+PSNR-T on 12 held-out panoramas, 43.634 instead of 43.708 dB on six own scenes, in two thirds of the time. No
+variational refinement would lose 0.12 and 0.15 dB, patches 4 instead of 3 pixels apart 0.01 and 0.09 dB. Exposures far
+apart take all steps: at 5 stops fewer lose 0.12 dB."""
 
 BLOCK_PIXELS = 30_000
 
@@ -75,72 +91,107 @@ def matched_luma8(ldr: np.ndarray, exposure: float, target: float) -> np.ndarray
     return luma
 
 
+@cache
+def _compiled_search() -> Any:
+    """hdrvid.models.inverse_search, or None where there is no Numba."""
+    try:
+        from hdrvid.models import inverse_search
+    except ImportError:
+        return None
+    return inverse_search
+
+
 class DenseInverseSearch:
-    """OpenCV's DIS flow, the same to the bit on every number of cores.
+    """Dense inverse search, the same to the bit on every number of cores.
 
     OpenCV cuts the picture into one stripe a thread and the result depends on the cut, so it is held to one thread
     (process-wide, `cv2.setNumThreads(1)`) and the pairs of a window run beside one another instead. The flow of a
     pair of frames is kept for the next windows, which need the same pair. Small frames are padded by edge replication.
     Windows that follow one another may be searched at the same time, from several threads.
-    The search ends at half resolution with OpenCV's setting `medium` and with `short`, at a quarter with `fast` in a
+    The search ends at half resolution with `medium` and `short`, at a quarter with `fast` in a
     fifth of the time. At full resolution it takes 6 to 11 times as long:
     worth 1.25 dB in the classical merge of 24 validation windows, and 0.07 dB once the flow is refined.
     """
 
-    MIN_SIDE = 32
+    MIN_SIDE = 16
+    """Of the picture that the search ends in."""
 
-    def __init__(self, workers: int = 1, candidates: bool = True, search: str = "medium") -> None:
-        """`workers` pairs of frames at a time; `candidates` False leaves DIS alone; `search` is a key of SEARCHES."""
+    def __init__(
+        self, workers: int = 1, candidates: bool = True, search: str = "medium", compiled: bool = False
+    ) -> None:
+        """`workers` pairs of frames at a time; `candidates` False leaves DIS alone; `search` is a key of SEARCHES;
+        `compiled`: with hdrvid.models.inverse_search, in half the time, where there is Numba, else with OpenCV."""
         import cv2
 
         cv2.setNumThreads(1)
         self._cv2: Any = cv2
         self.candidates = candidates
-        preset, self._steps = SEARCHES[search]
-        self._preset = getattr(cv2, preset)
+        self._settings = SEARCHES[search]
+        self._compiled = _compiled_search() if compiled else None
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="hdrvid-flow") if workers > 1 else None
         self._lock = threading.Lock()
         """Of all that follows."""
         self._kept: dict[tuple[int, int], _Pair] = {}
-        self._lumas: dict[tuple[int, float, float, int], tuple[np.ndarray, np.ndarray]] = {}
+        self._lumas: dict[tuple[int, float, float, bool], tuple[np.ndarray, np.ndarray]] = {}
         self._searched: list[set[int]] = []
         """Ids of the frames of every window that is being searched."""
         self._later: set[int] = set()
         """Ids of the frames that the windows after the last one that was begun may share with it."""
 
     def flow(self, reference: np.ndarray, source: np.ndarray, thorough: bool = False) -> np.ndarray:
-        """Backward flow (H, W, 2) in pixels from two uint8 pictures (H, W): source(x + flow) shows reference(x).
+        """Backward flow (H, W, 2) in pixels from two uint8 pictures (H, W) of the size that the search ends in:
+        source(x + flow) shows reference(x).
 
-        `thorough`: with all steps of the setting, whatever the search.
+        `thorough`: with all steps.
         """
-        h, w = reference.shape
-        pad_h, pad_w = max(self.MIN_SIDE - h, 0), max(self.MIN_SIDE - w, 0)
-        if pad_h or pad_w:
-            reference = np.pad(reference, ((0, pad_h), (0, pad_w)), mode="edge")
-            source = np.pad(source, ((0, pad_h), (0, pad_w)), mode="edge")
-        dis = self._cv2.DISOpticalFlow_create(self._preset)
-        if self._steps is not None and not thorough:
-            dis.setGradientDescentIterations(self._steps[0])
-            dis.setVariationalRefinementIterations(self._steps[1])
-        flow = dis.calc(np.ascontiguousarray(reference), np.ascontiguousarray(source), None)
+        settings = self._settings
+        steps, refinements = settings.thorough if thorough else settings.usual
+        if self._compiled:
+            return self._compiled.search(reference, source, settings.stride, steps, refinements)
+        cv2 = self._cv2
+        dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        dis.setFinestScale(0)
+        dis.setPatchStride(settings.stride)
+        dis.setGradientDescentIterations(steps)
+        dis.setVariationalRefinementIterations(refinements)
+        flow = dis.calc(reference, source, None)
         # one number tells: looking at each takes as long as a tenth of the search
-        return flow[:h, :w] if np.isfinite(flow.sum()) else np.nan_to_num(flow[:h, :w])
+        return flow if np.isfinite(flow.sum()) else np.nan_to_num(flow)
 
-    def _luma(self, frame: np.ndarray, exposure: float, target: float, factor: int = 1) -> np.ndarray:
-        """`matched_luma8` of a frame, or of one reduced by a factor; kept for the next windows."""
-        key = id(frame), exposure, target, factor
+    def _padded(self, height: int, width: int) -> tuple[int, int]:
+        """The size of frames that is halved for the search."""
+        least = self.MIN_SIDE << self._settings.halvings
+        return max(height, least), max(width, least)
+
+    def _luma(self, frame: np.ndarray, exposure: float, target: float, whole: bool = False) -> np.ndarray:
+        """`matched_luma8` of a frame, in the size that the search ends in or `whole`; kept for the next windows."""
+        key = id(frame), exposure, target, whole
         with self._lock:
             found = self._lumas.get(key)
         if found is None:
-            h, w = frame.shape[:2]
-            small = frame
-            if factor > 1:
-                small = self._cv2.resize(frame, (-(-w // factor), -(-h // factor)), interpolation=self._cv2.INTER_AREA)
+            luma = matched_luma8(frame, exposure, target)
+            if not whole:
+                h, w = luma.shape
+                height, width = self._padded(h, w)
+                if (height, width) != (h, w):
+                    luma = np.pad(luma, ((0, height - h), (0, width - w)), mode="edge")
+                small = width >> self._settings.halvings, height >> self._settings.halvings
+                luma = self._cv2.resize(luma, small, interpolation=self._cv2.INTER_AREA)
             # with the frame, so that its id cannot be given to another array meanwhile
-            found = matched_luma8(small, exposure, target), frame
+            found = luma, frame
             with self._lock:
                 self._lumas[key] = found
         return found[0]
+
+    def _enlarge(self, flow: np.ndarray, into: np.ndarray) -> None:
+        """Flow in the size that the search ends in, into one (H, W, 2) of the frames."""
+        h, w = into.shape[:2]
+        height, width = self._padded(h, w)
+        scaled = flow * np.array((width / flow.shape[1], height / flow.shape[0]), np.float32)
+        if (height, width) == (h, w):
+            self._cv2.resize(scaled, (w, h), dst=into)
+        else:
+            into[:] = self._cv2.resize(scaled, (width, height))[:h, :w]
 
     def _each(self, function: Callable[[Item], Made], items: Sequence[Item]) -> list[Made]:
         """[function(i) for i in items], beside one another."""
@@ -166,9 +217,6 @@ class DenseInverseSearch:
                 if i != middle
             ]
             found = [pair.forward.result() for pair in pairs] + [pair.backward.result() for pair in pairs]
-            both = np.empty((2, len(pairs), *frames[middle].shape[:2], 2), np.float32)
-            self._each(lambda job: np.copyto(*job), list(zip(both.reshape(-1, *both.shape[2:]), found, strict=True)))
-            forward, backward = both
         except BaseException:
             with self._lock:
                 self._forget(set())  # a search that failed is tried again
@@ -178,9 +226,24 @@ class DenseInverseSearch:
                 self._searched.remove(mine)
                 if not self._searched:
                     self._forget(self._later)
-        if self.candidates:
-            for before, after in _equal_exposures(frames, exposures):
-                self._choose(frames, exposures, before, after, forward, backward)
+        h, w = frames[middle].shape[:2]
+        both = np.empty((2 * len(pairs), h, w, 2), np.float32)
+
+        def enlarge() -> None:
+            self._each(lambda job: self._enlarge(*job), list(zip(found, both, strict=True)))
+
+        compared = _equal_exposures(frames, exposures) if self.candidates else []
+        whole = h * w <= WHOLE_BELOW_PIXELS
+        if whole and compared:
+            enlarge()
+            found = list(both)
+        for before, after in compared:
+            self._choose(frames, exposures, (before, after), found, whole)
+        if whole and compared:
+            both = np.stack(found)
+        else:
+            enlarge()
+        forward, backward = both.reshape(2, len(pairs), h, w, 2)
         return forward, backward
 
     def _pair(self, a: np.ndarray, b: np.ndarray, exposure: float, other: float) -> _Pair:
@@ -215,30 +278,33 @@ class DenseInverseSearch:
         self,
         frames: Sequence[np.ndarray],
         exposures: Sequence[float],
-        before: int,
-        after: int,
-        forward: np.ndarray,
-        backward: np.ndarray,
+        sides: tuple[int, int],
+        flows: list[np.ndarray],
+        whole: bool,
     ) -> None:
-        """Replace, in place, the flows to two neighbours of equal exposure where another candidate fits better.
+        """Replace, in the list, the flows to two neighbours of equal exposure where another candidate fits better.
 
-        Candidates of large frames are compared at half size: the search ends there too.
+        `sides`: the neighbours. `flows`: to each of the K neighbours of the window, and back, of the frames' size
+        (`whole`) or of that of the search.
         """
         cv2 = self._cv2
-        middle = len(frames) // 2
-        slots = [i - (i > middle) for i in (before, after)]
+        middle, (before, after) = len(frames) // 2, sides
+        slots = [i - (i > middle) for i in sides]
+        slots_back = [len(flows) // 2 + slot for slot in slots]
         target = max(exposures[middle], exposures[before])
-        h, w = frames[middle].shape[:2]
-        factor = 2 if h * w > WHOLE_BELOW_PIXELS else 1
-        small = -(-w // factor), -(-h // factor)
-        scale = np.array([small[0] / w, small[1] / h], np.float32)
-
-        def reduced(picture: np.ndarray) -> np.ndarray:
-            return cv2.resize(picture, small, interpolation=cv2.INTER_AREA)
+        h, w = flows[0].shape[:2]
+        pixel = 1.0 if whole else 0.5**self._settings.halvings
 
         def prepared(i: int) -> tuple[np.ndarray, np.ndarray]:
-            lumas = [self._luma(frames[i], exposures[i], wanted, factor) for wanted in (exposures[i], target)]
+            lumas = [self._luma(frames[i], exposures[i], wanted, whole) for wanted in (exposures[i], target)]
             return lumas[0], lumas[1]
+
+        def as_compared(flow: np.ndarray) -> np.ndarray:
+            if not whole:
+                return flow
+            enlarged = np.empty((h, w, 2), np.float32)
+            self._enlarge(flow, enlarged)
+            return enlarged
 
         (first, first_matched), (_, here), (last, last_matched) = self._each(prepared, (before, middle, after))
         own, matched = (first, last), (first_matched, last_matched)
@@ -252,54 +318,47 @@ class DenseInverseSearch:
             total = np.abs(moved[0] - reference) + np.abs(moved[1] - reference)
             # with a short reference the neighbours clip, and agree there on nothing
             total += np.abs(moved[-2] - moved[-1]) * np.float32(0.5 if same else 1.0)
-            return cv2.GaussianBlur(total, (0, 0), FIT_SIGMA / factor)
+            return cv2.GaussianBlur(total, (0, 0), FIT_SIGMA * pixel)
 
-        def searched(k: int) -> tuple[np.ndarray, np.ndarray]:
-            source = reduced(forward[k]) * scale
-            return source, self.consistent(source, reduced(backward[k]) * scale, 1 / factor)
-
-        (source_a, points_a), (source_b, points_b) = self._each(searched, slots)
-        sources, points = [source_a, source_b], [points_a, points_b]
+        sources = [flows[slot] for slot in slots]
+        pairs = [(flows[slot], flows[back]) for slot, back in zip(slots, slots_back, strict=True)]
+        points = self._each(lambda pair: self.consistent(*pair, pixel), pairs)
         best = misfit(sources)
 
-        def put(into: np.ndarray, flow: np.ndarray, where: np.ndarray) -> None:
-            mask = cv2.resize(where.astype(np.uint8), (w, h), interpolation=cv2.INTER_NEAREST)
-            cv2.copyTo(cv2.resize(flow / scale, (w, h)), mask, into)
-
-        def take(flows: Sequence[np.ndarray], flows_back: Sequence[np.ndarray], advantage: float = 0.0) -> None:
+        def take(there: Sequence[np.ndarray], back: Sequence[np.ndarray], advantage: float = 0.0) -> None:
             nonlocal best
-            error = misfit(flows) - advantage
+            error = misfit(there) - advantage
             better = error < best
             best = np.minimum(error, best)
             if not better.any():
                 return
 
-            def replace(job: tuple[bool, int, np.ndarray]) -> None:
-                onward, slot, flow = job
-                if onward:
-                    put(forward[slot], flow, better)
-                else:
-                    put(backward[slot], flow, self.moved(better.astype(np.float32), flow) > 0.5)
+            def replaced(job: tuple[int, np.ndarray, bool]) -> np.ndarray:
+                slot, flow, onward = job
+                where = better if onward else self.moved(better.astype(np.float32), flow) > 0.5
+                # others keep the flow of the pair
+                return cv2.copyTo(flow, where.astype(np.uint8), flows[slot].copy())
 
-            jobs = [(True, *pair) for pair in zip(slots, flows, strict=True)]
-            self._each(replace, jobs + [(False, *pair) for pair in zip(slots, flows_back, strict=True)])
+            jobs = [(slot, flow, True) for slot, flow in zip(slots, there, strict=True)]
+            jobs += [(slot, flow, False) for slot, flow in zip(slots_back, back, strict=True)]
+            for (slot, _, _), flow in zip(jobs, self._each(replaced, jobs), strict=True):
+                flows[slot] = flow
 
         ratio = exposures[before] / exposures[middle]
         if max(ratio, 1 / ratio) >= WIDE_RATIO:
             share = (middle - before) / (after - before)
             a, b = (self._luma(frames[i], exposures[i], exposures[i]) for i in (before, after))
-            there, back = (
-                reduced(search.result()) * scale for search in [self._begun((a, b, True)), self._begun((b, a, True))]
-            )
+            searches = [self._begun((a, b, True)), self._begun((b, a, True))]
+            there, back = (as_compared(search.result()) for search in searches)
             # a pixel of the reference lies on the way of one of the frame before, and of one of the frame after
             onward, return_ = self._each(lambda way: self._on_the_way(*way), ((there, share), (back, 1 - share)))
             sources = [share * (return_ - onward) / 2, (1 - share) * (onward - return_) / 2]
             take(sources, (share * there, (1 - share) * back))
-            points = [_squared(onward + return_) < factor**-2] * 2
-        cameras = self._each(lambda pair: self._camera(*pair, 1 / factor), list(zip(sources, points, strict=True)))
-        flows = [c[0] for c in cameras if c is not None]
-        if len(flows) == len(slots):
-            take(flows, [c[1] for c in cameras if c is not None], CAMERA_ADVANTAGE)
+            points = [_squared(onward + return_) < pixel**2] * 2
+        cameras = self._each(lambda pair: self._camera(*pair, pixel), list(zip(sources, points, strict=True)))
+        moves = [camera for camera in cameras if camera is not None]
+        if len(moves) == len(slots):
+            take([there for there, _ in moves], [back for _, back in moves], CAMERA_ADVANTAGE)
 
     def consistent(self, flow: np.ndarray, flow_back: np.ndarray, tolerance_px: float = 1.0) -> np.ndarray:
         """Where flow there and back (H, W, 2) ends this close to its start: (H, W) bool."""

@@ -58,3 +58,27 @@ def most(a, b):
 def clip(x, low, high):
     """`low` where x is no number."""
     return least(most(x, low), high)
+
+
+@inline
+def located(x, y, height, width, channels):
+    """Where a position in pixels lies in the values of a picture, border replicated: place of the first channel, how
+    far to the next pixel and to the one below, and how far between them. Sizes are int32."""
+    # not max(): what is no number must become an index too
+    x = x if x > ZERO else ZERO
+    y = y if y > ZERO else ZERO
+    x, y = least(x, F(width - 1)), least(y, F(height - 1))
+    column, line = np.int32(x), np.int32(y)
+    right = channels if column < width - 1 else np.int32(0)
+    down = channels * width if line < height - 1 else np.int32(0)
+    return (line * width + column) * channels, right, down, x - F(column), y - F(line)
+
+
+@inline
+def between(values, at, right, down, fx, fy):
+    """Bilinear interpolation of four of the values (n,); see `located`."""
+    mask = np.uint32(0x7FFFFFFF)  # of numbers that are not negative, or wrap-around would have to be thought of
+    a, b = values[np.uint32(at) & mask], values[np.uint32(at + right) & mask]
+    c, d = values[np.uint32(at + down) & mask], values[np.uint32(at + down + right) & mask]
+    upper, lower = a + fx * (b - a), c + fx * (d - c)
+    return upper + fy * (lower - upper)

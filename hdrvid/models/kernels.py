@@ -23,7 +23,21 @@ from numba import types
 from numba.extending import overload
 
 from hdrvid.models.blend import CHANNELS_PER_CANDIDATE, RESIDUAL_SCALE, SMOOTHED_PRIOR
-from hdrvid.models.jit import HALF, INLINE, ONE, ZERO, F, clip, compiled, inline, inline_apart, least, most
+from hdrvid.models.jit import (
+    HALF,
+    INLINE,
+    ONE,
+    ZERO,
+    F,
+    between,
+    clip,
+    compiled,
+    inline,
+    inline_apart,
+    least,
+    located,
+    most,
+)
 from hdrvid.models.prior import CONSISTENCY_FLOOR, HAT_HIGH, OUTSIDE_PX, PHOTOMETRIC_TOLERANCE, WEIGHT_FLOOR
 from hdrvid.models.refine import (
     CORRELATION_RADIUS,
@@ -168,32 +182,13 @@ def _store_for(planes, row, first):
 # ---- rows ------------------------------------------------------------------------------------------------------------
 
 
-@inline
-def _between(values, at, right, down, fx, fy):
-    """The value between four pixels of one channel, from `at` on."""
-    mask = np.uint32(0x7FFFFFFF)
-    a, b = values[np.uint32(at) & mask], values[np.uint32(at + right) & mask]
-    d, e = values[np.uint32(at + down) & mask], values[np.uint32(at + down + right) & mask]
-    upper, lower = a + fx * (b - a), d + fx * (e - d)
-    return upper + fy * (lower - upper)
-
-
 @inline_apart
 def _sample(values, height, width, channels, xs, ys, first, second, third):
     for j in range(first.shape[0]):
-        x, y = xs[j], ys[j]
-        # not max(): what is no number must become an index too
-        x = x if x > ZERO else ZERO
-        y = y if y > ZERO else ZERO
-        x, y = least(x, F(width - 1)), least(y, F(height - 1))
-        column, line = np.int32(x), np.int32(y)
-        fx, fy = x - F(column), y - F(line)
-        right = channels if column < width - 1 else np.int32(0)
-        down = channels * width if line < height - 1 else np.int32(0)
-        at = (line * width + column) * channels
-        first[j] = _between(values, at, right, down, fx, fy)
-        second[j] = _between(values, at + 1, right, down, fx, fy)
-        third[j] = _between(values, at + channels - 1, right, down, fx, fy)
+        at, right, down, fx, fy = located(xs[j], ys[j], height, width, channels)
+        first[j] = between(values, at, right, down, fx, fy)
+        second[j] = between(values, at + 1, right, down, fx, fy)
+        third[j] = between(values, at + channels - 1, right, down, fx, fy)
 
 
 @inline

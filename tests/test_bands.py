@@ -89,9 +89,9 @@ def test_correlation_is_that_of_the_network(height, width):
     with torch.inference_mode():
         reference, warped = (torch.rand(1, 3, 4 * height, 4 * width) for _ in range(2))
         volume, shift = net.correlation(reference, warped)
-        features = net.features(reference), net.features(warped), float(net.sharpness)
-        got = bands.correlation(*features)
-        half = bands.correlation(*features, torch.bfloat16)
+        embeddings = net.embedding(reference), net.embedding(warped), float(net.sharpness)
+        got = bands.correlation(*embeddings)
+        half = bands.correlation(*embeddings, torch.bfloat16)
     assert torch.allclose(got[0], volume, atol=1e-5)
     assert torch.allclose(got[1], shift, atol=1e-4)
     assert torch.equal(got[0].bfloat16(), half[0])

@@ -18,12 +18,13 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
+from itertools import cycle
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from hdrvid import cpu
-from hdrvid.radiance import match_exposure
+from hdrvid.radiance import NETWORK_GAMMA, match_exposure
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -92,13 +93,13 @@ def matched_luma8(ldr: np.ndarray, exposure: float, target: float) -> np.ndarray
 
 
 @cache
-def _compiled_search() -> Any:
-    """hdrvid.models.inverse_search, or None where there is no Numba."""
+def _compiled_functions() -> tuple[Any, Any]:
+    """hdrvid.models.inverse_search and .kernels, or None where there is no Numba."""
     try:
-        from hdrvid.models import inverse_search
+        from hdrvid.models import inverse_search, kernels
     except ImportError:
-        return None
-    return inverse_search
+        return None, None
+    return inverse_search, kernels
 
 
 class DenseInverseSearch:
@@ -120,14 +121,14 @@ class DenseInverseSearch:
         self, workers: int = 1, candidates: bool = True, search: str = "medium", compiled: bool = False
     ) -> None:
         """`workers` pairs of frames at a time; `candidates` False leaves DIS alone; `search` is a key of SEARCHES;
-        `compiled`: with hdrvid.models.inverse_search, in half the time, where there is Numba, else with OpenCV."""
+        `compiled`: by compiled functions, in half the time, where there is Numba, else by OpenCV and NumPy."""
         import cv2
 
         cv2.setNumThreads(1)
         self._cv2: Any = cv2
         self.candidates = candidates
         self._settings = SEARCHES[search]
-        self._compiled = _compiled_search() if compiled else None
+        self._inverse_search, self._kernels = _compiled_functions() if compiled else (None, None)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="hdrvid-flow") if workers > 1 else None
         self._lock = threading.Lock()
         """Of all that follows."""
@@ -146,8 +147,8 @@ class DenseInverseSearch:
         """
         settings = self._settings
         steps, refinements = settings.thorough if thorough else settings.usual
-        if self._compiled:
-            return self._compiled.search(reference, source, settings.stride, steps, refinements)
+        if self._inverse_search:
+            return self._inverse_search.search(reference, source, settings.stride, steps, refinements)
         cv2 = self._cv2
         dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         dis.setFinestScale(0)
@@ -169,23 +170,33 @@ class DenseInverseSearch:
         with self._lock:
             found = self._lumas.get(key)
         if found is None:
-            luma = matched_luma8(frame, exposure, target)
-            if not whole:
-                h, w = luma.shape
-                height, width = self._padded(h, w)
-                if (height, width) != (h, w):
-                    luma = np.pad(luma, ((0, height - h), (0, width - w)), mode="edge")
-                small = width >> self._settings.halvings, height >> self._settings.halvings
-                luma = self._cv2.resize(luma, small, interpolation=self._cv2.INTER_AREA)
+            luma = self._made_luma(frame, exposure, target, 0 if whole else self._settings.halvings)
             # with the frame, so that its id cannot be given to another array meanwhile
             found = luma, frame
             with self._lock:
                 self._lumas[key] = found
         return found[0]
 
+    def _made_luma(self, frame: np.ndarray, exposure: float, target: float, halvings: int) -> np.ndarray:
+        """`matched_luma8` of a frame, padded and halved so often."""
+        h, w = frame.shape[:2]
+        height, width = self._padded(h, w) if halvings else (h, w)
+        small = width >> halvings, height >> halvings
+        if self._kernels and (height, width) == (h, w) == (small[1] << halvings, small[0] << halvings):
+            gain = np.float32((target / exposure) ** (1 / NETWORK_GAMMA))
+            luma = np.empty((small[1], small[0]), np.uint8)
+            self._kernels.luma(frame, gain, halvings, luma)
+            return luma
+        luma = matched_luma8(frame, exposure, target)
+        if (height, width) != (h, w):
+            luma = np.pad(luma, ((0, height - h), (0, width - w)), mode="edge")
+        return self._cv2.resize(luma, small, interpolation=self._cv2.INTER_AREA) if halvings else luma
+
     def _enlarge(self, flow: np.ndarray, into: np.ndarray) -> None:
         """Flow in the size that the search ends in, into one (H, W, 2) of the frames."""
         h, w = into.shape[:2]
+        if self._kernels and (h, w) == (2 * flow.shape[0], 2 * flow.shape[1]):
+            return self._kernels.doubled_flow(flow, into)
         height, width = self._padded(h, w)
         scaled = flow * np.array((width / flow.shape[1], height / flow.shape[0]), np.float32)
         if (height, width) == (h, w):
@@ -310,15 +321,13 @@ class DenseInverseSearch:
         own, matched = (first, last), (first_matched, last_matched)
         reference = here.astype(np.float32)
         same = exposures[before] == target
+        # both neighbours to the reference, and to each other; with a short reference they clip, and agree there on
+        # nothing
+        pictures = tuple(picture.astype(np.float32) for picture in (*matched, *(() if same else own)))
+        share = np.float32(0.5 if same else 1.0)
 
         def misfit(flows: Sequence[np.ndarray]) -> np.ndarray:
-            # both neighbours to the reference, and to each other
-            pictures = list(zip(matched, flows, strict=True)) + ([] if same else list(zip(own, flows, strict=True)))
-            moved = self._each(lambda pair: self.moved(*pair).astype(np.float32), pictures)
-            total = np.abs(moved[0] - reference) + np.abs(moved[1] - reference)
-            # with a short reference the neighbours clip, and agree there on nothing
-            total += np.abs(moved[-2] - moved[-1]) * np.float32(0.5 if same else 1.0)
-            return cv2.GaussianBlur(total, (0, 0), FIT_SIGMA * pixel)
+            return cv2.GaussianBlur(self._misfit(reference, pictures, flows, share), (0, 0), FIT_SIGMA * pixel)
 
         sources = [flows[slot] for slot in slots]
         pairs = [(flows[slot], flows[back]) for slot, back in zip(slots, slots_back, strict=True)]
@@ -360,8 +369,31 @@ class DenseInverseSearch:
         if len(moves) == len(slots):
             take([there for there, _ in moves], [back for _, back in moves], CAMERA_ADVANTAGE)
 
+    def _misfit(
+        self,
+        reference: np.ndarray,
+        pictures: tuple[np.ndarray, ...],
+        flows: Sequence[np.ndarray],
+        share: np.float32,
+    ) -> np.ndarray:
+        """How far two pictures, moved by the flows, are from the reference, and `share` times how far the last two,
+        moved by the same, are from each other: (H, W), as all of them."""
+        if self._kernels:
+            total = np.empty(reference.shape, np.float32)
+            blocks = cpu.row_blocks(slice(0, total.shape[0]), total.shape[1], BLOCK_PIXELS)
+            given = reference, pictures, tuple(flows), share
+            self._each(lambda rows: self._kernels.misfit(*given, (rows.start, rows.stop), total), blocks)
+            return total
+        moved = self._each(lambda pair: self.moved(*pair), list(zip(pictures, cycle(flows), strict=False)))
+        total = np.abs(moved[0] - reference) + np.abs(moved[1] - reference)
+        return total + np.abs(moved[-2] - moved[-1]) * share
+
     def consistent(self, flow: np.ndarray, flow_back: np.ndarray, tolerance_px: float = 1.0) -> np.ndarray:
         """Where flow there and back (H, W, 2) ends this close to its start: (H, W) bool."""
+        if self._kernels:
+            close = np.empty(flow.shape[:2], np.bool_)
+            self._kernels.consistent(flow, flow_back, np.float32(tolerance_px), (0, len(flow)), close)
+            return close
         error = flow + self.moved(flow_back, flow)
         return _squared(error) < tolerance_px**2
 

@@ -298,15 +298,15 @@ def mirrored_flows(flows: Sequence[np.ndarray]) -> list[Mirrored]:
 def correlation(
     reference: torch.Tensor, warped: torch.Tensor, sharpness: float, dtype: torch.dtype = torch.float32
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What `refine.FlowRefiner.correlation` finds in features (1, C, h, w): the volume (1, S, h, w), channels last, and
-    the shift (1, 2, h, w). `dtype`: float32 or bfloat16, of the volume."""
+    """What `refine.FlowRefiner.correlation` finds, of what its `embedding` makes of the pictures, (1, C, h, w): the
+    volume (1, S, h, w), channels last, and the shift (1, 2, h, w). `dtype`: float32 or bfloat16, of the volume."""
     h, w = reference.shape[2:]
     x, volume = _empty_input(h, w, len(refine.SHIFTS), dtype)
     shift = torch.empty((1, 2, h, w))
-    features = _channels_last(reference), _channels_last(warped)
+    embeddings = _channels_last(reference), _channels_last(warped)
 
     def band(rows: tuple[int, int]) -> None:
-        _kernels().correlation(*features, np.float32(sharpness), rows, volume, shift[0].numpy())
+        _kernels().correlation(*embeddings, np.float32(sharpness), rows, volume, shift[0].numpy())
 
     cpu.each(band, _bands(slice(0, h), slice(0, w), share=16))
     return x, shift
@@ -324,18 +324,12 @@ def refine_flow(
     """What `refine.FlowRefiner.correct` makes of the network's result `out` (1, 24, h / 2, w / 2) and the expected
     shift (1, 2, h / 4, w / 4), of the part `inner` of the region: from row and column `corner` on added to `flow`
     (H, W, 2), with its `confidence` (H, W)."""
-    import cv2
-
-    channels = _channels_last(out)
-    height, width = 2 * channels.shape[0], 2 * channels.shape[1]
-    found = np.empty((2, height, width), np.float32)
-    for plane, result in zip(shift[0].contiguous().numpy(), found, strict=True):
-        cv2.resize(plane, (width, height), dst=result, interpolation=cv2.INTER_LINEAR)
+    channels, shifts = _channels_last(out), shift[0].contiguous().numpy()
     rows, columns = inner
     across = columns.start, columns.stop
 
     def band(part: tuple[int, int]) -> None:
         first = corner[0] + part[0] - rows.start, corner[1]
-        _kernels().refine_flow(channels, found, seen.offsets, across, part, first, flow, confidence)
+        _kernels().refine_flow(channels, shifts, seen.offsets, across, part, first, flow, confidence)
 
     cpu.each(band, _bands(rows, columns))

@@ -144,12 +144,29 @@ def joined(conv: nn.Conv2d, small: torch.Tensor, large: torch.Tensor) -> torch.T
     """
     if not _fuses(small):
         return conv(torch.cat([double(small), large], 1))
-    channels_last, c = torch.channels_last, small.shape[1]
-    taps = conv.weight[:, :c].flip(2, 3).transpose(0, 1)
-    sums = F.conv2d(taps.reshape(-1, 1, 3, 3), taps.new_ones(1, 1, 2, 2), padding=1)
-    weight = sums.reshape(*taps.shape[:2], 4, 4).contiguous(memory_format=channels_last)
-    doubled = F.conv_transpose2d(small, weight, None, stride=2, padding=1)
-    return convolved(large, conv.weight[:, c:].contiguous(memory_format=channels_last), conv.bias, plus=doubled)
+    of_small, of_large = _taken_apart(conv, small.shape[1])
+    doubled = F.conv_transpose2d(small, of_small, None, stride=2, padding=1)
+    return convolved(large, of_large, conv.bias, plus=doubled)
+
+
+def _taken_apart(conv: nn.Conv2d, c: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights for `joined`: of the transposed convolution of the first c channels, and of the others. They are kept
+    with the module until its weights change."""
+    weight = conv.weight
+    if torch.compiler.is_compiling() or weight.is_inference():
+        return _parts(weight, c)
+    key = weight.data_ptr(), weight._version, weight.dtype, c
+    kept = conv.__dict__.get("_kept_parts")
+    if kept is None or kept[0] != key:
+        kept = conv.__dict__["_kept_parts"] = key, _parts(weight, c)
+    return kept[1]
+
+
+def _parts(weight: torch.Tensor, c: int) -> tuple[torch.Tensor, torch.Tensor]:
+    taps = weight[:, :c].flip(2, 3).transpose(0, 1)
+    sums = F.conv2d(taps.reshape(-1, 1, 3, 3), taps.new_ones(1, 1, 2, 2), padding=1).reshape(*taps.shape[:2], 4, 4)
+    of_small, of_large = (part.contiguous(memory_format=torch.channels_last) for part in (sums, weight[:, c:]))
+    return of_small, of_large
 
 
 class ResidualBlock(nn.Module):

@@ -46,6 +46,7 @@ from hdrvid.models.refine import (
     HALO_PX,
     OFFSET_LIMIT_PX,
     OFFSET_SCALE,
+    SHORTEST,
     WINDOW_RADIUS,
 )
 from hdrvid.radiance import MU, NETWORK_GAMMA
@@ -66,7 +67,7 @@ _CONSISTENCY_FLOOR = F(CONSISTENCY_FLOOR)
 _WEIGHT_FLOOR = F(WEIGHT_FLOOR)
 _DIFFERENCE = F(DIFFERENCE_SCALE)
 _LIMIT, _OFFSET = F(OFFSET_LIMIT_PX), F(OFFSET_SCALE)
-_DAMPING = F(DAMPING)
+_DAMPING, _SHORTEST = F(DAMPING), F(SHORTEST)
 _QUARTER, _SIXTEENTH, _THIRD = F(1 / 4), F(1 / 16), F(1 / 3)
 _LOG_PRIOR_SCALE = F(0.2)
 _FIFTH = F(0.2)
@@ -661,9 +662,37 @@ def evidence(
         _store(seen, fine[here], 0)
 
 
+@inline
+def _unit(row, out, mean, length):
+    """Embeddings (w, C) as features: planes (C, w) without their mean, of unit length."""
+    w, channels = row.shape
+    for x in range(w):
+        for c in range(channels):
+            out[c, x] = _widened(row[x, c])
+    _fill(mean, ZERO)
+    for c in range(channels):
+        plane = out[c]
+        for x in range(w):
+            mean[x] += plane[x]
+    for x in range(w):
+        mean[x] /= F(channels)
+    _fill(length, ZERO)
+    for c in range(channels):
+        plane = out[c]
+        for x in range(w):
+            plane[x] -= mean[x]
+            length[x] += plane[x] * plane[x]
+    for x in range(w):
+        length[x] = ONE / most(F(np.sqrt(length[x])), _SHORTEST)
+    for c in range(channels):
+        plane = out[c]
+        for x in range(w):
+            plane[x] *= length[x]
+
+
 @compiled
 def correlation(reference, warped, sharpness, band, volume, shift, constants=_CONSTANTS):
-    """What `bands.correlation` returns, of the rows of a band: features (h, w, C), `volume` (h, w, S), `shift`
+    """What `bands.correlation` returns, of the rows of a band: embeddings (h, w, C), `volume` (h, w, S), `shift`
     (2, h, w)."""
     h, w, channels = reference.shape
     top, bottom = band
@@ -674,13 +703,9 @@ def correlation(reference, warped, sharpness, band, volume, shift, constants=_CO
     rows = np.empty((4, w), np.float32)
     peak, total, right, down = rows[0], rows[1], rows[2], rows[3]
     for y in range(max(top - r, 0), min(bottom + r, h)):
-        for x in range(w):
-            for c in range(channels):
-                around[y - top + r, c, r + x] = warped[y, x, c]
+        _unit(warped[y], around[y - top + r, :, r : r + w], peak, total)
     for y in range(top, bottom):
-        for x in range(w):
-            for c in range(channels):
-                here[c, x] = reference[y, x, c]
+        _unit(reference[y], here, peak, total)
         _fill(peak, F(-np.inf))
         for n in range(_SIDE * _SIDE):
             line, i, j = found[n], n // _SIDE, n % _SIDE
@@ -706,16 +731,35 @@ def correlation(reference, warped, sharpness, band, volume, shift, constants=_CO
         _store(found, volume[y], 0)
 
 
+@inline
+def _quadrupled(plane, y, padded, out):
+    """Row y of a plane (h, w) at four times its size, bilinear, border replicated."""
+    h, w = plane.shape
+    above = (y - 2) // 4
+    below = (F(y) - F(1.5)) * _QUARTER - F(above)
+    upper, lower = plane[max(above, 0)], plane[min(above + 1, h - 1)]
+    for k in range(w):
+        padded[k + 1] = upper[k] + below * (lower[k] - upper[k])
+    _replicate(padded, 1)
+    for k in range(w):
+        before, here, after = padded[k], padded[k + 1], padded[k + 2]
+        out[4 * k], out[4 * k + 1] = here + F(0.375) * (before - here), here + F(0.125) * (before - here)
+        out[4 * k + 2], out[4 * k + 3] = here + F(0.125) * (after - here), here + F(0.375) * (after - here)
+
+
 @compiled
-def refine_flow(out, found, offsets, columns, band, corner, flow, confidence, constants=_CONSTANTS):
+def refine_flow(out, shift, offsets, columns, band, corner, flow, confidence, constants=_CONSTANTS):
     """What `bands.refine_flow` does, of the rows `band` and the `columns` of the evidence, two each.
 
-    `out` (h / 2, w / 2, 24), `found` (2, h, w) the shift at full size. The first row and column of `band` and `columns`
-    come to `corner` of `flow` (H, W, 2) and `confidence` (H, W).
+    `out` (h / 2, w / 2, 24), `shift` (2, h / 4, w / 4). The first row and column of `band` and `columns` come to
+    `corner` of `flow` (H, W, 2) and `confidence` (H, W).
     """
     top, bottom = band
     left, right = columns
+    padded, found = np.empty(shift.shape[2] + 2, np.float32), np.empty((2, 4 * shift.shape[2]), np.float32)
     for y in range(top, bottom):
+        for c in range(2):
+            _quadrupled(shift[c], y, padded, found[c])
         half, part = out[y // 2], 2 * (y % 2)
         to_y = corner[0] + y - top
         for x in range(left, right):
@@ -725,6 +769,103 @@ def refine_flow(out, found, offsets, columns, band, corner, flow, confidence, co
             to_x = corner[1] + x - left
             for c in range(2):
                 change = _widened(pixel[4 * c + first])
-                change += step * offsets[c, y, x] + mirror * offsets[2 + c, y, x] + match * found[c, y, x]
+                change += step * offsets[c, y, x] + mirror * offsets[2 + c, y, x] + match * found[c, x]
                 flow[to_y, to_x, c] += change
             confidence[to_y, to_x] = ONE / (ONE + _exp(-_widened(pixel[20 + first])))
+
+
+# ---- classical alignment ---------------------------------------------------------------------------------------------
+
+
+@compiled
+def luma(frame, gain, halvings, out):
+    """`alignment.matched_luma8`, halved so often by the mean of 2 x 2 pixels: `out` (H / 2^n, W / 2^n)."""
+    size = 1 << halvings
+    width = frame.shape[1]
+    codes, sums = np.empty(width, np.float32), np.empty(width, np.int32)
+    for i in range(out.shape[0]):
+        _fill(sums, np.int32(0))
+        for r in range(size):
+            pixels = frame[i * size + r]
+            for j in range(width):
+                red, green, blue = least(pixels[j, 0] * gain, ONE), least(pixels[j, 1] * gain, ONE), pixels[j, 2] * gain
+                codes[j] = F(0.299) * red + F(0.587) * green + F(0.114) * least(blue, ONE)
+            for j in range(width):
+                sums[j] += np.int32(np.rint(most(codes[j], ZERO) * F(255)))
+        for _ in range(halvings):
+            for k in range(width // 2):
+                sums[k] = sums[2 * k] + sums[2 * k + 1]
+            width //= 2
+        row, half = out[i], np.int32(size * size // 2)
+        for k in range(row.shape[0]):
+            row[k] = np.uint8((sums[k] + half) >> (2 * halvings))
+        width = frame.shape[1]
+
+
+@inline_apart
+def _moved_row(values, flow, y, height, width, out):
+    """Row y of a picture's values (H * W,) at x + flow, flow (W, 2)."""
+    for j in range(out.shape[0]):
+        at, right, down, fx, fy = located(F(j) + flow[j, 0], F(y) + flow[j, 1], height, width, np.int32(1))
+        out[j] = between(values, at, right, down, fx, fy)
+
+
+@compiled
+def misfit(reference, pictures, flows, share, rows, out):
+    """How far two neighbours, moved, are from the reference, and `share` times how far from each other, of some rows.
+
+    Pictures (H, W) float32: the reference; the neighbours to be compared with it, then those that are compared with
+    each other, which may be the same. `flows` two (H, W, 2), `out` (H, W).
+    """
+    height, width = reference.shape
+    moved = np.empty((4, width), np.float32)
+    a, b, c, d = moved[0], moved[1], moved[2], moved[3]
+    for y in range(rows[0], rows[1]):
+        for n in range(len(pictures)):
+            values, flow = pictures[n].reshape(-1), flows[n % 2][y]
+            _moved_row(values, flow, y, np.int32(height), np.int32(width), moved[n])
+        if len(pictures) == 2:
+            c, d = a, b
+        here, row = reference[y], out[y]
+        for j in range(width):
+            row[j] = abs(a[j] - here[j]) + abs(b[j] - here[j])
+        for j in range(width):
+            row[j] += abs(c[j] - d[j]) * share
+
+
+@inline_apart
+def _return_row(back, flow, y, height, width, limit, out):
+    for j in range(out.shape[0]):
+        at, right, down, fx, fy = located(F(j) + flow[j, 0], F(y) + flow[j, 1], height, width, np.int32(2))
+        u = flow[j, 0] + between(back, at, right, down, fx, fy)
+        v = flow[j, 1] + between(back, at + 1, right, down, fx, fy)
+        out[j] = u * u + v * v < limit
+
+
+@compiled
+def consistent(flow, flow_back, tolerance, rows, out):
+    """`alignment.DenseInverseSearch.consistent`, of some rows."""
+    height, width = flow.shape[:2]
+    back = flow_back.reshape(-1)
+    for y in range(rows[0], rows[1]):
+        _return_row(back, flow[y], y, np.int32(height), np.int32(width), tolerance * tolerance, out[y])
+
+
+@compiled
+def doubled_flow(flow, out):
+    """Flow (h, w, 2) as flow (2 h, 2 w, 2) in pixels of that size, bilinear, border replicated."""
+    h, w = flow.shape[:2]
+    padded = np.empty((w + 2, 2), np.float32)
+    for y in range(2 * h):
+        above = (y - 1) // 2
+        upper, lower, row = flow[max(above, 0)], flow[min(above + 1, h - 1)], out[y]
+        below = F(1.5) if y % 2 == 0 else HALF
+        for k in range(w):
+            for c in range(2):
+                padded[k + 1, c] = F(2) * upper[k, c] + below * (lower[k, c] - upper[k, c])
+        for c in range(2):
+            padded[0, c], padded[w + 1, c] = padded[1, c], padded[w, c]
+        for k in range(w):
+            for c in range(2):
+                before, here, after = padded[k, c], padded[k + 1, c], padded[k + 2, c]
+                row[2 * k, c], row[2 * k + 1, c] = here + _QUARTER * (before - here), here + _QUARTER * (after - here)

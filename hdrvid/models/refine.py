@@ -49,6 +49,8 @@ CORRELATION_RADIUS = 4
 SHIFTS = tuple((y, x) for y in range(2 * CORRELATION_RADIUS + 1) for x in range(2 * CORRELATION_RADIUS + 1))
 """Rows and columns of the volume's shifts, counted from the smallest one."""
 CORRELATION_CHANNELS = 16
+SHORTEST = 1e-3
+"""Length from which on features are brought to unit length."""
 EVIDENCE_CHANNELS = 20
 """Reference (3); warped minus reference by DIS (3), Lucas-Kanade (3), mirrored flow (1, largest channel); difference of
 the two sides (1); candidates minus DIS: Lucas-Kanade (2), mirrored (2); forward-backward error (2); brightest code of
@@ -195,10 +197,14 @@ class FlowRefiner(nn.Module):
         self.head = nn.Conv2d(w[0], 4 * 6, 3, padding=1)  # residual (2), gates (3), logit (1), of 4 sub-pixels
         initialise(self, self.head)
 
+    def embedding(self, picture: torch.Tensor) -> torch.Tensor:
+        """(B, C, H / 4, W / 4) of codes (B, 3, H, W): what becomes their features."""
+        return self.feature2(act_over(folded(picture, self.feature1.weight, self.feature1.bias, 4)))
+
     def features(self, picture: torch.Tensor) -> torch.Tensor:
         """Unit-length features (B, C, H / 4, W / 4) of codes (B, 3, H, W)."""
-        x = self.feature2(act(folded(picture, self.feature1.weight, self.feature1.bias, 4)))
-        return F.normalize(x.float() - x.float().mean(1, keepdim=True), dim=1, eps=1e-3)
+        x = self.embedding(picture).float()
+        return F.normalize(x - x.mean(1, keepdim=True), dim=1, eps=SHORTEST)
 
     def correlation(self, reference: torch.Tensor, warped: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosine of the features of two pictures (B, 3, H, W), (B, (2 r + 1)^2, H / 4, W / 4), and the shift in pixels

@@ -511,8 +511,8 @@ class ModelRunner:
             seen_of_each = bands.evidence(reference, exposure, given, mirrored, tile.read, self._input_dtype())
             for k, seen in enumerate(seen_of_each):
                 if seen.reference.data_ptr() not in features:
-                    features[seen.reference.data_ptr()] = refiner.features(seen.reference)
-                here, there = features[seen.reference.data_ptr()], refiner.features(seen.warped)
+                    features[seen.reference.data_ptr()] = refiner.embedding(seen.reference)
+                here, there = features[seen.reference.data_ptr()], refiner.embedding(seen.warped)
                 volume, shift = bands.correlation(here, there, float(refiner.sharpness), self._input_dtype())
                 out = refiner.network(seen.fine, seen.ratio, volume)
                 corner = tile.keep[0].start, tile.keep[1].start

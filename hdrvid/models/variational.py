@@ -176,8 +176,8 @@ def _relaxed(du, dv, left, right, above, below, left_v, right_v, above_v, below_
 
 @compiled
 def solved(terms, flow, change, width):
-    """One round: weights from the present change, then SWEEPS. `flow` and `change` (2, h + 2, 2, (w + 1) // 2 + 2) with a
-    border of one pixel, of zeros."""
+    """One round: weights from the present change, then SWEEPS. `flow` and `change` (2, h + 2, 2, (w + 1) // 2 + 2) with
+    a border of one pixel, of zeros."""
     h, _, _, m = terms.shape
     u, v, du, dv = flow[0], flow[1], change[0], change[1]
     # of a row: a, b, d, p, q

@@ -10,7 +10,7 @@ Convention:
     Frames (H, W, 3) float32 network codes in [0, 1]; flows (H, W, 2) float32 pixels, backward.
     A region is a pair of slices, rows and columns of the frame. Steps that reach beyond a region read the frame there,
     so that a tile is exact.
-    Bands do not depend on the number of threads: neither do results.
+    Results do not depend on the bands, to the bit.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ from hdrvid.models.blocks import gaussian_window
 from hdrvid.radiance import NETWORK_GAMMA
 
 BAND_PIXELS = 80_000
-"""About how many pixels a band has."""
+"""About how many pixels a band has, at least: what it needs of the rows around it is worked out once more."""
+BANDS_PER_THREAD = 2
+"""Where that makes larger bands."""
 
 Region = tuple[slice, slice]
 Mirrored = tuple[np.float32, np.ndarray]
@@ -65,7 +67,9 @@ def prepare() -> bool:
 
 def _bands(rows: slice, columns: slice, share: int = 1) -> list[tuple[int, int]]:
     """Rows cut into bands, first and last + 1; `share`: how many pixels of the frame one of theirs stands for."""
-    blocks = cpu.row_blocks(rows, columns.stop - columns.start, BAND_PIXELS // share, least=8)
+    width = columns.stop - columns.start
+    height = -(-(rows.stop - rows.start) // (BANDS_PER_THREAD * torch.get_num_threads()))
+    blocks = cpu.row_blocks(rows, width, max(height * width, BAND_PIXELS // share), least=8)
     return [(block.start, block.stop) for block in blocks]
 
 

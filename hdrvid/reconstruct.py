@@ -74,7 +74,7 @@ from hdrvid.io.response_files import load_response
 from hdrvid.io.writers import SequenceWriter
 from hdrvid.labels import Event, Labeller
 from hdrvid.models import bands
-from hdrvid.models.runner import check_precision, resolve_device, resolve_tile
+from hdrvid.models.runner import check_precision, resolve_tile
 from hdrvid.radiance import RESPONSES, Response, gamma_encode
 from hdrvid.ranks import Ranks, local_device
 from hdrvid.response_estimate import DEFAULT_RESPONSE, FrameLevels, estimate_response, frame_levels
@@ -381,7 +381,7 @@ def reconstruct_clip(
 
         reader = _in_each(ranks, opened)
         beside = stack.enter_context(ThreadPoolExecutor(1, "hdrvid-prepare"))
-        prepared = beside.submit(bands.prepare) if _may_need_kernels(options) else None
+        prepared = None if options.model in BUILT_IN else beside.submit(bands.prepare)
         detection = _agreed_detection(reader, options, ranks)
         cycle = _required_cycle(detection)
         first, last = _frame_range(options, reader.info)
@@ -407,18 +407,11 @@ def reconstruct_clip(
                 compiled=options.compile,
             ),
         )
-        if prepared is not None and prepared.result() and getattr(reconstructor, "in_bands", False):
+        if prepared is not None and prepared.result() and getattr(reconstructor, "compiles", False):
             message("compiling for this CPU, which the first run on a machine does: 10 to 30 seconds")
         return _Job(reader, detection, cycle, reconstructor, options, out, first, last, ranks).run(
             progress, message, started
         )
-
-
-def _may_need_kernels(options: ReconstructOptions) -> bool:
-    """Whether frames may be made with `hdrvid.models.kernels`, as known without waking an accelerator."""
-    if options.model in BUILT_IN:
-        return False
-    return options.device == "cpu" or (options.device == "auto" and resolve_device("auto").type == "cpu")
 
 
 def _silent(*_: object) -> None:

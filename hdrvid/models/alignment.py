@@ -48,8 +48,8 @@ WHOLE_BELOW_PIXELS = 400_000
 0.05 dB of PSNR-T."""
 
 ALONE_ABOVE_PIXELS = 3_000_000
-"""Of pictures larger than this, in the size that the search ends in, one search runs at a time: it takes about 200
-bytes a pixel."""
+"""Of pictures larger than this, in the size that the search ends in, one search runs at a time: it takes about 100
+bytes a pixel, OpenCV's 200."""
 
 
 class Search(NamedTuple):
@@ -128,7 +128,8 @@ class DenseInverseSearch:
         self._cv2: Any = cv2
         self.candidates = candidates
         self._settings = SEARCHES[search]
-        self._inverse_search, self._kernels = _compiled_functions() if compiled else (None, None)
+        functions: tuple[Any, Any] = _compiled_functions() if compiled else (None, None)
+        self._inverse_search, self._kernels = functions
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="hdrvid-flow") if workers > 1 else None
         self._lock = threading.Lock()
         """Of all that follows."""
@@ -324,10 +325,10 @@ class DenseInverseSearch:
         # both neighbours to the reference, and to each other; with a short reference they clip, and agree there on
         # nothing
         pictures = tuple(picture.astype(np.float32) for picture in (*matched, *(() if same else own)))
-        share = np.float32(0.5 if same else 1.0)
+        factor = np.float32(0.5 if same else 1.0)
 
         def misfit(flows: Sequence[np.ndarray]) -> np.ndarray:
-            return cv2.GaussianBlur(self._misfit(reference, pictures, flows, share), (0, 0), FIT_SIGMA * pixel)
+            return cv2.GaussianBlur(self._misfit(reference, pictures, flows, factor), (0, 0), FIT_SIGMA * pixel)
 
         sources = [flows[slot] for slot in slots]
         pairs = [(flows[slot], flows[back]) for slot, back in zip(slots, slots_back, strict=True)]
@@ -374,19 +375,20 @@ class DenseInverseSearch:
         reference: np.ndarray,
         pictures: tuple[np.ndarray, ...],
         flows: Sequence[np.ndarray],
-        share: np.float32,
+        factor: np.float32,
     ) -> np.ndarray:
-        """How far two pictures, moved by the flows, are from the reference, and `share` times how far the last two,
+        """How far two pictures, moved by the flows, are from the reference, and `factor` times how far the last two,
         moved by the same, are from each other: (H, W), as all of them."""
         if self._kernels:
-            total = np.empty(reference.shape, np.float32)
-            blocks = cpu.row_blocks(slice(0, total.shape[0]), total.shape[1], BLOCK_PIXELS)
-            given = reference, pictures, tuple(flows), share
+            h, w = reference.shape
+            total = np.empty((h, w), np.float32)
+            blocks = cpu.row_blocks(slice(0, h), w, BLOCK_PIXELS)
+            given = reference, pictures, tuple(flows), factor
             self._each(lambda rows: self._kernels.misfit(*given, (rows.start, rows.stop), total), blocks)
             return total
         moved = self._each(lambda pair: self.moved(*pair), list(zip(pictures, cycle(flows), strict=False)))
-        total = np.abs(moved[0] - reference) + np.abs(moved[1] - reference)
-        return total + np.abs(moved[-2] - moved[-1]) * share
+        apart = np.abs(moved[-2] - moved[-1]) * factor
+        return np.asarray(np.abs(moved[0] - reference) + np.abs(moved[1] - reference) + apart)
 
     def consistent(self, flow: np.ndarray, flow_back: np.ndarray, tolerance_px: float = 1.0) -> np.ndarray:
         """Where flow there and back (H, W, 2) ends this close to its start: (H, W) bool."""

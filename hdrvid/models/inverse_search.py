@@ -259,8 +259,9 @@ def spread_patches(picture, source, found_u, found_v, stride, flow_u, flow_v):
     h, w = picture.shape
     rows, columns = found_u.shape
     shares = np.zeros((h, w), np.float32)
-    flow_u[:] = ZERO
-    flow_v[:] = ZERO
+    for i in range(h):
+        for j in range(w):
+            flow_u[i, j] = flow_v[i, j] = ZERO
     for y in range(rows):
         for x in range(columns):
             i, j, u, v = y * stride, x * stride, found_u[y, x], found_v[y, x]
@@ -276,8 +277,8 @@ def spread_patches(picture, source, found_u, found_v, stride, flow_u, flow_v):
         for j in range(right, w):
             u[j], v[j] = u[right - 1], v[right - 1]
     for i in range(bottom, h):
-        flow_u[i] = flow_u[bottom - 1]
-        flow_v[i] = flow_v[bottom - 1]
+        for j in range(w):
+            flow_u[i, j], flow_v[i, j] = flow_u[bottom - 1, j], flow_v[bottom - 1, j]
 
 
 def _coarsest(height: int, width: int) -> int:
@@ -297,6 +298,8 @@ def search(reference: np.ndarray, source: np.ndarray, stride: int, steps: int, r
         h, w = pyramid[-1][0].shape
         here, there = (cv2.resize(p, (w // 2, h // 2), interpolation=cv2.INTER_AREA) for p in pyramid[-1])
         pyramid.append((here, there))
+    u: np.ndarray
+    v: np.ndarray
     u = v = np.zeros(pyramid[-1][0].shape, np.float32)
     for here, there in reversed(pyramid):
         h, w = here.shape

@@ -811,8 +811,8 @@ def _moved_row(values, flow, y, height, width, out):
 
 
 @compiled
-def misfit(reference, pictures, flows, share, rows, out):
-    """How far two neighbours, moved, are from the reference, and `share` times how far from each other, of some rows.
+def misfit(reference, pictures, flows, factor, rows, out):
+    """How far two neighbours, moved, are from the reference, and `factor` times how far from each other, of some rows.
 
     Pictures (H, W) float32: the reference; the neighbours to be compared with it, then those that are compared with
     each other, which may be the same. `flows` two (H, W, 2), `out` (H, W).
@@ -830,7 +830,7 @@ def misfit(reference, pictures, flows, share, rows, out):
         for j in range(width):
             row[j] = abs(a[j] - here[j]) + abs(b[j] - here[j])
         for j in range(width):
-            row[j] += abs(c[j] - d[j]) * share
+            row[j] += abs(c[j] - d[j]) * factor
 
 
 @inline_apart

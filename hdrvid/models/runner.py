@@ -265,7 +265,11 @@ class ModelRunner:
             look_ahead = 0 if on_cpu else min(LOOK_AHEAD, threads // 2)
         self.look_ahead = look_ahead if search else 0
         workers = min(max(4, 2 * (1 + self.look_ahead)), threads)
-        self._dis = DenseInverseSearch(workers, candidates, search, networks is not None) if search else None
+        # without a network it is the baseline that others know
+        compiled_search = networks is not None and bool(search) and bands.usable()
+        self._dis = DenseInverseSearch(workers, candidates, search, compiled_search) if search else None
+        self.compiles = compiled_search or self.in_bands
+        """Whether functions are compiled for the CPU, which the first run on a machine waits for."""
         self._expected: dict[int, tuple[Window, Future[tuple[np.ndarray, np.ndarray]]]] = {}
         self._ahead = ThreadPoolExecutor(1 + self.look_ahead, "hdrvid-ahead") if self.look_ahead else None
         self._exact, self._compiled = networks, compiled

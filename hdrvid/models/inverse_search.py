@@ -34,6 +34,7 @@ BORDER = 16
 """Pixels that are replicated around the source."""
 _AREA = F(PATCH * PATCH)
 _INVERSE_AREA = F(1 / (PATCH * PATCH))
+_SLENDER = F(1e-5)
 
 _LANES = ir.VectorType(ir.FloatType(), PATCH)
 _FLAGS = ("contract", "nsz", "reassoc")
@@ -196,12 +197,12 @@ def search_patches(picture, source, gx, gy, flow_u, flow_v, stride, steps, found
                     at = i * w + j
                     xx, xy, yy, sum_x, sum_y = _slopes(gx, gy, at)
                     determinant = F(np.float64(xx) * np.float64(yy) - np.float64(xy) * np.float64(xy))
-                    if determinant < F(1e-5) * xx * yy:
-                        determinant = F(0.001)
+                    # where all slopes have one direction nothing is known about the other
+                    descents = steps if determinant > _SLENDER * xx * yy else 0
                     inverse = ONE / determinant
                     start_u, start_v = u, v
                     before = F(np.inf)
-                    for _ in range(steps):
+                    for _ in range(descents):
                         to, fx, fy = _place(F(j) + u, F(i) + v, w, h)
                         total, squares, down_x, down_y = _compared(picture, source, gx, gy, at, to, fx, fy)
                         mean = total * _INVERSE_AREA

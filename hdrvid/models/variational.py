@@ -215,43 +215,17 @@ def solved(terms, flow, change, width):
                 mine, other = weights[slot, c], weights[slot, o]
                 # the last pixel of a row has no next one, the first none before
                 n = m if s != last_parity else last
+                right, left = slice(1 + s, 1 + s + n), slice(1, s + m)
                 _edge(
-                    mine[1 : 1 + n],
-                    here_u[:n],
-                    here_v[:n],
-                    u[i, o, 1 + s : 1 + s + n],
-                    v[i, o, 1 + s : 1 + s + n],
-                    a[:n],
-                    d[:n],
-                    p[:n],
-                    q[:n],
+                    mine[1 : 1 + n], here_u[:n], here_v[:n], u[i, o, right], v[i, o, right], a[:n], d[:n], p[:n], q[:n]
                 )
                 f = 1 - s
-                _edge(
-                    other[1 : 1 + m - f],
-                    here_u[f:],
-                    here_v[f:],
-                    u[i, o, 1 : 1 + m - f],
-                    v[i, o, 1 : 1 + m - f],
-                    a[f:],
-                    d[f:],
-                    p[f:],
-                    q[f:],
-                )
+                _edge(other[left], here_u[f:], here_v[f:], u[i, o, left], v[i, o, left], a[f:], d[f:], p[f:], q[f:])
                 if r < h - 1:
                     _edge(mine[1:-1], here_u, here_v, u[i + 1, o, 1:-1], v[i + 1, o, 1:-1], a, d, p, q)
                 if r > 0:
-                    _edge(
-                        weights[(r - 1) % _RING, o, 1:-1],
-                        here_u,
-                        here_v,
-                        u[i - 1, o, 1:-1],
-                        v[i - 1, o, 1:-1],
-                        a,
-                        d,
-                        p,
-                        q,
-                    )
+                    above = weights[(r - 1) % _RING, o, 1:-1]
+                    _edge(above, here_u, here_v, u[i - 1, o, 1:-1], v[i - 1, o, 1:-1], a, d, p, q)
                 _inverted(a, d)
                 if width % 2 and s == 1:
                     # beyond the picture

@@ -69,12 +69,14 @@ class Search(NamedTuple):
 SEARCHES = {
     "medium": Search(1, 3, (25, 5), (25, 5)),
     "short": Search(1, 3, (12, 3), (25, 5)),
-    "fast": Search(2, 4, (16, 5), (16, 5)),
+    "fast": Search(1, 4, (8, 2), (8, 2)),
 }
-"""`medium` and `fast` are OpenCV's. Where a network refines the flow, fewer steps do: 47.278 instead of 47.267 dB
-PSNR-T on 12 held-out panoramas, 43.634 instead of 43.708 dB on six own scenes, in two thirds of the time. No
-variational refinement would lose 0.12 and 0.15 dB, patches 4 instead of 3 pixels apart 0.01 and 0.09 dB. Exposures far
-apart take all steps: at 5 stops fewer lose 0.12 dB."""
+"""`medium` is OpenCV's. Where a network refines the flow, fewer steps do: 47.278 instead of 47.267 dB PSNR-T on 12
+held-out panoramas, 43.634 instead of 43.708 dB on six own scenes, in two thirds of the time. No variational refinement
+would lose 0.12 and 0.15 dB, patches 4 instead of 3 pixels apart 0.01 and 0.09 dB. Exposures far apart take all steps:
+at 5 stops fewer lose 0.12 dB. OpenCV's `fast` ends at a quarter of the size (16 and 5 steps): with it the preset `fast`
+loses 1.4 dB on the panoramas, 0.9 dB on own scenes, 1.5 dB with 3 exposures; (12, 3) and patches 3 pixels apart would
+gain less than 0.1 dB."""
 
 BLOCK_PIXELS = 30_000
 
@@ -109,9 +111,8 @@ class DenseInverseSearch:
     (process-wide, `cv2.setNumThreads(1)`) and the pairs of a window run beside one another instead. The flow of a
     pair of frames is kept for the next windows, which need the same pair. Small frames are padded by edge replication.
     Windows that follow one another may be searched at the same time, from several threads.
-    The search ends at half resolution with `medium` and `short`, at a quarter with `fast` in a
-    fifth of the time. At full resolution it takes 6 to 11 times as long:
-    worth 1.25 dB in the classical merge of 24 validation windows, and 0.07 dB once the flow is refined.
+    The search ends at half resolution. OpenCV's at full resolution takes 6 to 11 times as long: worth 1.25 dB in the
+    classical merge of 24 validation windows, and 0.07 dB once the flow is refined.
     """
 
     MIN_SIDE = 16

@@ -414,7 +414,7 @@ class _Windows(Dataset):
         for name, search in searches.items():
             if search:
                 if name not in self._dis:
-                    self._dis[name] = DenseInverseSearch(candidates=search != "fast", search=search)
+                    self._dis[name] = DenseInverseSearch(candidates=search != "fast", search=search, compiled=True)
                 forward, backward = self._dis[name].window(list(ldr), [float(e) for e in exposures])
                 more |= {name: forward.transpose(0, 3, 1, 2), f"{name}_back": backward.transpose(0, 3, 1, 2)}
         arrays = {"ldr": ldr.transpose(0, 3, 1, 2), "exposures": exposures, **more}

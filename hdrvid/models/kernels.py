@@ -27,6 +27,7 @@ from hdrvid.models.jit import (
     HALF,
     INLINE,
     ONE,
+    SOURCE,
     ZERO,
     F,
     between,
@@ -73,9 +74,10 @@ _LOG_PRIOR_SCALE = F(0.2)
 _FIFTH = F(0.2)
 _SIDE = 2 * CORRELATION_RADIUS + 1
 
-_CONSTANTS = zlib.crc32(repr(sorted((k, v) for k, v in globals().items() if isinstance(v, int | float | F))).encode())
-"""Compiled code that is kept knows its own source, not the constants above: as the default of an argument, which nobody
-gives or looks at, they are part of what it is found by."""
+_CONSTANTS = SOURCE ^ zlib.crc32(
+    repr(sorted((k, v) for k, v in globals().items() if isinstance(v, int | float | F))).encode()
+)
+"""See `jit.SOURCE`; with the constants above, of other modules too."""
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------------

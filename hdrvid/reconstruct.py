@@ -408,7 +408,7 @@ def reconstruct_clip(
             ),
         )
         if prepared is not None and prepared.result() and getattr(reconstructor, "compiles", False):
-            message("compiling for this CPU, which the first run on a machine does: 10 to 30 seconds")
+            message("compiling for this CPU, which the first run on a machine does: 15 to 40 seconds")
         return _Job(reader, detection, cycle, reconstructor, options, out, first, last, ranks).run(
             progress, message, started
         )

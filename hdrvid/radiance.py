@@ -270,13 +270,17 @@ def ldr_from_radiance(radiance: Array, exposure: Any) -> Array:
     return gamma_encode(radiance * exposure)
 
 
+def code_gain(exposure_from: Any, exposure_to: Any) -> Any:
+    """Factor of the network code between two exposures: a power of a multiple is a multiple of the power."""
+    return (exposure_to / exposure_from) ** (1.0 / NETWORK_GAMMA)
+
+
 def match_exposure(ldr: Array, exposure_from: Any, exposure_to: Any) -> Array:
     """The frame as another exposure would have shown it, clipped where that one clips (network code).
 
-    The same as `ldr_from_radiance` of `radiance_from_ldr`: a power of a multiple is a multiple of the power.
+    The same as `ldr_from_radiance` of `radiance_from_ldr`, see `code_gain`.
     """
-    gain = (exposure_to / exposure_from) ** (1.0 / NETWORK_GAMMA)
-    return (ldr.clip(0.0, 1.0) * gain).clip(0.0, 1.0)
+    return (ldr.clip(0.0, 1.0) * code_gain(exposure_from, exposure_to)).clip(0.0, 1.0)
 
 
 def mu_law(radiance: Array, mu: float = MU) -> Array:

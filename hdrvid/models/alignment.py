@@ -17,14 +17,14 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
 from itertools import cycle
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from hdrvid import cpu
-from hdrvid.radiance import NETWORK_GAMMA, match_exposure
+from hdrvid.models import bands
+from hdrvid.radiance import code_gain, match_exposure
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -94,16 +94,6 @@ def matched_luma8(ldr: np.ndarray, exposure: float, target: float) -> np.ndarray
     return luma
 
 
-@cache
-def _compiled_functions() -> tuple[Any, Any]:
-    """hdrvid.models.inverse_search and .kernels, or None where there is no Numba."""
-    try:
-        from hdrvid.models import inverse_search, kernels
-    except ImportError:
-        return None, None
-    return inverse_search, kernels
-
-
 class DenseInverseSearch:
     """Dense inverse search, the same to the bit on every number of cores.
 
@@ -129,8 +119,12 @@ class DenseInverseSearch:
         self._cv2: Any = cv2
         self.candidates = candidates
         self._settings = SEARCHES[search]
-        functions: tuple[Any, Any] = _compiled_functions() if compiled else (None, None)
-        self._inverse_search, self._kernels = functions
+        self._inverse_search: Any = None
+        self._kernels: Any = None
+        if compiled and bands.usable():
+            from hdrvid.models import inverse_search, kernels
+
+            self._inverse_search, self._kernels = inverse_search, kernels
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="hdrvid-flow") if workers > 1 else None
         self._lock = threading.Lock()
         """Of all that follows."""
@@ -185,9 +179,8 @@ class DenseInverseSearch:
         height, width = self._padded(h, w) if halvings else (h, w)
         small = width >> halvings, height >> halvings
         if self._kernels and (height, width) == (h, w) == (small[1] << halvings, small[0] << halvings):
-            gain = np.float32((target / exposure) ** (1 / NETWORK_GAMMA))
             luma = np.empty((small[1], small[0]), np.uint8)
-            self._kernels.luma(frame, gain, halvings, luma)
+            self._kernels.luma(frame, np.float32(code_gain(exposure, target)), halvings, luma)
             return luma
         luma = matched_luma8(frame, exposure, target)
         if (height, width) != (h, w):
@@ -205,6 +198,12 @@ class DenseInverseSearch:
             self._cv2.resize(scaled, (w, h), dst=into)
         else:
             into[:] = self._cv2.resize(scaled, (width, height))[:h, :w]
+
+    def _enlarged(self, flows: Sequence[np.ndarray], h: int, w: int) -> np.ndarray:
+        """Flows in the size that the search ends in as (N, h, w, 2), of the frames."""
+        all_of_them = np.empty((len(flows), h, w, 2), np.float32)
+        self._each(lambda job: self._enlarge(*job), list(zip(flows, all_of_them, strict=True)))
+        return all_of_them
 
     def _each(self, function: Callable[[Item], Made], items: Sequence[Item]) -> list[Made]:
         """[function(i) for i in items], beside one another."""
@@ -240,22 +239,13 @@ class DenseInverseSearch:
                 if not self._searched:
                     self._forget(self._later)
         h, w = frames[middle].shape[:2]
-        both = np.empty((2 * len(pairs), h, w, 2), np.float32)
-
-        def enlarge() -> None:
-            self._each(lambda job: self._enlarge(*job), list(zip(found, both, strict=True)))
-
         compared = _equal_exposures(frames, exposures) if self.candidates else []
-        whole = h * w <= WHOLE_BELOW_PIXELS
-        if whole and compared:
-            enlarge()
-            found = list(both)
-        for before, after in compared:
-            self._choose(frames, exposures, (before, after), found, whole)
-        if whole and compared:
-            both = np.stack(found)
-        else:
-            enlarge()
+        whole = bool(compared) and h * w <= WHOLE_BELOW_PIXELS
+        if whole:
+            found = list(self._enlarged(found, h, w))
+        for sides in compared:
+            self._choose(frames, exposures, sides, found, whole)
+        both = np.stack(found) if whole else self._enlarged(found, h, w)
         forward, backward = both.reshape(2, len(pairs), h, w, 2)
         return forward, backward
 
@@ -312,13 +302,6 @@ class DenseInverseSearch:
             lumas = [self._luma(frames[i], exposures[i], wanted, whole) for wanted in (exposures[i], target)]
             return lumas[0], lumas[1]
 
-        def as_compared(flow: np.ndarray) -> np.ndarray:
-            if not whole:
-                return flow
-            enlarged = np.empty((h, w, 2), np.float32)
-            self._enlarge(flow, enlarged)
-            return enlarged
-
         (first, first_matched), (_, here), (last, last_matched) = self._each(prepared, (before, middle, after))
         own, matched = (first, last), (first_matched, last_matched)
         reference = here.astype(np.float32)
@@ -360,7 +343,8 @@ class DenseInverseSearch:
             share = (middle - before) / (after - before)
             a, b = (self._luma(frames[i], exposures[i], exposures[i]) for i in (before, after))
             searches = [self._begun((a, b, True)), self._begun((b, a, True))]
-            there, back = (as_compared(search.result()) for search in searches)
+            ways = [search.result() for search in searches]
+            there, back = self._enlarged(ways, h, w) if whole else ways
             # a pixel of the reference lies on the way of one of the frame before, and of one of the frame after
             onward, return_ = self._each(lambda way: self._on_the_way(*way), ((there, share), (back, 1 - share)))
             sources = [share * (return_ - onward) / 2, (1 - share) * (onward - return_) / 2]
@@ -395,7 +379,7 @@ class DenseInverseSearch:
         """Where flow there and back (H, W, 2) ends this close to its start: (H, W) bool."""
         if self._kernels:
             close = np.empty(flow.shape[:2], np.bool_)
-            self._kernels.consistent(flow, flow_back, np.float32(tolerance_px), (0, len(flow)), close)
+            self._kernels.consistent(flow, flow_back, np.float32(tolerance_px), close)
             return close
         error = flow + self.moved(flow_back, flow)
         return _squared(error) < tolerance_px**2

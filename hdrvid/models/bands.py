@@ -27,7 +27,7 @@ from hdrvid import cpu
 from hdrvid.models import refine
 from hdrvid.models.blend import CHANNELS_PER_CANDIDATE, SMOOTHING, smoothing_radius
 from hdrvid.models.blocks import gaussian_window
-from hdrvid.radiance import NETWORK_GAMMA
+from hdrvid.radiance import code_gain
 
 BAND_PIXELS = 80_000
 """About how many pixels a band has, at least: what it needs of the rows around it is worked out once more."""
@@ -80,11 +80,6 @@ def _bounds(region: Region) -> tuple[int, int, int, int]:
 
 def _shape(region: Region) -> tuple[int, int]:
     return region[0].stop - region[0].start, region[1].stop - region[1].start
-
-
-def _gain(exposure: float, target: float) -> float:
-    """Factor of the code; see `radiance.match_exposure`."""
-    return (target / exposure) ** (1.0 / NETWORK_GAMMA)
 
 
 def _empty_input(height: int, width: int, channels: int, dtype: torch.dtype) -> tuple[torch.Tensor, np.ndarray]:
@@ -175,7 +170,7 @@ def merge_input(
     smoothed = np.empty((len(SMOOTHING), 3, h, w), np.float32)
     taps = tuple(gaussian_window(sigma, smoothing_radius(sigma)).numpy() for sigma in SMOOTHING)
     targets = [(max(exposure, e), e) for e in neighbours.exposures]
-    gains = np.array([(_gain(exposure, target), _gain(e, target)) for target, e in targets], np.float32)
+    gains = np.array([(code_gain(exposure, target), code_gain(e, target)) for target, e in targets], np.float32)
     exposures = np.array((exposure, *neighbours.exposures), np.float32)
     confidence = np.empty((0, 0, 0), np.float32) if neighbours.confidence is None else neighbours.confidence
     flows = tuple(neighbours.flows)
@@ -264,11 +259,11 @@ def evidence(
         other = neighbours.exposures[-1 - k]
         longer = max(e, other)
         pairs = ((exposure, target), (e, target), (e, longer), (other, longer))
-        gains.append(np.array([_gain(*pair) for pair in pairs], np.float32))
+        gains.append(np.array([code_gain(*pair) for pair in pairs], np.float32))
 
     def band(rows: tuple[int, int]) -> None:
         for target, (_, picture) in matched.items():
-            _kernels().matched(reference, np.float32(_gain(exposure, target)), _bounds(region), rows, picture)
+            _kernels().matched(reference, np.float32(code_gain(exposure, target)), _bounds(region), rows, picture)
         for k, (frame, flow) in enumerate(zip(neighbours.frames, neighbours.flows, strict=True)):
             sign, turned = mirrored[k]
             _kernels().evidence(

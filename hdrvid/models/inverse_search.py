@@ -14,6 +14,7 @@ Convention:
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import cv2
@@ -24,7 +25,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from hdrvid.models import variational
-from hdrvid.models.jit import ONE, SOURCE, ZERO, F, compiled, inline, least
+from hdrvid.models.jit import ONE, SOURCE, F, compiled, inline, least
 
 PATCH = 8
 """Side of a patch, in pixels."""
@@ -80,6 +81,23 @@ class _Builder:
     def times(self, a: Any, b: Any) -> Any:
         return self._builder.fmul(a, b, flags=_FLAGS)
 
+    def differences(
+        self, picture: tuple[Any, Any, Any], source: tuple[Any, Any, Any], fx: Any, fy: Any
+    ) -> Iterator[Any]:
+        """The rows of a patch, source - picture, each given by type, array and place; the source between places."""
+        fx, fy = self.spread(fx), self.spread(fy)
+
+        def between(row: int) -> Any:
+            left = self.row(*source, row)
+            return self.add(left, self.times(fx, self.minus(self.row(*source, row, 1), left)))
+
+        upper = between(0)
+        for row in range(PATCH):
+            lower = between(row + 1)
+            there = self.add(upper, self.times(fy, self.minus(lower, upper)))
+            yield self.minus(there, self.row(*picture, row))
+            upper = lower
+
     def tuple_of_sums(self, vectors: list[Any], signature: Any) -> Any:
         """The sum of each vector."""
         kind = ir.FunctionType(ir.FloatType(), [ir.FloatType(), _LANES])
@@ -101,22 +119,12 @@ def _compared(typingctx, picture, source, gx, gy, at, to, fx, fy):
         on = _Builder(context, builder)
         picture, source, gx, gy, at, to, fx, fy = args
         picture_type, source_type, gx_type, gy_type = signature.args[:4]
-        fx, fy = on.spread(fx), on.spread(fy)
-
-        def between(row):
-            left = on.row(source_type, source, to, row)
-            return on.add(left, on.times(fx, on.minus(on.row(source_type, source, to, row, 1), left)))
-
         sums = [ir.Constant(_LANES, [-0.0] * PATCH)] * 4
-        upper = between(0)
-        for row in range(PATCH):
-            lower = between(row + 1)
-            there = on.add(upper, on.times(fy, on.minus(lower, upper)))
-            d = on.minus(there, on.row(picture_type, picture, at, row))
+        shown = (picture_type, picture, at), (source_type, source, to)
+        for row, d in enumerate(on.differences(*shown, fx, fy)):
             slopes = on.row(gx_type, gx, at, row), on.row(gy_type, gy, at, row)
             new = [d, on.times(d, d), on.times(d, slopes[0]), on.times(d, slopes[1])]
             sums = [on.add(*pair) for pair in zip(sums, new, strict=True)]
-            upper = lower
         return on.tuple_of_sums(sums, signature)
 
     return signature, generate
@@ -183,17 +191,15 @@ def search_patches(picture, source, gx, gy, flow_u, flow_v, stride, steps, found
                         u, v = flow_u[i + half, j + half], flow_v[i + half, j + half]
                     else:
                         u, v = found_u[y, x], found_v[y, x]
-                    least = _misfit(picture, source, gx, gy, i, j, u, v)
-                    if b > 0:
-                        other_u, other_v = found_u[y, x - back], found_v[y, x - back]
-                        misfit = _misfit(picture, source, gx, gy, i, j, other_u, other_v)
-                        if misfit < least:
-                            least, u, v = misfit, other_u, other_v
-                    if a > top:
-                        other_u, other_v = found_u[y - back, x], found_v[y - back, x]
-                        misfit = _misfit(picture, source, gx, gy, i, j, other_u, other_v)
-                        if misfit < least:
-                            least, u, v = misfit, other_u, other_v
+                    lowest = _misfit(picture, source, gx, gy, i, j, u, v)
+                    for n in range(2):
+                        # the flow of the patch before, then of that above
+                        if (b if n == 0 else a - top) > 0:
+                            there_y, there_x = y - n * back, x - (1 - n) * back
+                            other_u, other_v = found_u[there_y, there_x], found_v[there_y, there_x]
+                            misfit = _misfit(picture, source, gx, gy, i, j, other_u, other_v)
+                            if misfit < lowest:
+                                lowest, u, v = misfit, other_u, other_v
                     at = i * w + j
                     xx, xy, yy, sum_x, sum_y = _slopes(gx, gy, at)
                     determinant = F(np.float64(xx) * np.float64(yy) - np.float64(xy) * np.float64(xy))
@@ -229,26 +235,19 @@ def _added(typingctx, picture, source, sum_u, sum_v, shares, at, to, fx, fy, u, 
         on = _Builder(context, builder)
         picture, source, sum_u, sum_v, shares, at, to, fx, fy, u, v = args
         picture_type, source_type, sums_type = signature.args[:3]
-        fx, fy, u, v = (on.spread(value) for value in (fx, fy, u, v))
+        u, v = on.spread(u), on.spread(v)
         one = ir.Constant(_LANES, [1.0] * PATCH)
         kind = ir.FunctionType(_LANES, [_LANES])
         absolute = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fabs.v{PATCH}f32")
 
-        def between(row):
-            left = on.row(source_type, source, to, row)
-            return on.add(left, on.times(fx, on.minus(on.row(source_type, source, to, row, 1), left)))
-
-        upper = between(0)
-        for row in range(PATCH):
-            lower = between(row + 1)
-            there = on.add(upper, on.times(fy, on.minus(lower, upper)))
-            d = builder.call(absolute, [on.minus(there, on.row(picture_type, picture, at, row))])
+        shown = (picture_type, picture, at), (source_type, source, to)
+        for row, d in enumerate(on.differences(*shown, fx, fy)):
+            d = builder.call(absolute, [d])
             d = builder.select(builder.fcmp_ordered(">", d, one), d, one)
             weight = builder.fdiv(one, d)
             for sums, value in ((sum_u, on.times(weight, u)), (sum_v, on.times(weight, v)), (shares, weight)):
                 start = on.start(sums_type, sums, at, row)
                 builder.store(on.add(builder.load(start, align=4), value), start, align=4)
-            upper = lower
         return context.get_dummy_value()
 
     return signature, generate
@@ -256,13 +255,10 @@ def _added(typingctx, picture, source, sum_u, sum_v, shares, at, to, fx, fy, u, 
 
 @compiled
 def spread_patches(picture, source, found_u, found_v, stride, flow_u, flow_v, constants=SOURCE):
-    """Flow of every pixel (h, w), of that of the patches."""
+    """Flow of every pixel, of that of the patches, into zeros (h, w)."""
     h, w = picture.shape
     rows, columns = found_u.shape
     shares = np.zeros((h, w), np.float32)
-    for i in range(h):
-        for j in range(w):
-            flow_u[i, j] = flow_v[i, j] = ZERO
     for y in range(rows):
         for x in range(columns):
             i, j, u, v = y * stride, x * stride, found_u[y, x], found_v[y, x]
@@ -310,7 +306,7 @@ def search(reference: np.ndarray, source: np.ndarray, stride: int, steps: int, r
         wide = cv2.copyMakeBorder(there, BORDER, BORDER, BORDER, BORDER, cv2.BORDER_REPLICATE)
         found = np.empty((2, 1 + (h - PATCH) // stride, 1 + (w - PATCH) // stride), np.float32)
         search_patches(here, wide, gx, gy, u, v, stride, steps // 2, *found)
-        u, v = np.empty((2, h, w), np.float32)
+        u, v = np.zeros((2, h, w), np.float32)
         spread_patches(here, wide, *found, stride, u, v)
         if refinements:
             variational.refine(here, there, u, v, refinements)

@@ -67,6 +67,15 @@ def clip(x, low, high):
 
 
 @inline
+def replicate(row, pad):
+    """Fill `pad` values at both ends of a row with the ones beside them."""
+    n = row.shape[0]
+    for j in range(pad):
+        row[j] = row[pad]
+        row[n - 1 - j] = row[n - 1 - pad]
+
+
+@inline
 def located(x, y, height, width, channels):
     """Where a position in pixels lies in the values of a picture, border replicated: place of the first channel, how
     far to the next pixel and to the one below, and how far between them. Sizes are int32."""

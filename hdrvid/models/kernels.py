@@ -38,6 +38,7 @@ from hdrvid.models.jit import (
     least,
     located,
     most,
+    replicate,
 )
 from hdrvid.models.prior import CONSISTENCY_FLOOR, HAT_HIGH, OUTSIDE_PX, PHOTOMETRIC_TOLERANCE, WEIGHT_FLOOR
 from hdrvid.models.refine import (
@@ -225,15 +226,6 @@ def _fill(out, value):
         out[j] = value
 
 
-@inline
-def _replicate(row, pad):
-    """Fill `pad` values at both ends of a row with the ones beside them."""
-    n = row.shape[0]
-    for j in range(pad):
-        row[j] = row[pad]
-        row[n - 1 - j] = row[n - 1 - pad]
-
-
 @compiled
 def _filter_rows(ring, y, height, taps, padded, out):
     """`out` (w,): row y of a picture under a symmetric kernel `taps` (2 r + 1,), rows and columns, edges replicated.
@@ -251,7 +243,7 @@ def _filter_rows(ring, y, height, taps, padded, out):
         tap = taps[t]
         for j in range(w):
             across[j] += tap * (above[j] + below[j])
-    _replicate(padded, r)
+    replicate(padded, r)
     for j in range(w):
         out[j] = taps[r] * padded[r + j]
     for t in range(r):
@@ -577,7 +569,7 @@ def evidence(
                     a, s = least(pixels[j, c] * to_target, ONE), least(mine[j] * gain, ONE)
                     total[j + 1] = a + s  # twice the mean
                     change[j] = s - a
-                _replicate(total, 1)
+                replicate(total, 1)
             sampled += 1
         while multiplied <= min(y + WINDOW_RADIUS, height - 1):
             slot = multiplied % products_size
@@ -625,9 +617,9 @@ def evidence(
         _sample_at(frame, x_step, y_step, moved)
         _sample_at(frame, x_turned, y_turned, around)
         _sample_at(back, x_from, y_from, returned)
-        worst, between = seen[9], seen[10]
+        worst, sides = seen[9], seen[10]
         _fill(worst, ZERO)
-        _fill(between, ZERO)
+        _fill(sides, ZERO)
         for c in range(3):
             mine, by_step, by_turned, beyond = own[slot, c, inner], moved[c], around[c], across[c]
             here_seen, own_seen, step_seen = seen[c], seen[3 + c], seen[6 + c]
@@ -642,10 +634,10 @@ def evidence(
             for j in range(kept):
                 worst[j] = most(worst[j], abs(least(by_turned[j] * gain, ONE) - here_seen[j]))
             for j in range(kept):
-                between[j] += least(mine[j] * to_longer, ONE) - least(beyond[j] * other_to_longer, ONE)
+                sides[j] += least(mine[j] * to_longer, ONE) - least(beyond[j] * other_to_longer, ONE)
         for j in range(kept):
             worst[j] *= _DIFFERENCE
-            between[j] *= _THIRD * _DIFFERENCE
+            sides[j] *= _THIRD * _DIFFERENCE
         for n in range(2):
             offset, to_seen = offsets[n, here], seen[11 + n]
             turned_offset, turned_seen = offsets[2 + n, here], seen[13 + n]
@@ -742,7 +734,7 @@ def _quadrupled(plane, y, padded, out):
     upper, lower = plane[max(above, 0)], plane[min(above + 1, h - 1)]
     for k in range(w):
         padded[k + 1] = upper[k] + below * (lower[k] - upper[k])
-    _replicate(padded, 1)
+    replicate(padded, 1)
     for k in range(w):
         before, here, after = padded[k], padded[k + 1], padded[k + 2]
         out[4 * k], out[4 * k + 1] = here + F(0.375) * (before - here), here + F(0.125) * (before - here)
@@ -794,14 +786,12 @@ def luma(frame, gain, halvings, out):
                 codes[j] = F(0.299) * red + F(0.587) * green + F(0.114) * least(blue, ONE)
             for j in range(width):
                 sums[j] += np.int32(np.rint(most(codes[j], ZERO) * F(255)))
-        for _ in range(halvings):
-            for k in range(width // 2):
+        for n in range(halvings):
+            for k in range(width >> (n + 1)):
                 sums[k] = sums[2 * k] + sums[2 * k + 1]
-            width //= 2
         row, half = out[i], np.int32(size * size // 2)
         for k in range(row.shape[0]):
             row[k] = np.uint8((sums[k] + half) >> (2 * halvings))
-        width = frame.shape[1]
 
 
 @inline_apart
@@ -845,11 +835,11 @@ def _return_row(back, flow, y, height, width, limit, out):
 
 
 @compiled
-def consistent(flow, flow_back, tolerance, rows, out):
-    """`alignment.DenseInverseSearch.consistent`, of some rows."""
+def consistent(flow, flow_back, tolerance, out):
+    """`alignment.DenseInverseSearch.consistent`."""
     height, width = flow.shape[:2]
     back = flow_back.reshape(-1)
-    for y in range(rows[0], rows[1]):
+    for y in range(height):
         _return_row(back, flow[y], y, np.int32(height), np.int32(width), tolerance * tolerance, out[y])
 
 

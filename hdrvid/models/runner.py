@@ -266,9 +266,9 @@ class ModelRunner:
         self.look_ahead = look_ahead if search else 0
         workers = min(max(4, 2 * (1 + self.look_ahead)), threads)
         # without a network it is the baseline that others know
-        compiled_search = networks is not None and bool(search) and bands.usable()
-        self._dis = DenseInverseSearch(workers, candidates, search, compiled_search) if search else None
-        self.compiles = compiled_search or self.in_bands
+        refines = networks is not None
+        self._dis = DenseInverseSearch(workers, candidates, search, refines) if search else None
+        self.compiles = refines and bool(search) and bands.usable()
         """Whether functions are compiled for the CPU, which the first run on a machine waits for."""
         self._expected: dict[int, tuple[Window, Future[tuple[np.ndarray, np.ndarray]]]] = {}
         self._ahead = ThreadPoolExecutor(1 + self.look_ahead, "hdrvid-ahead") if self.look_ahead else None

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hdrvid.models.jit import HALF, ONE, SOURCE, ZERO, F, between, compiled, inline, inline_apart, located
+from hdrvid.models.jit import HALF, ONE, SOURCE, ZERO, F, between, compiled, inline_apart, located, replicate
 
 ALPHA, GAMMA, DELTA = F(20), F(10), F(5)
 OMEGA = F(1.6)
@@ -30,13 +30,6 @@ _ZETA2, _EPSILON2 = F(0.1**2), F(0.01**2)
 _SMOOTH, _SLOPE, _LIGHT = ALPHA / F(2), GAMMA / F(2), DELTA / F(2)
 _RING = SWEEPS + 3
 _TERMS = 9
-
-
-@inline
-def _ends(row):
-    """Fill the values at both ends of a row with the ones beside them."""
-    n = row.shape[0]
-    row[0], row[n - 1] = row[1], row[n - 2]
 
 
 @inline_apart
@@ -87,14 +80,14 @@ def linearised(picture, source, u, v, terms, constants=SOURCE):
         if r < h:
             mean, change = means[r % 4], changes[r % 4]
             _pair(picture[r], flat, r, u[r], v[r], np.int32(h), np.int32(w), mean, change)
-            _ends(mean)
-            _ends(change)
+            replicate(mean, 1)
+            replicate(change, 1)
         i = r - 1
         if 0 <= i < h:
             mean, above, below = means[i % 4], means[max(i - 1, 0) % 4], means[min(i + 1, h - 1) % 4]
             _slopes(mean[:w], mean[2:], above[1:-1], below[1:-1], across[i % 4], along[i % 4])
-            _ends(across[i % 4])
-            _ends(along[i % 4])
+            replicate(across[i % 4], 1)
+            replicate(along[i % 4], 1)
         i = r - 2
         if i >= 0:
             over, under = max(i - 1, 0) % 4, min(i + 1, h - 1) % 4
@@ -250,11 +243,7 @@ def solved(terms, flow, change, width):
 def _separate(row_major, coloured):
     h, w = row_major.shape
     for i in range(h):
-        for c in range(2):
-            s = (i + c) % 2
-            row, out = row_major[i], coloured[i + 1, c]
-            for k in range((w - s + 1) // 2):
-                out[k + 1] = row[2 * k + s]
+        _apart(row_major[i], coloured[i + 1, i % 2, 1 : 1 + (w + 1) // 2], coloured[i + 1, 1 - i % 2, 1 : 1 + w // 2])
 
 
 @compiled

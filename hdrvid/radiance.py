@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from hdrvid.transfer import PQ_PEAK_NITS, hlg_decode, hlg_encode, pq_decode, pq_encode
+
 MU = 5000.0
 """Compression of the mu-law tone curve, as in Kalantari & Ramamoorthi 2017."""
 
@@ -236,9 +238,28 @@ def levelled_response(response: Response, black: float, white: float) -> Respons
         return response.linearize(((code.clip(0.0, 1.0) - black) / (white - black)).clip(0.0, 1.0)) / top
 
     def encode(linear: Any) -> Any:
-        return (response.encode((linear.clip(0.0, 1.0) * top)) * (white - black) + black).clip(0.0, 1.0)
+        return (response.encode(linear.clip(0.0, 1.0) * top) * (white - black) + black).clip(0.0, 1.0)
 
     return Response(f"{response.name}@{black:.5g},{white:.5g}", linearize, encode)
+
+
+def clipped_response(response: Response, clip_code: float) -> Response:
+    """The response of a clip in which the sensor clips at `clip_code`, below code 1: that code becomes linear 1.
+
+    Log and PQ curves have room above what a sensor can give. Raises ValueError for a code that is no light.
+    """
+    clip_code = float(f"{clip_code:.5g}")
+    top = float(np.asarray(response.linearize(np.full(3, clip_code))).min())
+    if not 0 < clip_code <= 1 or top <= 0:
+        raise ValueError(f"a frame cannot clip at code {clip_code:g}: give a code above black, up to 1")
+
+    def linearize(code: Any) -> Any:
+        return (response.linearize(code) / top).clip(0.0, 1.0)
+
+    def encode(linear: Any) -> Any:
+        return response.encode(linear.clip(0.0, 1.0) * top)
+
+    return Response(f"{response.name}:{clip_code:.5g}", linearize, encode)
 
 
 def log_response(name: str, decode: Callable[[Any], Any], encode: Callable[[Any], Any]) -> Response:
@@ -251,6 +272,17 @@ def log_response(name: str, decode: Callable[[Any], Any], encode: Callable[[Any]
     )
 
 
+def _with_numpy(function: Callable[[np.ndarray], np.ndarray]) -> Callable[[Any], Any]:
+    """A function of numpy arrays that takes tensors too."""
+
+    def either(values: Any) -> Any:
+        if isinstance(values, torch.Tensor):
+            return torch.from_numpy(np.asarray(function(values.detach().cpu().numpy()))).to(values)
+        return function(values)
+
+    return either
+
+
 RESPONSES: dict[str, Response] = {
     "gamma2.2": gamma_response(2.2),
     "srgb": Response("srgb", srgb_linearize, srgb_encode),
@@ -261,6 +293,12 @@ RESPONSES: dict[str, Response] = {
     "logc3": log_response("logc3", logc3_decode, logc3_encode),
     "logc4": log_response("logc4", logc4_decode, logc4_encode),
     "clog3": log_response("clog3", clog3_decode, clog3_encode),
+    "pq": Response(
+        "pq",
+        _with_numpy(lambda code: pq_decode(code.clip(0.0, 1.0)) / PQ_PEAK_NITS),
+        _with_numpy(lambda linear: pq_encode(linear.clip(0.0, 1.0) * PQ_PEAK_NITS)),
+    ),
+    "hlg": Response("hlg", _with_numpy(hlg_decode), _with_numpy(hlg_encode)),
 }
 """Responses by the name that `--response` takes."""
 

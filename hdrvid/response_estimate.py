@@ -137,20 +137,20 @@ class ResponseEstimate:
     """What the pixels say about the camera response."""
 
     response: Response | None
-    """The curve found; None where the clip cannot tell: assume `DEFAULT_RESPONSE`."""
+    """The curve found; None where the clip cannot tell: take the assumed one."""
     stops: tuple[float, ...]
-    """Stops of the exposures present, rising from 0, under the curve found (under `DEFAULT_RESPONSE` where None)."""
+    """Stops of the exposures present, rising from 0, under the curve found (the assumed one where None)."""
     error_stops: float
-    """Misfit of the curve found, or of `DEFAULT_RESPONSE` where None: robust deviation of the ratio, in stops, over
+    """Misfit of the curve found, or of the assumed one where None: robust deviation of the ratio, in stops, over
     the levels. nan where nothing could be compared."""
     default_error_stops: float
-    """The same of `DEFAULT_RESPONSE`."""
+    """The same of the assumed curve."""
     confidence: float
     """0..1: how sure `response` is, 0 where it is None."""
     reason: str
     """One sentence: what was found, or why nothing was."""
     ratios: tuple[RatioByLevel, ...]
-    """The check for the curve found, or for `DEFAULT_RESPONSE` where None, for the plot."""
+    """The check for the curve found, or for the assumed one where None, for the plot."""
 
 
 @dataclass(frozen=True)
@@ -369,6 +369,9 @@ REFINEMENT_KNOTS, REFINEMENT_STOPS = 9, 0.06
 REFINED_CURVES = 2
 """Curves that a refinement starts from."""
 
+REFINED_FROM_STOPS = 0.4
+"""A curve that is further off than this is no start: a spline could explain any stops."""
+
 GREY_RANGE = (0.5**3.2, 0.5**1.4)
 """Linear value that a camera's curve gives code 0.5, unless it is one of `RESPONSES`."""
 
@@ -379,7 +382,7 @@ REFINEMENT_COST = 3 * PARAMETER_COST
 """A refined curve has to lower the misfit by this."""
 
 REQUIRED_GAIN = 4.0
-"""A curve has to be better than `DEFAULT_RESPONSE` by this to be believed."""
+"""A curve has to be better than the assumed one by this to be believed."""
 
 MAX_ERROR_STOPS = 0.25
 """A curve that leaves more than this is not the right one."""
@@ -469,42 +472,51 @@ def _black_code(response: Response) -> float:
 
 
 def _candidates(
-    points: _Points, num_stops: int, declared: np.ndarray | None, darkest: float, peak: float
+    points: _Points, num_stops: int, declared: np.ndarray | None, darkest: float, peak: float, assumed: Response
 ) -> list[_Fit]:
     """Every plausible curve, fitted, the best one first. Costs include that of parameters and of odd stops.
 
-    `darkest` and `peak`: lowest code of the clip, and the code that hardly any sample exceeds.
+    `darkest` and `peak`: lowest code of the clip, and the code that hardly any sample exceeds. `assumed` is among the
+    curves; a linear one stands for a sensor, which has no other curve but may have a black level.
     """
 
-    def fitted(response: Response, num_parameters: int = 0) -> _Fit:
-        if not _plausible(response):
+    def fitted(response: Response, num_parameters: float = 0) -> _Fit:
+        if not (sensor or _plausible(response)):
             return _Fit(response, np.zeros(num_stops), np.inf, np.inf)
         fit = _evaluate(response, points, num_stops, declared)
         extra = PARAMETER_COST * num_parameters + (_oddness(fit.stops) if declared is None else 0.0)
         return replace(fit, cost=fit.cost + extra)
 
-    named = list(DISPLAY_RESPONSES) if declared is None else [*DISPLAY_RESPONSES, "linear"]
-    # what lies far below the black of a log curve is no light
-    named += [name for name in LOG_RESPONSES if darkest > 0.65 * _black_code(RESPONSES[name])]
-    fits = [fitted(RESPONSES[name]) for name in named]
-    if declared is not None:
+    sensor = is_linear(assumed)
+    bases = [RESPONSES["linear"]] if sensor else [RESPONSES[name] for name in DISPLAY_RESPONSES]
+    named = [assumed, *(base for base in bases if base.name != assumed.name)]
+    if not sensor:
+        named += [RESPONSES["linear"]] if declared is not None else []
+        # what lies far below the black of a log curve is no light
+        named += [RESPONSES[name] for name in LOG_RESPONSES if darkest > 0.65 * _black_code(RESPONSES[name])]
+    fits = [fitted(response) for response in named]
+    if declared is not None and not sensor:
         fits.append(_search(lambda gamma: fitted(gamma_response(round(gamma, 2)), 1), GAMMA_RANGE))
     if min(fit.cost for fit in fits) < PARAMETER_COST:
         return sorted(fits, key=lambda fit: fit.cost)  # no curve with more parameters can be better
     blacks = BLACK_RANGE[0], min(BLACK_RANGE[1], darkest + 0.01)
 
     def raised(response: Response, black: float, num_parameters: int) -> _Fit:
-        return fitted(levelled_response(response, round(black, 3), 1.0), num_parameters)
+        return fitted(levelled_response(response, round(black, 4), 1.0), num_parameters)
 
-    if declared is None:
+    if sensor:
+        pass
+    elif declared is None:
         # the exponent of an S cannot be seen, see `_with_usual_grey`
         def sigmoid(log_sigma: float) -> _Fit:
             sigma = round(float(np.exp(log_sigma)), 2)
-            return fitted(_with_usual_grey(lambda n: sigmoid_response(n, sigma), points, num_stops), 1)
+            return fitted(_with_usual_grey(lambda n: sigmoid_response(round(n, 3), sigma), points, num_stops), 1)
 
         def contrast(strength: float) -> _Fit:
             strength = round(strength, 2)
-            return fitted(_with_usual_grey(lambda n: contrast_response(1 / n, strength), points, num_stops), 1)
+            return fitted(
+                _with_usual_grey(lambda n: contrast_response(round(1 / n, 2), strength), points, num_stops), 1
+            )
 
         fits.append(_search(sigmoid, _log_range(SIGMOID_SIGMAS)))
         fits.append(_search(contrast, CONTRAST_RANGE))
@@ -519,20 +531,22 @@ def _candidates(
         fits.append(_search(sigmoid_of, SIGMOID_EXPONENTS, _log_range(SIGMOID_SIGMAS)))
         fits.append(_search(contrast_of, GAMMA_RANGE, CONTRAST_RANGE))
         fits.append(_search(lambda gamma, b: raised(gamma_response(round(gamma, 2)), b, 2), GAMMA_RANGE, blacks))
-    for name in DISPLAY_RESPONSES:
-        fits.append(_search(lambda black, name=name: raised(RESPONSES[name], black, 1), blacks))
-    if min(fit.cost for fit in fits) > REFINEMENT_COST and declared is not None:
-        nearest = sorted(fits, key=lambda fit: fit.cost)[:REFINED_CURVES]
+    for base in bases:
+        fits.append(_search(lambda black, base=base: raised(base, black, 1), blacks))
+    # a named curve that is flat under other stops says that the declared ones are wrong
+    named_flat = any(_evaluate(base, points, num_stops, None).error_stops < FLAT_STOPS / 2 for base in bases)
+    if min(fit.cost for fit in fits) > REFINEMENT_COST and declared is not None and not named_flat:
+        nearest = sorted((f for f in fits if f.error_stops < REFINED_FROM_STOPS), key=lambda f: f.cost)[:REFINED_CURVES]
         fits += [_refined(fit.response, points, num_stops, declared) for fit in nearest]
-    if min(fit.error_stops for fit in fits) > FLAT_STOPS:  # no curve explains the codes: perhaps their range is wrong
-        for black, white in WRONG_RANGES:
+    if not sensor:
+        for black, white in WRONG_RANGES:  # half a parameter: likelier than any other black level
             if black <= darkest + 0.02 and peak <= white + 0.03:
-                fits += [fitted(levelled_response(RESPONSES[name], black, white), 1) for name in DISPLAY_RESPONSES]
+                fits += [fitted(levelled_response(base, black, white), 0.5) for base in bases]
     return sorted(fits, key=lambda fit: fit.cost)
 
 
 def _refined(base: Response, points: _Points, num_stops: int, declared: np.ndarray) -> _Fit:
-    """A curve near `base` with the shape that the matched codes ask for: log2 of `base` plus a smooth spline of the code.
+    """A curve near `base` with the shape that the matched codes ask for: log2 of `base` plus a spline of the code.
 
     Robust least squares with a penalty on the spline's curvature, as Debevec & Malik 1997 smooth their curve.
     """
@@ -564,6 +578,11 @@ def _refined(base: Response, points: _Points, num_stops: int, declared: np.ndarr
         coefficients = np.linalg.solve(design.T @ (design * weight[:, None]) + penalty, -design.T @ (weight * start))
     fit = _evaluate(curve(coefficients), points, num_stops, declared)
     return replace(fit, cost=fit.cost + REFINEMENT_COST)
+
+
+def is_linear(response: Response) -> bool:
+    """Whether a response is linear but for its levels, as that of a sensor is."""
+    return response.name.split("@")[0].split(":")[0] == "linear"
 
 
 def _log_range(limits: tuple[float, float]) -> tuple[float, float]:
@@ -606,7 +625,7 @@ def _with_usual_grey(curve: Callable[[float], Response], points: _Points, num_st
     third = round(stops * 3) / 3
     if third > 0 and abs(third / stops - 1) <= 0.06:
         exponent *= stops / third
-    return curve(float(f"{exponent:.3g}"))
+    return curve(exponent)
 
 
 def _oddness(stops: np.ndarray) -> float:
@@ -617,15 +636,37 @@ def _oddness(stops: np.ndarray) -> float:
     return float(np.minimum(cost, 2.0).mean())
 
 
+def stops_by_rank(
+    frames: Iterable[np.ndarray | FrameLevels], stops: Sequence[float], response: Response
+) -> tuple[tuple[float, ...], float]:
+    """(stops of the exposures present, rising from 0; deviation of the ratio over the levels, in stops).
+
+    From codes matched by rank. `stops` only tells the frames apart. With the right response the deviation is 0 whatever
+    the stops are. ((), nan) where nothing can be compared. Frames and errors as in `estimate_response`.
+    """
+    levels = _reduced(frames)
+    known, matches = _match_all(levels, _stops_of_frames(stops, len(levels)))
+    points = _points(matches)
+    if len(known) < 2 or len(points.low) < MIN_POINTS or not _connected(points, len(known)):
+        return (), float("nan")
+    fit = _evaluate(response, points, len(known), None)
+    return tuple(float(s) for s in fit.stops), fit.error_stops
+
+
 def estimate_response(
-    frames: Iterable[np.ndarray | FrameLevels], stops: Sequence[float], declared: bool = True
+    frames: Iterable[np.ndarray | FrameLevels],
+    stops: Sequence[float],
+    declared: bool = True,
+    assumed: Response = RESPONSES[DEFAULT_RESPONSE],
 ) -> ResponseEstimate:
     """The camera response that makes the ratio of linearised frames the same at every level.
 
     `frames` are 6 to 24 consecutive frames of a clip: codes (H, W, 3) in [0, 1], or what `frame_levels` made of them.
     They are read one by one and not kept. `stops` is one cycle beginning with the first frame, or one number a frame,
     nan for a frame to leave out. `declared`: the stops are known, which fixes the exponent of a power curve; else they
-    were measured under some response, only tell the frames apart, and are found again.
+    were measured under some response, only tell the frames apart, and are found again. `assumed` is the curve that is
+    taken where the clip cannot tell, and that another one has to beat: the usual one, what a tag says, or a linear one
+    for the codes of a sensor.
     Raises InputError for frames of a wrong shape and ExposureError for stops that do not fit them.
     """
     levels = _reduced(frames)
@@ -633,29 +674,29 @@ def estimate_response(
     known, matches = _match_all(levels, of_frames)
     points = _points(matches)
     if len(known) < 2:
-        return _nothing("the frames given have one exposure only", known)
+        return _nothing("the frames given have one exposure only", known, assumed.name)
     if len(points.low) < MIN_POINTS or not _connected(points, len(known)):
-        return _nothing("the exposures share too few levels that are well exposed in both", known)
+        return _nothing("the exposures share too few levels that are well exposed in both", known, assumed.name)
     target = known if declared else None
     darkest = min(float(level.quantiles[:, 0].min()) for level in levels)
     peak = max(level.peak for level in levels)
-    fits = _candidates(points, len(known), target, darkest, peak)
-    assumed = next(fit for fit in fits if fit.response.name == DEFAULT_RESPONSE)
+    fits = _candidates(points, len(known), target, darkest, peak, assumed)
+    plain = next(fit for fit in fits if fit.response.name == assumed.name)
     maybe_log = ""
     if not declared:
-        if fits[0].response.name in LOG_RESPONSES and not _believable(fits[0], assumed):
+        if fits[0].response.name in LOG_RESPONSES and not _believable(fits[0], plain):
             maybe_log = f"{fits[0].response.name} would fit, but so would a power with far fewer stops"
-        fits = [fit for fit in fits if _believable(fit, assumed)]
+        fits = [fit for fit in fits if _believable(fit, plain)]
     best = fits[0]
     # a systematic misfit that even the best curve has (codec, motion) is no evidence between curves
     scale = max(1.0, best.cost / (0.3 * EFFECTIVE_POINTS * len(matches)))
-    gain = (assumed.cost - best.cost) / scale
+    gain = (plain.cost - best.cost) / scale
     halves = [_points(matches, part) for part in (slice(0, None, 2), slice(1, None, 2))]
     holds = all(
         len(half.low) < MIN_POINTS
         or not _connected(half, len(known))
         or _evaluate(best.response, half, len(known), target).cost
-        < _evaluate(assumed.response, half, len(known), target).cost
+        < _evaluate(plain.response, half, len(known), target).cost
         for half in halves
     )
 
@@ -664,38 +705,36 @@ def estimate_response(
             fit.response if confidence > 0 else None,
             tuple(float(s) for s in fit.stops),
             fit.error_stops,
-            assumed.error_stops,
+            plain.error_stops,
             round(confidence, 3),
             reason,
             _ratios(matches, fit.response, known if declared else fit.stops),
         )
 
     name = best.response.name
-    if declared and gain < REQUIRED_GAIN and _fits(assumed):
-        return result(
-            assumed, _trust(assumed), f"{DEFAULT_RESPONSE} agrees with the declared stops, and no curve does better"
-        )
-    explains = _fits(best) or 4 * best.error_stops < assumed.error_stops
+    if declared and gain < REQUIRED_GAIN and _fits(plain):
+        return result(plain, _trust(plain), f"{assumed.name} agrees with the declared stops, and no curve does better")
+    explains = _fits(best) or 4 * best.error_stops < plain.error_stops
     if maybe_log or not (gain >= REQUIRED_GAIN and holds and explains):
         if maybe_log:
             why = maybe_log
-        elif not _fits(assumed):
+        elif not _fits(plain):
             why = "no plausible camera curve makes the ratio of the frames the same at every level"
         elif declared:
             why = "the curve that fits best does not fit all of the clip"
+        elif is_linear(assumed):
+            why = "no other black level fits clearly better"
         else:
-            why = "no curve is clearly better than a power, and its exponent cannot be told from measured stops"
-        return result(assumed, 0.0, f"{why}: {DEFAULT_RESPONSE} is assumed")
-    rivals = [
-        f.response.name for f in fits[1:] if f.cost - best.cost < 2 * scale and f.response.name != DEFAULT_RESPONSE
-    ]
+            why = "no curve is clearly better than a power, and measured stops do not tell its exponent"
+        return result(plain, 0.0, f"{why}: {assumed.name} is assumed")
+    rivals = [f.response.name for f in fits[1:] if f.cost - best.cost < 2 * scale and f.response.name != assumed.name]
     confidence = gain / (gain + REQUIRED_GAIN) * _trust(best) * (0.85 if rivals else 1.0)
     also = f"; {' and '.join(rivals[:2])} would fit as well" if rivals else ""
     return result(
         best,
         confidence,
         f"{name} makes the ratio of the frames the same at every level within {best.error_stops:.2f} stops, "
-        f"{DEFAULT_RESPONSE} within {assumed.error_stops:.2f}{also}",
+        f"{assumed.name} within {plain.error_stops:.2f}{also}",
     )
 
 
@@ -726,9 +765,9 @@ def _connected(points: _Points, num_stops: int) -> bool:
     return len(reached) == num_stops
 
 
-def _nothing(reason: str, known: np.ndarray) -> ResponseEstimate:
+def _nothing(reason: str, known: np.ndarray, assumed: str) -> ResponseEstimate:
     nan = float("nan")
-    text = f"{reason}, so that no response can be told: {DEFAULT_RESPONSE} is assumed"
+    text = f"{reason}, so the response cannot be measured: {assumed} is assumed"
     return ResponseEstimate(None, tuple(float(s) for s in known), nan, nan, 0.0, text, ())
 
 

@@ -19,6 +19,7 @@ from typing import Protocol, Self
 import numpy as np
 
 from hdrvid.errors import ExposureError
+from hdrvid.gamuts import Gamut
 
 CYCLE_LENGTHS = (2, 3)
 """Numbers of exposures in a cycle that hdrvid reconstructs."""
@@ -152,6 +153,11 @@ class ClipInfo:
     """True where the samples are scene-linear (EXR, .hdr): no response curve applies."""
     details: dict[str, str] = field(default_factory=dict)
     """Codec, pixel format, colour tags, ... for people to read."""
+    transfer: str = ""
+    """Transfer function that the file names, as in FFmpeg's `color_trc` (bt709, smpte2084, arib_std_b67, ...); '' where
+    it names none."""
+    gamut: Gamut | None = None
+    """Primaries that the file names: its tag, ICC profile or EXR chromaticities; None where it names none."""
 
 
 @dataclass(frozen=True)

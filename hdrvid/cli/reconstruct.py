@@ -72,6 +72,14 @@ def command(
             "linear for EXR and .hdr frames, gamma2.2 otherwise.",
         ),
     ] = "auto",
+    input_primaries: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|NAME",
+            help="Primaries of the clip: rec709, rec2020, p3d65, sgamut3, ... auto takes the tag, ICC profile or EXR "
+            "header, or the gamut that a log curve comes with. Output files hold Rec. 709.",
+        ),
+    ] = "auto",
     model: Annotated[
         str,
         typer.Option(
@@ -168,6 +176,7 @@ def command(
     options = ReconstructOptions(
         exposures=exposures,
         response=response,
+        input_primaries=input_primaries,
         model=model,
         device=device,
         precision=precision,

@@ -23,6 +23,7 @@ from hdrvid.io.mat import read_mat
 from hdrvid.radiance import (
     RESPONSES,
     Response,
+    clipped_response,
     contrast_response,
     gamma_response,
     levelled_response,
@@ -53,6 +54,7 @@ def load_response(spec: str) -> Response:
     A name of `RESPONSES`, `gammaX.Y` with 1 <= X.Y <= 4, `sigmoidN,S` for `sigmoid_response(N, S)` with both from 0.1
     to 10, `contrastG,S` for `contrast_response(G, S)`, or a .mat or .csv file. `NAME@BLACK,WHITE` is any of these with
     codes scaled by `levelled_response`: gamma2.2@0.0627,0.9216 is limited range that was read as full.
+    `NAME:CODE` is a curve whose sensor clips at that code (`clipped_response`).
 
     A .mat file holds the curve in the variable `BaslerCRF`, or in its only numeric array of 1 or 3 columns (or rows)
     and at least 2 samples. A .csv file has the columns code,r,g,b or r,g,b or code,linear or linear, with or without
@@ -79,6 +81,12 @@ def load_response(spec: str) -> Response:
         if not (GAMMA_RANGE[0] <= gamma <= GAMMA_RANGE[1] and -1.0 <= strength < 1.0):
             raise InputError(f"'{spec[:80]}' is not a camera's: give a gamma and a strength as in contrast2.2,0.4")
         return contrast_response(gamma, strength)
+    match = re.fullmatch(rf"(.+):({_UNSIGNED})", spec)
+    if match and not os.path.isfile(os.path.expanduser(spec)):
+        try:
+            return clipped_response(load_response(match[1]), float(match[2]))
+        except ValueError as error:
+            raise InputError(f"'{spec[:80]}': {error}") from None
     match = re.fullmatch(rf"(.+)@({_SIGNED}),({_SIGNED})", spec)
     if match and not os.path.isfile(os.path.expanduser(spec)):
         try:

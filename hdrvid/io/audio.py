@@ -218,7 +218,7 @@ class _Encoded(AudioTrack):
         for packet in self._source.packets():
             try:
                 frames = packet.decode()
-            except av.FFmpegError:
+            except (av.FFmpegError, ValueError):  # see hdrvid.io.video
                 self._damaged += 1
                 continue
             for frame in frames:

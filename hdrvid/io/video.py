@@ -339,7 +339,7 @@ class VideoReader:
         A frame that cannot be decoded matters if others follow, for a frame left out would shift the exposures
         of all the rest; at the end of the file it is the mark of a file that was cut off, and a warning.
         """
-        failed: av.FFmpegError | None = None
+        failed: Exception | None = None
         shown = _Presentation(stream.codec_context, index or 0)
         for packet in self._packets(container, stream):
             if failed is not None and packet.size and not shown.counts_packets:
@@ -349,7 +349,7 @@ class VideoReader:
                 frames = packet.decode()
             except av.error.EOFError:
                 break
-            except av.FFmpegError as error:
+            except (av.FFmpegError, ValueError) as error:  # ValueError: PyAV 19, after a decoder that did not open
                 failed = error
                 continue
             for frame in frames:

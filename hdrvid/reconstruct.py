@@ -53,7 +53,7 @@ from hdrvid.detect import Detection, DetectOptions, detect, required_cycle
 from hdrvid.errors import HdrvidError, InputError, ModelError, OutputError, UsageError
 from hdrvid.gamuts import find_gamut
 from hdrvid.io import open_clip
-from hdrvid.io.atomic import atomic_path
+from hdrvid.io.atomic import atomic_path, writable_target
 from hdrvid.io.exposure_files import parse_exposures
 from hdrvid.io.exr import COMPRESSIONS, read_exr
 from hdrvid.io.frames import FramesReader
@@ -811,6 +811,7 @@ class _Job:
 
             def claim() -> list[tuple[int, int | None] | None]:
                 stack.enter_context(frames_lock(self.out, self.info.stem, self.first, self.last))
+                self._check_targets()
                 _remove_leftovers(self.out, self.info.stem, self.first, self.last)
                 return self._pieces()
 
@@ -831,6 +832,14 @@ class _Job:
                 meanwhile=lambda: progress(count(done), total),
             )
             return ranks.from_main(lambda: self._finish(_joined_pieces(pieces), preview, say, started))
+
+    def _check_targets(self) -> None:
+        """Raise OutputError where a video or the report could not be written when the frames are made."""
+        options = self.options
+        kinds = {"preview": options.preview, "hdr10": options.hdr10, "hlg": options.hlg}
+        videos = [self.out / f"{self.name}.{kind}.mp4" for kind, wanted in kinds.items() if wanted]
+        for path in (self.report_path, *videos):
+            writable_target(path)
 
     def _check_settings(self) -> None:
         """Raise UsageError where the processes would not make the same frames."""
@@ -918,6 +927,7 @@ class _Job:
                         network_seconds += time.perf_counter() - before
                     last_key, file_values = key, last_values
                     if read_back:
+                        writable_target(path)
                         path.unlink(missing_ok=True)  # the preview must not read the frame that is replaced
                     writer.submit(index, file_values, self._attributes(index, coded, due.stops))
                     if self.detection.repeats[0] == 1:

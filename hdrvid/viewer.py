@@ -36,7 +36,7 @@ from hdrvid import pictures
 from hdrvid.errors import ExposureError, HdrvidError, InputError, UsageError
 from hdrvid.evaluate.report import nice_ticks
 from hdrvid.io import open_clip
-from hdrvid.io.atomic import atomic_path
+from hdrvid.io.atomic import atomic_path, writable_target
 from hdrvid.io.response_files import load_response
 from hdrvid.radiance import RESPONSES, Response, gamma_encode, gamma_linearize, luminance, srgb_encode
 from hdrvid.reconstruct import parse_frame_range, read_output
@@ -616,6 +616,7 @@ def write_report(
     """
     options = options or ReportOptions()
     validate_options(options)
+    writable_target(path)
     wanted = None if options.frames is None else parse_frames(options.frames)
     missing = [i for i in wanted or () if i not in clip.frames]
     if missing:

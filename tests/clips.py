@@ -82,9 +82,12 @@ def write_frames(
     color_range: int = 0,
     gop: int | None = None,
     rotation: int | None = None,
+    title: str | None = None,
 ) -> Path:
     """Encode frames as they are, with the given tags; pts count in `time_base`."""
     with av.open(str(path), "w") as container:
+        if title is not None:
+            container.metadata["title"] = title
         stream: Any = container.add_stream(codec, rate=rate, options=dict(options or {}))
         stream.width, stream.height = frames[0].width, frames[0].height
         stream.pix_fmt = frames[0].format.name
@@ -161,6 +164,26 @@ def write_images(folder: Path, pictures: Sequence[np.ndarray], suffix: str, bits
 
 DPX_BITS = (8, 10, 12, 16)
 """Bits a channel of the DPX files that `write_dpx` makes."""
+
+
+def write_jpegs_with_exif(path: Path, pictures: Sequence[np.ndarray], orientation: int = 1) -> Path:
+    """Motion JPEG whose frames are a camera's files as they are, as `ffmpeg -c copy` puts them into a container."""
+    # big-endian TIFF: one directory with one entry, Orientation (0x0112, SHORT)
+    tiff = b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
+    exif = b"Exif\0\0" + tiff
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("mjpeg", rate=24)
+        stream.width, stream.height = pictures[0].shape[1::-1]
+        stream.pix_fmt = "yuvj444p"
+        for i, picture in enumerate(pictures):
+            options = [cv2.IMWRITE_JPEG_QUALITY, 98, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]
+            jpeg = cv2.imencode(".jpg", quantised(picture, 8)[..., ::-1], options)[1].tobytes()
+            packet = av.Packet(jpeg[:2] + b"\xff\xe1" + struct.pack(">H", 2 + len(exif)) + exif + jpeg[2:])
+            packet.stream, packet.time_base = stream, Fraction(1, 24)
+            packet.pts = packet.dts = i
+            packet.is_keyframe = True
+            container.mux(packet)
+    return path
 
 
 def write_dpx(path: Path, picture: np.ndarray, bits: int, *, big_endian: bool = True, transfer: int = 6) -> Path:

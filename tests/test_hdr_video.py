@@ -21,6 +21,7 @@ from hdrvid import transfer
 from hdrvid.errors import InputError, OutputError, UsageError
 from hdrvid.io.hdr_video import HdrGrade, HdrKind, HdrVideoWriter, grade_clip, measure_light
 from hdrvid.io.preview import PreviewWriter
+from hdrvid.io.video import side_data
 
 FPS = Fraction(24)
 each_kind = pytest.mark.parametrize("kind", ["hdr10", "hlg"])
@@ -256,7 +257,7 @@ class TestHdrVideoWriter:
             assert stream.average_rate == FPS
             assert stream.frames == 5
             frame = next(container.decode(video=0))
-            side = {s.type.name: bytes(s) for s in frame.side_data}
+            side = {name: bytes(data) for name, data in side_data(frame).items()}
         if kind == "hlg":
             assert "MASTERING_DISPLAY_METADATA" not in side
             assert "CONTENT_LIGHT_LEVEL" not in side

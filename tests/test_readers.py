@@ -177,6 +177,37 @@ class TestVideo:
             decoded = frame_codes(frame.reformat(format=pixel_format)) * (2**bits - 1)
             assert np.array_equal(np.rint(decoded), codes[..., :3]), width
 
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    def test_jpegs_of_a_camera_muxed_as_they_are(self, tmp_path: Path, orientation: int) -> None:
+        """Their frames have side data that PyAV before 19 has no name for; what is beside it is still used."""
+        pictures = clips.smooth_pictures(3)
+        path = clips.write_jpegs_with_exif(tmp_path / "a.mov", pictures, orientation)
+        # EXIF 2.32, tag 0x0112: where row 0 and column 0 of what is stored are
+        upright = {
+            1: lambda p: p,
+            2: lambda p: p[:, ::-1],
+            3: lambda p: p[::-1, ::-1],
+            4: lambda p: p[::-1],
+            5: lambda p: p.transpose(1, 0, 2),
+            6: lambda p: p.transpose(1, 0, 2)[:, ::-1],
+            7: lambda p: p.transpose(1, 0, 2)[::-1, ::-1],
+            8: lambda p: p.transpose(1, 0, 2)[::-1],
+        }[orientation]
+        with open_clip(path) as clip:
+            frames = list(clip.frames())
+            assert len(frames) == 3
+            for frame, picture in zip(frames, pictures, strict=True):
+                assert frame.pixels.shape == upright(picture).shape
+                assert np.abs(frame.pixels - upright(picture)).max() < 0.05
+
+    def test_tags_that_are_no_utf8(self, tmp_path: Path) -> None:
+        plain = clips.write_rgb_mp4(tmp_path / "plain.mkv", clips.smooth_pictures(3), title="cafe")
+        path = tmp_path / "latin1.mkv"
+        path.write_bytes(plain.read_bytes().replace(b"cafe", b"caf\xe9"))
+        assert b"caf\xe9" in path.read_bytes()
+        with open_clip(path) as clip:
+            assert len(list(clip.frames())) == 3
+
     @pytest.mark.parametrize("color_range", [0, 1, 2])
     def test_grey_formats(self, color_range: int) -> None:
         frame = clips.frame_of_planes([np.tile(np.array([16, 126, 235], np.uint8), (2, 8))], "gray")

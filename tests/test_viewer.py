@@ -633,6 +633,15 @@ def test_the_page_is_complete_or_not_there(results, tmp_path, monkeypatch):
         write_report(clip, tmp_path / "none" / "page.html", ReportOptions(frames="0", weights=False))
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX")
+def test_the_page_replaces_nothing_but_a_file(results, tmp_path, capfd):
+    os.mkfifo(tmp_path / "page.html")
+    code, out, err = hdrvid(capfd, "report", results, "--no-weights", "-o", tmp_path / "page.html")
+    assert (code, out) == (1, "")
+    assert "a pipe of that name is in the way" in err
+    assert (tmp_path / "page.html").is_fifo()
+
+
 def test_pictures_share_a_budget(results, tmp_path, monkeypatch):
     rng = np.random.default_rng(1)
     for index in range(NUM_FRAMES):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import stat
 import threading
 from collections.abc import Callable, Mapping
 from fractions import Fraction
@@ -52,6 +54,37 @@ def step(pixels: np.ndarray, suffix: str) -> np.ndarray:
 
 
 Writer = Callable[..., None]
+
+
+def write_preview(path: Path, pixels: np.ndarray) -> None:
+    with PreviewWriter(path, pixels.shape[1], pixels.shape[0], 24) as video:
+        video.write(np.zeros(pixels.shape, np.uint8))
+
+
+def a_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def a_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        before = Path.cwd()
+        os.chdir(path.parent)  # the address of a socket is short
+        try:
+            server.bind(path.name)
+        finally:
+            os.chdir(before)
+
+
+def a_device(path: Path) -> None:
+    """A node of its own with the numbers of /dev/null."""
+    try:
+        os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+    except PermissionError:
+        pytest.skip("only root makes devices")
+
+
+def a_circle(path: Path) -> None:
+    path.symlink_to(path.name)
 
 
 @pytest.mark.parametrize(("write", "suffix"), [(write_exr, ".exr"), (write_hdr, ".hdr")])
@@ -263,6 +296,62 @@ class TestAtomicPath:
             raise error
         assert str(caught.value).startswith(f"cannot write {tmp_path / 'a.txt'}: ")
         assert caught.value.__cause__ is error
+
+    def test_a_link_stays_and_its_file_is_replaced(self, tmp_path: Path) -> None:
+        (tmp_path / "b").mkdir()
+        (tmp_path / "b" / "real.txt").write_text("before")
+        (tmp_path / "a.txt").symlink_to(tmp_path / "b" / "real.txt")
+        with atomic_path(tmp_path / "a.txt") as partial:
+            partial.write_text("after")
+        assert (tmp_path / "a.txt").is_symlink()
+        assert (tmp_path / "b" / "real.txt").read_text() == "after"
+        assert [p.name for p in (tmp_path / "b").iterdir()] == ["real.txt"]
+
+    def test_a_link_to_nothing_is_written_through(self, tmp_path: Path) -> None:
+        (tmp_path / "a.txt").symlink_to(tmp_path / "real.txt")
+        with atomic_path(tmp_path / "a.txt") as partial:
+            partial.write_text("x")
+        assert (tmp_path / "a.txt").is_symlink()
+        assert (tmp_path / "real.txt").read_text() == "x"
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX")
+    @pytest.mark.parametrize("through_a_link", [False, True])
+    @pytest.mark.parametrize("make", [a_pipe, a_socket, a_device, Path.mkdir, a_circle], ids=lambda m: m.__name__)
+    def test_what_is_no_file_is_never_replaced(
+        self, tmp_path: Path, make: Callable[[Path], object], through_a_link: bool
+    ) -> None:
+        target = tmp_path / "a.txt"
+        make(tmp_path / "node" if through_a_link else target)
+        if through_a_link:
+            target.symlink_to("node")
+        before = {p.name: os.lstat(p).st_mode for p in tmp_path.iterdir()}
+        entered = False
+        said = r"^cannot write .*a\.txt: a .* in the way"
+        with pytest.raises(OutputError, match=said) as caught, atomic_path(target):
+            entered = True
+        assert not entered
+        assert "\n" not in str(caught.value)
+        assert {p.name: os.lstat(p).st_mode for p in tmp_path.iterdir()} == before
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX")
+    def test_what_came_meanwhile_is_not_replaced(self, tmp_path: Path) -> None:
+        def run() -> None:
+            with atomic_path(tmp_path / "a.txt") as partial:
+                partial.write_text("x")
+                os.mkfifo(tmp_path / "a.txt")
+
+        with pytest.raises(OutputError, match="pipe"):
+            run()
+        assert [(p.name, p.is_fifo()) for p in tmp_path.iterdir()] == [("a.txt", True)]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX")
+@pytest.mark.parametrize(("write", "suffix"), [(write_exr, ".exr"), (write_hdr, ".hdr"), (write_preview, ".mp4")])
+def test_no_writer_replaces_a_pipe(tmp_path: Path, write: Writer, suffix: str) -> None:
+    os.mkfifo(tmp_path / f"a{suffix}")
+    with pytest.raises(OutputError, match="pipe"):
+        write(tmp_path / f"a{suffix}", radiance())
+    assert [(p.name, p.is_fifo()) for p in tmp_path.iterdir()] == [(f"a{suffix}", True)]
 
 
 @pytest.mark.parametrize("kind", ["exr", "hdr"])

@@ -67,6 +67,7 @@ def command(
     precisions = tuple(dict.fromkeys(p.strip() for p in precision.split(",")))
 
     from hdrvid.bench import SIZES, BenchOptions, bench
+    from hdrvid.io.atomic import writable_target
     from hdrvid.io.exposure_files import parse_exposures
     from hdrvid.reconstruct import check_folder
 
@@ -75,6 +76,7 @@ def command(
         raise UsageError("--exposures takes the stops of one cycle here, for example 0,3 or 0,2,4")
     if json is not None:
         check_folder(json.parent)
+        writable_target(json)
     results = bench(
         BenchOptions(
             sizes=sizes or SIZES,

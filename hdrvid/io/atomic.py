@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -35,6 +36,26 @@ def output_error(path: PathLike, error: BaseException) -> OutputError:
     return OutputError(f"cannot write {path}: {reason}")
 
 
+_KINDS = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket", stat.S_IFLNK: "link in a circle"}
+
+
+def writable_target(path: PathLike) -> Path:
+    """The file that is written for `path`: where `path` is a symbolic link, what it points to.
+
+    Raises OutputError where there is something else than a regular file: a rename over a device, a pipe, a socket or a
+    link to one of them would replace it, and the system with it.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        mode = os.lstat(target).st_mode
+    except OSError:
+        return target  # not there yet; what else is wrong shows when it is written
+    if stat.S_ISREG(mode):
+        return target
+    kind = _KINDS.get(stat.S_IFMT(mode), "device")
+    raise OutputError(f"cannot write {path}: a {kind} of that name is in the way: choose another name")
+
+
 def _errno_from_text(text: str) -> int | None:
     """The errno whose message a library without error codes (OpenEXR) put into its exception."""
     return next((number for number in _REASONS if os.strerror(number) in text), None)
@@ -45,20 +66,23 @@ def atomic_path(path: PathLike, *, durable: bool = False) -> Iterator[Path]:
     """Yield a hidden temporary path beside `path`, with its suffix, and rename it to `path` on success.
 
     On any exception, KeyboardInterrupt included, the temporary file is removed and `path` is untouched. `durable`
-    flushes the file to the disk before the rename, so that it survives a power cut.
-    Raises OutputError where the body or the rename meets an OSError, or a RuntimeError that names a disk problem.
+    flushes the file to the disk before the rename, so that it survives a power cut. A symbolic link stays, and the file
+    it points to is replaced.
+    Raises OutputError at once where `path` is there and no regular file, and where the body or the rename meets an
+    OSError, or a RuntimeError that names a disk problem.
     """
-    target = Path(path)
+    target = writable_target(path)
     partial = target.with_name(f".{target.stem}.partial-{os.getpid()}{target.suffix}")
     try:
         yield partial
         if durable:
             with open(partial, "rb+") as file:
                 os.fsync(file.fileno())
+        writable_target(target)  # the body may have taken hours
         os.replace(partial, target)
     except BaseException as error:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
         if isinstance(error, OSError) or (isinstance(error, RuntimeError) and _errno_from_text(str(error))):
-            raise output_error(target, error) from error
+            raise output_error(path, error) from error
         raise

@@ -20,6 +20,7 @@ from typing import Any
 import av
 import numpy as np
 
+from hdrvid.io.video import open_media
 from hdrvid.types import PathLike
 
 COPIED_CODECS = ("aac", "mp3", "alac", "opus", "flac")
@@ -85,7 +86,7 @@ def open_audio(
 
 def _can_be_copied(path: Path) -> bool:
     """Whether an mp4 takes the first sound track as it is, found by putting one packet into one in memory."""
-    with suppress(av.FFmpegError, ValueError, OSError), av.open(str(path.absolute())) as source:
+    with suppress(av.FFmpegError, ValueError, OSError), open_media(path) as source:
         stream = next(s for s in source.streams.audio if s.codec_context is not None)
         if stream.codec_context.codec.canonical_name not in COPIED_CODECS:
             return False
@@ -107,8 +108,7 @@ class _Source:
         self.path = path
         self.start_seconds = start_seconds
         self._warnings = warnings
-        # an absolute path cannot be taken for a protocol, as "shot:1.mp4" would be
-        self._container = av.open(str(path.absolute()), metadata_errors="replace")
+        self._container = open_media(path)
         self.has_sound = bool(self._container.streams.audio)
         self.stream: Any = next((s for s in self._container.streams.audio if s.codec_context is not None), None)
 
@@ -218,7 +218,7 @@ class _Encoded(AudioTrack):
         for packet in self._source.packets():
             try:
                 frames = packet.decode()
-            except av.FFmpegError:
+            except (av.FFmpegError, ValueError):  # see hdrvid.io.video
                 self._damaged += 1
                 continue
             for frame in frames:

@@ -13,7 +13,7 @@ import struct
 import weakref
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -87,6 +87,33 @@ class _Decoded:
     """None where it cannot be decoded."""
     damaged: bool
     """True where pixels came out that the decoder knows to be wrong."""
+
+
+def open_media(path: Path) -> Any:
+    """The container of an input file, in which tags that are no UTF-8 do no harm. Raises FFmpeg's errors."""
+    # PyAV 19 no longer takes the argument: there such tags are never an error
+    options: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+    # an absolute path cannot be taken for a protocol, as "shot:1.mp4" would be
+    return av.open(str(path.absolute()), **options)
+
+
+def side_data(frame: Any) -> Mapping[str, Any]:
+    """The side data of a frame by their name, also where FFmpeg knows kinds of them that PyAV does not."""
+    try:
+        data = frame.side_data
+    except ValueError:
+        # PyAV before 19 then refuses all of them; from 19 on it does itself what is done here
+        kinds: Any = SideData
+        kinds._missing_ = classmethod(_unnamed_side_data)
+        data = frame.side_data
+    return {data[i].type.name: data[i] for i in range(len(data))}
+
+
+def _unnamed_side_data(kinds: Any, value: object) -> Any:
+    """A member for a number that the enumeration `kinds` lacks."""
+    member = object.__new__(kinds)
+    member._name_, member._value_ = f"UNKNOWN_{value}", value
+    return kinds._value2member_map_.setdefault(value, member)
 
 
 class _Presentation:
@@ -192,7 +219,7 @@ class _Orientation(NamedTuple):
         Convention: the matrix (a, b, u, c, d, v, x, y, w) of ISO/IEC 14496-12, 8.3.2, takes column p and row q of the
         stored picture to column a p + c q and row b p + d q of the shown one.
         """
-        matrix: Any = frame.side_data.get(SideData.DISPLAYMATRIX.name)
+        matrix: Any = side_data(frame).get(SideData.DISPLAYMATRIX.name)
         if matrix is None or len(bytes(matrix)) < 36:
             return cls(False, False, False)
         a, b, _, c, d, *_ = struct.unpack("=9i", bytes(matrix)[:36])
@@ -289,8 +316,7 @@ class VideoReader:
     def _container(self) -> Iterator[tuple[Any, Any]]:
         """The open file and its video stream; FFmpeg's errors become InputError."""
         try:
-            # an absolute path cannot be taken for a protocol, as "shot:1.mp4" would be
-            with av.open(str(self.path.absolute()), metadata_errors="replace") as container:
+            with open_media(self.path) as container:
                 if set(container.format.name.split(",")) & _NOT_VIDEO or not container.streams.video:
                     raise InputError(f"{self.path} holds no video: name a video file, a folder of frames or a pattern")
                 stream = container.streams.video[0]
@@ -314,7 +340,7 @@ class VideoReader:
         A frame that cannot be decoded matters if others follow, for a frame left out would shift the exposures
         of all the rest; at the end of the file it is the mark of a file that was cut off, and a warning.
         """
-        failed: av.FFmpegError | None = None
+        failed: Exception | None = None
         shown = _Presentation(stream.codec_context, index or 0)
         for packet in self._packets(container, stream):
             if failed is not None and packet.size and not shown.counts_packets:
@@ -324,7 +350,7 @@ class VideoReader:
                 frames = packet.decode()
             except av.error.EOFError:
                 break
-            except av.FFmpegError as error:
+            except (av.FFmpegError, ValueError) as error:  # ValueError: PyAV 19, after a decoder that did not open
                 failed = error
                 continue
             for frame in frames:

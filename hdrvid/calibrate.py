@@ -1,7 +1,7 @@
 """The exposures of a clip to a few hundredths of a stop, from aligned pixels.
 
 A camera's stops are nominal: shutters, apertures and gains are off by some percent, and every percent shows as a
-ping-pong of brightness between the output's frames. Neighbouring frames are aligned, and where both are well exposed
+flicker between the output's frames. Neighbouring frames are aligned, and where both are well exposed
 the median ratio of their linear values is what the exposures are in truth. One set of stops serves the whole clip:
 an estimate a frame would be flicker of its own.
 
@@ -37,7 +37,7 @@ MIN_CORRECTION = 0.07
 320x192 at CRF 18 by up to 0.06 stops, at CRF 23 by up to 0.08, at CRF 28 by up to 0.2. A clip without it is measured to
 0.02."""
 MAX_CORRECTION = 0.5
-"""Beyond this the stops are wrong, not a little off: `hdrvid.exposures.contradictions` says so."""
+"""Beyond this the stops are wrong, not a little off: `hdrvid.exposures.contradiction` says so."""
 MAX_SPREAD = 0.75
 """Of a correction: what the ratio may differ by between dark and bright levels. A wrong curve, a palette or a black
 level bends the ratio, and stops cannot mend that."""

@@ -31,7 +31,7 @@ from hdrvid.exposures import (
     ROUGH_STOPS,
     CycleEstimate,
     are_rough,
-    contradictions,
+    contradiction,
     estimate_cycle,
     probed,
     snap,
@@ -84,6 +84,12 @@ ODD_STOPS = 0.1
 
 MAX_RANK_STOPS = 1.0
 """Codes matched by rank change measured stops by less than this."""
+
+PILE_SHARES = (4e-4, 0.01)
+"""Share of the samples in a pile, at least, and above it, at most."""
+
+PILE_CONTRAST = 2.0
+"""How many times denser than the codes below it a pile is."""
 
 SENSOR_BITS = (10, 12, 14)
 """Depths that cameras for machine vision store in 16 bits."""
@@ -244,14 +250,20 @@ class Look:
     """Histograms of the frames, repetitions left out."""
     brightest: float
     """Largest value of all."""
-    clip_code: float | None
-    """Code below 1 at which all channels clip, where there is one."""
+    clip_codes: tuple[float | None, ...]
+    """Codes below 1 at which R, G and B pile up, where they do."""
     repeats: tuple[int, int]
     """As in `Detection`."""
     white_code: int | None = None
     """As in `Detection`."""
     warnings: list[str] = field(default_factory=list)
     """What was noticed."""
+
+    @property
+    def clip_code(self) -> float | None:
+        """Code below 1 at which all channels clip: a bright wall piles up too, but at another code in each."""
+        codes = [code for code in self.clip_codes if code is not None]
+        return float(np.median(codes)) if len(codes) == 3 and max(codes) - min(codes) < 0.01 else None
 
     def codes(self) -> Iterator[np.ndarray]:
         """The frames, repetitions left out."""
@@ -299,9 +311,9 @@ def look(reader: ClipReader) -> Look:
     if every > 1:
         levels = [level for i, level in enumerate(levels) if (i + first) % every == 0 or i == 0]
     kept = frames if len(frames) == count else None
-    found = Look(reader, kept, count, levels, brightest, None, repeats, white_code, warnings)
+    found = Look(reader, kept, count, levels, brightest, (None,) * 3, repeats, white_code, warnings)
     if not info.linear:
-        found.clip_code = _clip_code(found.codes())
+        found.clip_codes = _clip_codes(found.codes())
     return found
 
 
@@ -328,28 +340,27 @@ def _repeats(pictures: Sequence[np.ndarray]) -> tuple[int, int]:
     return 1, 0
 
 
-def _clip_code(frames: Iterator[np.ndarray]) -> float | None:
-    """The code below 1 at which a clip's samples pile up, the same in R, G and B; None where there is none.
-
-    A bright wall piles up too, but at another code in each channel, or not in so narrow a band.
-    """
-    histogram = np.zeros((3, 1024))
+def _clip_codes(frames: Iterator[np.ndarray]) -> tuple[float | None, ...]:
+    """Codes below 1 at which the samples of R, G and B pile up below the brightest; None where they do not."""
+    histogram = np.zeros((3, 512))
     for pixels in frames:
         for channel in range(3):
-            histogram[channel] += np.histogram(pixels[..., channel], 1024, (0.0, 1.0))[0]
-    share = histogram / np.maximum(histogram.sum(1, keepdims=True), 1)
-    tops = []
-    for row in share:
-        above = np.cumsum(row[::-1])[::-1]
-        top = int(np.argmax(np.append(above[1:], 0.0) < 2e-4))  # hardly anything is brighter
-        low = max(top - 16, 0)
-        peak = low + int(np.argmax(row[low : top + 1]))
-        pile = row[max(peak - 4, 0) : peak + 5].sum()
-        below = row[max(peak - 40, 0) : max(peak - 12, 1)].mean() * 9
-        if peak >= 1010 or peak < 200 or pile < 0.002 or pile < 4 * below:
-            return None
-        tops.append((peak + 0.5) / 1024)
-    return float(np.median(tops)) if max(tops) - min(tops) < 0.01 else None
+            histogram[channel] += np.histogram(pixels[..., channel], 512, (0.0, 1.0))[0]
+    return tuple(_pile(row / max(row.sum(), 1.0)) for row in histogram)
+
+
+def _pile(share: np.ndarray) -> float | None:
+    """Code of the narrow peak at the upper end of a histogram of codes; None where there is none."""
+    smooth = np.convolve(share, np.ones(7), "same")
+    above = np.cumsum(share[::-1])[::-1]
+    for peak in range(len(share) - 7, 32, -1):
+        if above[peak + 6] > PILE_SHARES[1]:
+            break
+        is_top = smooth[peak] == smooth[peak - 6 : peak + 7].max()
+        below = smooth[peak - 28 : peak - 10].mean()
+        if is_top and smooth[peak] >= PILE_SHARES[0] and smooth[peak] > PILE_CONTRAST * below:
+            return (peak + 0.5) / len(share)
+    return None
 
 
 def _stored_white(reader: FramesReader) -> tuple[int | None, str]:
@@ -430,16 +441,16 @@ def detect(reader: ClipReader, options: DetectOptions) -> Detection:
     known, source = (declared, "declared") if declared else (recorded, "recorded") if recorded else (None, "measured")
     _require_frames(seen, known)
     exposures, curve = _solve(seen, curve, known, source)
-    if recorded is not None and exposures.known and contradictions(exposures.estimate, recorded):
+    if recorded is not None and exposures.known and contradiction(exposures.estimate, recorded):
         warnings.append(
             f"the files record exposures of {recorded} stops, but that is not what the pixels show: measured instead"
         )
         exposures, curve = _solve(seen, _said_curve(options.response, info, seen), None, "measured")
     if declared is not None:
-        texts = contradictions(exposures.estimate, declared)
-        if texts and not options.trusted:
-            raise ExposureError(f"{info.source}: {texts[0]}, or give --regular to take them as they are")
-        warnings += texts
+        against = contradiction(exposures.estimate, declared)
+        if against and against.is_sure and not options.trusted:
+            raise ExposureError(f"{info.source}: {against.text}, or give --regular to take them as they are")
+        warnings += [against.text] if against else []
     deviation = _deviation(seen, curve, exposures)
     if deviation > CONTRADICTION_STOPS:
         warnings.append(_bent(seen, curve, exposures, deviation))
@@ -514,11 +525,12 @@ def _said_curve(text: str, info: ClipInfo, seen: Look) -> _Curve:
 def _clipped(response: Response, seen: Look) -> Response:
     """The response with linear 1 where the clip's samples pile up.
 
-    PQ has so much room above what a camera gives that without a pile the brightest code stands for it.
+    PQ has so much room above what a camera gives that the pile of green does, which codecs keep best, and without one
+    the brightest code stands for it.
     """
     code = seen.clip_code
     if code is None and response.name == "pq":
-        code = max((level.peak for level in seen.levels), default=None)
+        code = seen.clip_codes[1] or max((level.peak for level in seen.levels), default=None)
     if code is None:
         return response
     try:

@@ -190,10 +190,20 @@ def are_rough(measured: ExposureCycle) -> bool:
     return max(measured.stops) > ROUGH_FROM_STOPS and not on_thirds
 
 
-def contradictions(estimate: CycleEstimate, declared: ExposureCycle, first_index: int = 0) -> list[str]:
-    """Sentences, where the measured frames contradict the declared exposures; empty where they agree.
+@dataclass(frozen=True)
+class Contradiction:
+    """Where the pixels contradict declared exposures."""
 
-    A contradiction is another number of exposures, another order, or stops that are off by more than half a stop. Empty
+    text: str
+    """One sentence, with both figures."""
+    is_sure: bool
+    """Whether the measurement is sure enough to stop a run."""
+
+
+def contradiction(estimate: CycleEstimate, declared: ExposureCycle, first_index: int = 0) -> Contradiction | None:
+    """Whether the measured frames contradict the declared exposures; None where they agree.
+
+    A contradiction is another number of exposures, another order, or stops that are off by more than half a stop. None
     as well where the pixels cannot tell: exposures further apart than SATURATED_STOPS share so few levels that they are
     measured too small. `first_index` is the clip index of the first frame of the estimate.
     """
@@ -203,36 +213,44 @@ def contradictions(estimate: CycleEstimate, declared: ExposureCycle, first_index
     expected = declared.stops[start:] + declared.stops[:start]
     if estimate.cycle is not None and estimate.confidence >= MIN_CONFIDENCE and len(estimate.cycle) != n:
         other = estimate.cycle
-        return [
+        return Contradiction(
             f"{n} exposures ({declared}) are declared, but the frames repeat after {len(other)} "
-            f"({_list_stops(other.stops, first_index)} stops): check --exposures"
-        ]
+            f"({_list_stops(other.stops, first_index)} stops): check --exposures",
+            True,
+        )
     fit = _fit(pairs, n, estimate.num_frames)
     if fit is None or fit.explained < 0.7 or _typical_sigma(pairs) > 0.3:
-        return []
+        return None
+    neighbours = {p.earlier for p in pairs if p.later - p.earlier == 1}
+    # how far apart the exposures are is no matter here: that they are not apart is a contradiction too
+    of_cycle, of_stops = _confidence(replace(fit, stops=tuple(range(n))), pairs, estimate.num_frames, len(neighbours))
+    is_sure = estimate.num_frames >= 2 * n and of_cycle * of_stops >= MIN_CONFIDENCE
     lowest = min(fit.stops)
     measured = tuple(s - lowest for s in fit.stops)
     if _furthest(measured, expected) <= 0.5:
-        return []
+        return None
     apart = max(measured)
     if apart < MIN_STOPS_APART:
-        return [
+        return Contradiction(
             f"exposures {max(declared.stops):.3g} stops apart are declared, but the frames are {apart:.2f} stops "
-            "apart: check --exposures and whether the clip alternates at all"
-        ]
+            "apart: check --exposures and whether the clip alternates at all",
+            is_sure,
+        )
     for shift in range(1, n):
         if _furthest(measured, expected[shift:] + expected[:shift]) <= 0.5:
             order = declared.stops[shift:] + declared.stops[:shift]
-            return [
+            return Contradiction(
                 f"--exposures {declared} is declared, but the frames follow the order {_plain(order)} "
-                f"(measured {_list_stops(measured, first_index)} stops): begin with the exposure of frame 0"
-            ]
+                f"(measured {_list_stops(measured, first_index)} stops): begin with the exposure of frame 0",
+                is_sure,
+            )
     if max(declared.stops) > apart > SATURATED_STOPS:
-        return []
-    return [
+        return None
+    return Contradiction(
         f"stops {declared} are declared, but {_list_stops(measured, first_index)} were measured: "
-        "check --exposures, which takes stops and not times, and --response"
-    ]
+        "check --exposures, which takes stops and not times, and --response",
+        is_sure,
+    )
 
 
 def quantiles(values: np.ndarray, shares: np.ndarray) -> np.ndarray:

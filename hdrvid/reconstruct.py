@@ -39,7 +39,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -51,6 +51,7 @@ from hdrvid import __version__, cpu
 from hdrvid.cpu import HALF_MAX
 from hdrvid.detect import Detection, DetectOptions, detect, required_cycle
 from hdrvid.errors import HdrvidError, InputError, ModelError, OutputError, UsageError
+from hdrvid.flicker import FlickerMeter, FrameBrightness, flicker_stops, flicker_warning, join_steps
 from hdrvid.gamuts import find_gamut
 from hdrvid.io import open_clip
 from hdrvid.io.atomic import atomic_path, writable_target
@@ -736,6 +737,8 @@ class _Piece:
     """What the reader noticed."""
     network_seconds: float
     """Time in the networks."""
+    brightness: list[FrameBrightness] = field(default_factory=list)
+    """Of every frame that is there."""
 
 
 _NOTHING = _Piece([], [], 0, [], {}, [], 0, None, None, [], 0.0)
@@ -757,6 +760,7 @@ def _joined_pieces(pieces: Sequence[_Piece]) -> _Piece:
         next((p.problem for p in pieces if p.problem), None),
         list(dict.fromkeys(text for p in pieces for text in p.warnings)),
         sum(p.network_seconds for p in pieces),
+        [b for p in pieces for b in p.brightness],
     )
 
 
@@ -831,7 +835,8 @@ class _Job:
                 lambda: self._make(*mine, preview, made, say) if mine else _NOTHING,
                 meanwhile=lambda: progress(count(done), total),
             )
-            return ranks.from_main(lambda: self._finish(_joined_pieces(pieces), preview, say, started))
+            starts = [p.made[0] for p in pieces if p.made][1:]
+            return ranks.from_main(lambda: self._finish(_joined_pieces(pieces), starts, preview, say, started))
 
     def _check_targets(self) -> None:
         """Raise OutputError where a video or the report could not be written when the frames are made."""
@@ -902,6 +907,7 @@ class _Job:
         kept = 0
         network_seconds = 0.0
         last_key, last_values = "", None
+        meter = FlickerMeter(self.white)
         read_back = self._large or not self._exact
         with ExitStack() as stack:
             writer = stack.enter_context(
@@ -934,6 +940,9 @@ class _Job:
                         last_values = None  # large, and the next frame is made while it would be there
                 made.append(index)
                 times.append(due.pts_seconds)
+                reference = due.stops[len(due.stops) // 2]
+                assert file_values is not None
+                meter.add(index, reference, self.cycle.class_of(reference), file_values)
                 if preview is not None:
                     unread.append((path if read_back or file_values is None else file_values, due.pts_seconds))
                     while unread and (isinstance(unread[0][0], np.ndarray) or unread[0][0].exists()):
@@ -956,6 +965,7 @@ class _Job:
             windows.problem,
             [*self.reader.warnings(), *self.reconstructor.notes],
             network_seconds,
+            meter.frames,
         )
 
     def _looking_ahead(self, windows: _LabelledWindows | _RegularWindows, writer: SequenceWriter) -> Iterator[_Due]:
@@ -981,9 +991,14 @@ class _Job:
         yield from waiting
 
     def _finish(
-        self, piece: _Piece, preview: _Preview | None, say: Callable[[str], None], started: float
+        self,
+        piece: _Piece,
+        starts: Sequence[int],
+        preview: _Preview | None,
+        say: Callable[[str], None],
+        started: float,
     ) -> ClipReport:
-        """The videos and the report, once every frame is there."""
+        """The videos and the report, once every frame is there. `starts`: where a further process began."""
         if not piece.made:
             raise self._nothing_made(piece)
         paths = [self.out / f"{self.info.stem}.{index:06d}.{self._format}" for index in piece.made]
@@ -1002,6 +1017,12 @@ class _Job:
         warnings = [*self.detection.warnings, *piece.warnings, *dict.fromkeys(notes)]
         if self.last is not None and piece.made[-1] < self.last and not piece.problem:
             warnings.append(f"{self.info.source} ends at frame {piece.made[-1]}, before the end of --frames")
+        if starts:
+            path_of = dict(zip(piece.made, paths, strict=True))
+            measured = join_steps(piece.brightness, starts, self.white, lambda index: read_output(path_of[index])[0])
+            piece = replace(piece, brightness=measured)
+        flicker = flicker_warning(piece.brightness, len(self.cycle))
+        warnings += [flicker] if flicker else []
         for text in warnings[len(self.detection.warnings) :]:
             say(f"warning: {text}")
         report = self._report(piece, warnings, time.perf_counter() - started, videos)
@@ -1180,6 +1201,7 @@ class _Job:
         self, piece: _Piece, warnings: list[str], total_seconds: float, videos: Mapping[str, Mapping[str, Any]]
     ) -> ClipReport:
         made, kept = piece.made, piece.kept
+        flicker = flicker_stops(piece.brightness, len(self.cycle))
         detected = self.detection.as_dict()
         new = len(made) - kept
         escaped = str(self.out / self.info.stem).replace("%", "%%")
@@ -1194,6 +1216,7 @@ class _Job:
             "scale": self.scale,
             "model": {"name": self.reconstructor.name, "sha256": None, **self.reconstructor.provenance},
             "settings": {"id": _settings_id(self.settings), **self.settings},
+            "quality": {"flicker_stops": None if flicker is None else round(flicker, 4)},
             "warnings": warnings,
             "timings": {
                 "total_seconds": round(total_seconds, 3),

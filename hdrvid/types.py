@@ -84,7 +84,11 @@ class ExposureCycle:
 
     def class_at(self, index: int) -> str:
         """'short', 'middle' or 'long': the exposure class of frame `index`."""
-        rank = sorted(self.stops).index(self.stops_at(index))
+        return self.class_of(self.stops_at(index))
+
+    def class_of(self, stops: float) -> str:
+        """'short', 'middle' or 'long': the class of a frame with these stops, one of the cycle's."""
+        rank = sorted(self.stops).index(stops)
         return "short" if rank == 0 else "long" if rank == len(self.stops) - 1 else "middle"
 
     def window_indices(self, index: int, num_frames: int) -> tuple[int, ...]:

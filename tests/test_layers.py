@@ -21,6 +21,7 @@ LAYER_OF = {
     "metrics": 1,
     "tonemap": 1,
     "exposures": 1,
+    "flicker": 2,
     "labels": 1,
     "response_estimate": 1,
     "transfer": 1,

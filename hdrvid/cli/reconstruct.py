@@ -319,7 +319,9 @@ def _print_report(report: ClipReport) -> None:
     outputs = facts["outputs"]
     count = facts["frames"]["count"]
     kept = f", {facts['frames']['kept']} of them from an earlier run" if facts["frames"]["kept"] else ""
-    typer.echo(f"{outputs['first_frame']} ... {count} frame(s){kept}")
+    flicker = facts["quality"]["flicker_stops"]
+    even = "" if flicker is None else f", flicker {flicker:.3f} stops"
+    typer.echo(f"{outputs['first_frame']} ... {count} frame(s){kept}{even}")
     for kind in ("preview", "hdr10", "hlg"):
         if outputs.get(kind):
             typer.echo(outputs[kind])

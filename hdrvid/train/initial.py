@@ -7,8 +7,8 @@ Flow, every level:
     The last layer is zero, so that step 0 is zero flow. The first filters add up to zero: brightness is no motion.
     Every layer is brought to unit variance on data (Mishkin & Matas, All you need is a good init, ICLR 2016). The first
     two layers begin as products of space and time derivatives, summed over a window, which is what Lucas & Kanade
-    (1981) average: relu(a + b) + relu(-a - b) - relu(a - b) - relu(b - a) = |a + b| - |a - b| = 2 sign(ab) min(|a|, |b|).
-    The units that are left are random.
+    (1981) average: relu(a + b) + relu(-a - b) - relu(a - b) - relu(b - a) = 2 sign(ab) min(|a|, |b|). The units that
+    are left are random.
 Merge:
     Kaiming for LeakyReLU, transposed convolutions by the taps that reach an output. The head is small and its biases
     prefer the reference to the warped neighbours, and these to the original ones.
@@ -70,8 +70,9 @@ def _scale_to_data(convs: list[nn.Conv2d], x: torch.Tensor, products: list[list[
                 deviation[units] = deviation[units].mean()
             structured = sum(len(units) for units in products)
         conv.weight /= deviation[:, None, None, None]
-        conv.bias = nn.Parameter(UNIT_BIAS - conv(x).mean((0, 2, 3)))
-        conv.bias[:structured] = 0
+        bias = _bias(conv)
+        bias.copy_(UNIT_BIAS - conv(x).mean((0, 2, 3)))
+        bias[:structured] = 0
         x = torch.relu(conv(x))
 
 

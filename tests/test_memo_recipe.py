@@ -45,9 +45,9 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module", params=[2, 3])
 def batch(request, folder):
-    """Four samples of a plain camera with exact and inexact flow, for 2 and 3 exposures."""
+    """Two samples of a plain camera with exact and inexact flow, for 2 and 3 exposures."""
     sample = SampleOptions(request.param, 64, seed=1, search="", exact_flow=True, plain=1.0, inexact_flow=True)
-    return batch_of(folder, sample, 4)
+    return batch_of(folder, sample, 2)
 
 
 def exposures_of(batch) -> int:
@@ -243,7 +243,7 @@ class TestObjective:
         batch = moving_batch(flow.num_exposures)
         initial_flow(flow, batch["ldr"], batch["exposures"])
         optimizer = torch.optim.Adam(flow.parameters(), 1e-3)
-        for _ in range(40):
+        for _ in range(30):
             terms = flow_terms(flow.level_flows(batch["ldr"], batch["exposures"], detached=True, shared=3), batch)
             optimizer.zero_grad()
             terms["loss"].backward()
@@ -285,7 +285,7 @@ class TestObjective:
                 (sum(terms.values()) / len(parts)).backward()
             return torch.cat([p.grad.flatten() for p in networks["merge"].parameters()])
 
-        whole, halves = gradient(slice(None)), gradient(slice(2), slice(2, 4))
+        whole, halves = gradient(slice(None)), gradient(slice(1), slice(1, 2))
         assert whole.norm() > 0
         assert (whole - halves).norm() < 1e-4 * whole.norm()
 
@@ -304,7 +304,7 @@ class TestObjective:
         )
         optimizer = torch.optim.Adam(networks["merge"].parameters(), 2e-3)
         values = []
-        for _ in range(20):
+        for _ in range(12):
             terms = objective(batch, None, 0, 0)
             values.append({k: float(v.detach()) for k, v in terms.items()})
             optimizer.zero_grad()
@@ -320,13 +320,13 @@ class TestObjective:
         networks = small_networks(exposures_of(batch))
         optimizer = torch.optim.Adam(networks["merge"].parameters(), 2e-3)
         values = []
-        for _ in range(20):
+        for _ in range(12):
             divergence = merge_terms(networks["merge"], batch, batch["flow"])["divergence"]
             values.append(float(divergence.detach()))
             optimizer.zero_grad()
             divergence.backward()
             optimizer.step()
-        assert values[-1] < 0.9 * values[0]
+        assert values[-1] < 0.95 * values[0]
 
     def test_inexact_flow_is_exact_zero_or_near(self, folder):
         sample = SampleOptions(2, 64, seed=4, search="", exact_flow=True, plain=1.0, inexact_flow=True)

@@ -75,6 +75,10 @@ def command(
         ),
     ] = None,
     init: Annotated[str, typer.Option(metavar="NAME|FILE", help="Weights to start from.", show_default=False)] = "",
+    leg: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="Number of a training that goes on with --init: draws other samples."),
+    ] = 0,
     distill: Annotated[
         str,
         typer.Option(
@@ -209,6 +213,7 @@ def command(
         init=init,
         distill=distill,
         width=width or 0,
+        leg=leg,
         flow_crop=flow_crop,
         plain=plain,
     )

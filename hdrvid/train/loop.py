@@ -60,6 +60,8 @@ REPORT_EVERY = 50
 """Steps between two lines of the log."""
 SCALING_SAMPLES = 6
 """Samples on which the first variances of the memo's flow are measured."""
+LEG_SEED = 1_000_003
+"""Between the seeds of the samples of two legs."""
 SKIPPED_STEPS = 20
 """Steps in a row without a finite gradient that end a run."""
 
@@ -565,7 +567,7 @@ class _Run:
         return SampleOptions(
             o.num_exposures,
             o.crop + 2 * o.margin,
-            seed=o.seed,
+            seed=o.seed + LEG_SEED * o.leg,
             search=self.config.search,
             teacher=self.teacher_search,
         )

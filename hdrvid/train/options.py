@@ -88,6 +88,8 @@ class TrainOptions:
     """Seed of scenes, samples and initial weights."""
     init: str = ""
     """Weights to start from, a file or the name of a model; 2-exposure ones may start a 3-exposure network."""
+    leg: int = 0
+    """Which samples are drawn from the windows: a training that goes on with `init` should see others."""
     shared_levels: bool = True
     """'memo': begin the flow stage with one set of weights for the coarsest levels, as flow without `init` should."""
     flow_crop: int = 0

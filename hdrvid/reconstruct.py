@@ -45,6 +45,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar
 
+import cv2
 import numpy as np
 
 from hdrvid import __version__, cpu
@@ -74,7 +75,7 @@ from hdrvid.io.response_files import load_response
 from hdrvid.io.writers import SequenceWriter
 from hdrvid.labels import Event, Labeller
 from hdrvid.models import bands
-from hdrvid.models.runner import check_precision, resolve_tile
+from hdrvid.models.runner import ModelRunner, check_precision, resolve_tile
 from hdrvid.radiance import RESPONSES, Response, gamma_encode
 from hdrvid.ranks import Ranks, local_device
 from hdrvid.response_estimate import DEFAULT_RESPONSE, FrameLevels, estimate_response, frame_levels
@@ -407,6 +408,11 @@ def reconstruct_clip(
                 compiled=options.compile,
             ),
         )
+        if isinstance(reconstructor, ModelRunner):
+            # every process in the tiles of the one with the least memory
+            size = reader.info.height, reader.info.width
+            sides = ranks.each(lambda: reconstructor.tile_px(*size))
+            reconstructor.use_tile_px(min((side for side in sides if side), default=None))
         if prepared is not None and prepared.result() and getattr(reconstructor, "compiles", False):
             message("compiling for this CPU, which the first run on a machine does: 15 to 40 seconds")
         return _Job(reader, detection, cycle, reconstructor, options, out, first, last, ranks).run(
@@ -1035,7 +1041,7 @@ class _Job:
         self.info = reader.info
         self.white = parse_white(options.white, cycle)
         self.scale = self.white * cycle.max_exposure
-        self.settings = _settings(options, cycle, detection.response, reconstructor)
+        self.settings = _settings(options, cycle, detection.response, reconstructor, self.info)
         # the parts of a clip that several machines make into one folder leave each other's files alone
         self.name = self.info.stem if options.frame_range is None else part_name(self.info.stem, options.frame_range)
         self.preview_path = out / f"{self.name}.preview.mp4"
@@ -1088,7 +1094,7 @@ class _Job:
             if changed:
                 raise UsageError(
                     f"processes {self.ranks.rank} and {rank} would make different frames ({'; '.join(changed)}): "
-                    "install the same hdrvid and the same weights on every machine"
+                    "install the same hdrvid, packages and weights on every machine"
                 )
 
     def _pieces(self) -> list[tuple[int, int | None] | None]:
@@ -1362,7 +1368,9 @@ class _Job:
         return cpu.to_half(values) if self._format == "exr" else values
 
     def _attributes(self, index: int, coded: tuple[_Coded, ...], stops: tuple[float, ...]) -> dict[str, object]:
-        """Header entries of frame `index`."""
+        """Header entries of frame `index`, which has just been made."""
+        # the memory may have run out meanwhile, or a compiled function failed
+        settings = _settings(self.options, self.cycle, self.detection.response, self.reconstructor, self.info)
         attributes: dict[str, object] = {
             "framesPerSecond": self.info.frames_per_second,
             "hdrvid:version": __version__,
@@ -1373,8 +1381,8 @@ class _Job:
             "hdrvid:exposure_stops": float(stops[len(stops) // 2]),
             "hdrvid:cycle_stops": [float(s) for s in self.cycle.stops],
             "hdrvid:response": self.detection.response.name,
-            "hdrvid:settings": _settings_id(self.settings),
-            "hdrvid:options": _canonical(self.settings),
+            "hdrvid:settings": _settings_id(settings),
+            "hdrvid:options": _canonical(settings),
             "hdrvid:window": _window_id(coded, stops),
             "hdrvid:source": _source_id(coded),
         }
@@ -1398,7 +1406,9 @@ class _Job:
             return None  # damaged: made again
         advice = "give --overwrite to replace it or choose another folder"
         if header.get("hdrvid:settings") != _settings_id(self.settings):
-            raise OutputError(f"{path} was made with other settings ({_difference(header, self.settings)}): {advice}")
+            difference = _difference(header, self.settings)
+            if difference is not None:
+                raise OutputError(f"{path} was made with other settings ({difference}): {advice}")
         if header.get("hdrvid:window") != _window_id(coded, stops):
             return None  # the clip was shorter when the frame was made, or broke off there
         if header.get("hdrvid:source") != _source_id(coded):
@@ -1484,9 +1494,11 @@ def read_output(path: Path) -> tuple[np.ndarray, Mapping[str, object]]:
 
 
 def _settings(
-    options: ReconstructOptions, cycle: ExposureCycle, response: Response, reconstructor: Reconstructor
+    options: ReconstructOptions, cycle: ExposureCycle, response: Response, reconstructor: Reconstructor, info: ClipInfo
 ) -> dict[str, Any]:
-    """Everything but the clip that decides the pixels. The device is left out: its last bits are not promised."""
+    """Everything but the clip that decides the pixels of the next frame. The device is left out: its last bits are not
+    promised."""
+    runner = reconstructor if isinstance(reconstructor, ModelRunner) else None
     curve = None if response.curve is None else hashlib.sha256(np.float64(response.curve).tobytes()).hexdigest()[:12]
     return {
         "version": __version__,
@@ -1494,6 +1506,9 @@ def _settings(
         "model_sha256": reconstructor.provenance.get("sha256"),
         "precision": getattr(reconstructor, "precision", options.precision),
         "tile": options.tile,
+        "tile_px": runner and runner.tile_px(info.height, info.width),
+        "compiled_loops": bool(runner and runner.compiled_loops),
+        "opencv": cv2.__version__,
         "align": options.align,
         "regular": options.regular,
         "stops": [round(s, 6) for s in cycle.stops],
@@ -1501,6 +1516,10 @@ def _settings(
         "white": options.white if options.white in ("longest", "shortest") else f"{float(options.white):g}",
         "compression": options.compression if options.compression in LOSSY_COMPRESSIONS else "exact",
     }
+
+
+_SAME_FRAME = ("tile_px", "compiled_loops")
+"""Settings that follow what a machine has: a frame says them, and is kept by a run that would choose others."""
 
 
 def _canonical(settings: Mapping[str, Any]) -> str:
@@ -1511,12 +1530,14 @@ def _settings_id(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(_canonical(settings).encode()).hexdigest()[:12]
 
 
-def _difference(header: Mapping[str, object], settings: Mapping[str, Any]) -> str:
-    """The settings in which an existing frame differs, in words."""
+def _difference(header: Mapping[str, object], settings: Mapping[str, Any]) -> str | None:
+    """The settings in which an existing frame differs, in words; None where it is kept all the same."""
     try:
         before = json.loads(str(header["hdrvid:options"]))
         changed = [f"{k} {before.get(k)}, now {v}" for k, v in settings.items() if before.get(k) != v]
-    except (KeyError, ValueError, AttributeError):
+        if {k for k in {*before, *settings} if before.get(k) != settings.get(k)} <= {*_SAME_FRAME}:
+            return None
+    except (KeyError, ValueError, AttributeError, TypeError):
         changed = []
     return "; ".join(changed) or "it does not say which"
 

@@ -404,6 +404,41 @@ def test_frames_of_other_settings_are_not_mixed(clip: Path, tmp_path: Path, form
         reconstruct_clip([str(clip)], out, options(format=format, exposures="0,2"))
 
 
+def test_a_frame_says_the_tiles_it_was_made_in(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiles follow the memory: frames made in others say so, and are kept by the same command."""
+    from hdrvid.models import runner
+
+    def made(out: str) -> dict[int, dict[str, object]]:
+        reconstruct_clip([str(clip)], tmp_path / out, options(model="fast", preview=False))
+        paths = sorted((tmp_path / out).glob("*.exr"))
+        headers = [read_exr(p)[1] for p in paths]
+        settings = [json.loads(str(h["hdrvid:options"])) for h in headers]
+        return {i: {"id": h["hdrvid:settings"], **s} for i, (h, s) in enumerate(zip(headers, settings, strict=True))}
+
+    whole = made("whole")
+    assert {f["tile_px"] for f in whole.values()} == {None}
+    assert {f["tile"] for f in whole.values()} == {"auto"}
+    assert {f["opencv"] for f in whole.values()} == {cv2.__version__}
+    monkeypatch.setattr(runner, "TILE_SIDES", (32, 16))
+    run = runner.ModelRunner._run
+
+    def once_too_large(self, window, diagnostics):
+        if window.index >= 3 and self.tile == "off":
+            raise RuntimeError("can't allocate memory")
+        return run(self, window, diagnostics)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner.ModelRunner, "_run", once_too_large)
+        ran_out = made("out")
+    assert [f["tile_px"] for f in ran_out.values()] == [None] * 3 + [32] * 5
+    assert [f["id"] == whole[i]["id"] for i, f in ran_out.items()] == [True] * 3 + [False] * 5
+    before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("*.exr")}
+    assert made("out") == ran_out
+    assert before == {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("*.exr")}
+    monkeypatch.setattr(runner, "available_memory", lambda device: 1)
+    assert {f["tile_px"] for f in made("short").values()} == {16}
+
+
 def test_another_clip_of_the_same_name_is_noticed(clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     declared = options(deflicker=False)

@@ -475,6 +475,28 @@ def test_unexpected_errors_become_one_sentence(capfd: pytest.CaptureFixture[str]
         console.exit_code_of(ZeroDivisionError("division by zero"))
 
 
+@pytest.mark.parametrize("command", ["reconstruct", "info", "synth", "report", "train", "eval", "bench"])
+def test_ctrl_c_ends_every_command_with_a_word(command: str) -> None:
+    """In a process of its own; interrupted at the first import of the command."""
+    code = (
+        "import sys\n"
+        "from hdrvid.cli import app, main\n"
+        "class Key(dict):\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name in ('numpy', 'torch') or name.startswith('hdrvid.'):\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Key())\n"
+        f"main([{command!r}, *sys.argv[1:]])\n"
+    )
+    arguments = {"reconstruct": ["clip.mov", "-o", "out"], "info": ["clip.mov"], "synth": ["-o", "out"]}
+    arguments |= {"report": ["out"], "eval": ["--scenes", "1"], "bench": ["--runs", "1"], "train": ["-o", "out"]}
+    process = subprocess.run(
+        [sys.executable, "-c", code, *arguments[command]], capture_output=True, text=True, check=False
+    )
+    assert (process.returncode, process.stdout) == (130, "")
+    assert process.stderr == "hdrvid: interrupted\n"
+
+
 @pytest.mark.parametrize("inputs", [["missing.mp4"], ["missing.mp4", "gone.mp4"]], ids=["one clip", "two clips"])
 @pytest.mark.parametrize("options", [[], ["--white", "0"]], ids=["bad input", "bad option"])
 def test_a_process_that_has_said_why_it_leaves_is_not_terminated(

@@ -329,6 +329,8 @@ def test_interrupted_runs_leave_only_finished_frames(
     stopped = stop_at_frame(number, 4, *arguments)
     assert stopped.returncode == code, stopped.stderr
     assert "Traceback" not in stopped.stderr
+    what = "interrupted" if number == signal.SIGINT else "terminated"
+    assert stopped.stderr.splitlines()[-1] == f"hdrvid: {what}: 4 of 8 frames kept; the same command goes on"
     assert sorted(p.name for p in out.iterdir()) == [f"clip.{i:06d}.exr" for i in range(4)]
     reconstruct_clip([str(clip)], out, CLASSICAL)
     assert_same_results(out, undisturbed)

@@ -138,7 +138,7 @@ def command(
 
         data = open_benchmark(dataset, Path(root) if root else None, cycle, align=align)
     names = None if metrics is None else [m.strip() for m in metrics.split(",") if m.strip()]
-    with FrameProgress("eval") as progress:
+    with FrameProgress("eval", kept="scored; the same command goes on after the last whole scene") as progress:
         results = evaluate(
             data,
             model,

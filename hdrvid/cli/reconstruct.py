@@ -285,7 +285,8 @@ def _reconstruct_one(group: list[str], stem: str, out: str, options: Reconstruct
 
     if not ranks.is_main:
         return reconstruct_clip(group, out, options, ranks=ranks)
-    with FrameProgress(stem) as progress:
+    same = "the same command without --overwrite" if options.overwrite else "the same command"
+    with FrameProgress(stem, kept=f"kept; {same} goes on") as progress:
         return reconstruct_clip(
             group,
             out,

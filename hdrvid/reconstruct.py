@@ -62,7 +62,7 @@ from hdrvid.exposures import (
     probed,
 )
 from hdrvid.io import open_clip
-from hdrvid.io.atomic import atomic_path, writable_target
+from hdrvid.io.atomic import atomic_path, is_abandoned, writable_target
 from hdrvid.io.exif import recorded_cycle
 from hdrvid.io.exposure_files import parse_exposures
 from hdrvid.io.exr import COMPRESSIONS, read_exr
@@ -1566,25 +1566,13 @@ def _remove_leftovers(folder: Path, stem: str, first: int, last: int | None) -> 
     part = "" if last is None else part_name("", (first, last))
     pattern = re.compile(
         rf"\.{re.escape(stem)}(?P<index>\.\d{{6,}})?(?P<part>\.\d{{6,}}-\d{{6,}})?(?:\.(?:preview|hdr10|hlg))?"
-        r"\.partial-(?P<process>\d+)\.(?:exr|hdr|mp4|json)"
+        r"\.partial-(?:[0-9a-f]{8}-)?\d+\.(?:exr|hdr|mp4|json)"
     )
     for path in folder.iterdir() if folder.is_dir() else ():
         match = pattern.fullmatch(path.name)
-        if match is None or _is_running(int(match["process"])):
+        if match is None or not is_abandoned(path):
             continue
         index = int(match["index"][1:]) if match["index"] else -1
         if whole or match["part"] == part or first <= index <= (math.inf if last is None else last):
             with suppress(OSError):
                 path.unlink()
-
-
-def _is_running(process: int) -> bool:
-    if os.name != "posix":
-        return True  # cannot be asked without ending it
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return process != os.getpid()  # this process has not begun to write: the number is an old one

@@ -105,6 +105,27 @@ def test_several_clips_go_on_after_a_failure(clip: Path, tmp_path: Path, capfd: 
     assert len(exr_frames(tmp_path / "out")) == 6
 
 
+def test_an_unexpected_error_costs_its_own_clip_only(
+    clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import hdrvid.reconstruct as engine
+
+    others = [write_frames(tmp_path / name, num_frames=4) for name in ("a", "b")]
+    reconstruct_clip = engine.reconstruct_clip
+
+    def fails(inputs, *arguments, **options):
+        if inputs == [str(others[0])]:
+            raise ZeroDivisionError("a fault")
+        return reconstruct_clip(inputs, *arguments, **options)
+
+    monkeypatch.setattr(engine, "reconstruct_clip", fails)
+    code, stdout, stderr = hdrvid(capfd, "reconstruct", *others, clip, "-o", tmp_path / "out", *CLASSICAL)
+    assert code == 1
+    assert sentence(stderr).startswith(f"{others[0]}: unexpected ZeroDivisionError: a fault (this is a fault of hdrvid")
+    assert "b.json" in stdout
+    assert "clip.json" in stdout
+
+
 def test_clips_of_one_name_do_not_overwrite_each_other(
     clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

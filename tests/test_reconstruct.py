@@ -20,6 +20,7 @@ import pytest
 
 import hdrvid.reconstruct as engine
 from hdrvid.errors import ExposureError, InputError, ModelError, OutputError, UsageError
+from hdrvid.io.atomic import ABANDONED_SECONDS, _machine
 from hdrvid.io.exr import read_exr, write_exr
 from hdrvid.io.hdr import read_hdr
 from hdrvid.io.lock import frames_lock
@@ -465,18 +466,25 @@ def test_leftovers_of_dead_processes_are_removed(clip: Path, undisturbed: Path, 
     process.wait()
     out = tmp_path / "out"
     out.mkdir()
-    (out / f".clip.000002.partial-{process.pid}.exr").write_bytes(b"half")
-    (out / f".clip.preview.partial-{process.pid}.mp4").write_bytes(b"half")
-    (out / f".clip.hdr10.partial-{process.pid}.mp4").write_bytes(b"half")
-    alive = out / f".clip.000003.partial-{os.getppid()}.exr"
+    (out / f".clip.000002.partial-{_machine()}-{process.pid}.exr").write_bytes(b"half")
+    (out / f".clip.preview.partial-{_machine()}-{process.pid}.mp4").write_bytes(b"half")
+    (out / f".clip.hdr10.partial-{_machine()}-{process.pid}.mp4").write_bytes(b"half")
+    alive = out / f".clip.000003.partial-{_machine()}-{os.getppid()}.exr"
     alive.write_bytes(b"another job")
-    other = out / f".clip2.000002.partial-{process.pid}.exr"
+    # a folder that machines share: another one has processes of the same numbers
+    elsewhere = out / f".clip.000004.partial-0123abcd-{process.pid}.exr"
+    elsewhere.write_bytes(b"a job of another machine")
+    abandoned = out / f".clip.000005.partial-0123abcd-{os.getppid()}.exr"
+    abandoned.write_bytes(b"half")
+    os.utime(abandoned, (time.time() - 2 * ABANDONED_SECONDS,) * 2)
+    other = out / f".clip2.000002.partial-{_machine()}-{process.pid}.exr"
     other.write_bytes(b"another clip")
     reconstruct_clip([str(clip)], out, CLASSICAL)
     assert alive.exists()
     assert other.exists()
-    alive.unlink()
-    other.unlink()
+    assert elsewhere.exists()
+    for path in (alive, other, elsewhere):
+        path.unlink()
     assert_same_results(out, undisturbed)
 
 

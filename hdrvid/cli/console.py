@@ -91,9 +91,6 @@ def exit_code_of(error: BaseException) -> int:
     """
     if os.environ.get("HDRVID_DEBUG") == "1":
         raise error
-    if isinstance(error, HdrvidError):
-        say(f"hdrvid: error: {error}")
-        return error.exit_code
     notes = "".join(f": {note}" for note in getattr(error, "__notes__", ()))
     if isinstance(error, (KeyboardInterrupt, Interrupted)):
         say(f"hdrvid: interrupted{notes}")
@@ -101,15 +98,23 @@ def exit_code_of(error: BaseException) -> int:
     if isinstance(error, Terminated):
         say(f"hdrvid: terminated{notes}")
         return EXIT_TERMINATED
+    say(f"hdrvid: error: {sentence_of(error)}")
+    return error.exit_code if isinstance(error, HdrvidError) else 1
+
+
+def sentence_of(error: BaseException) -> str:
+    """What the user is told of an error. Raises it where HDRVID_DEBUG=1, unless its text is meant for the user."""
+    if isinstance(error, HdrvidError):
+        return str(error)
+    if os.environ.get("HDRVID_DEBUG") == "1":
+        raise error
     if isinstance(error, MemoryError):
-        say("hdrvid: error: out of memory: give smaller tiles (--tile 512) or a smaller picture")
-        return 1
+        return "out of memory: give smaller tiles (--tile 512) or a smaller picture"
     first_line = (str(error).splitlines() or [""])[0][:200]
-    say(
-        f"hdrvid: error: unexpected {type(error).__name__}: {first_line} "
+    return (
+        f"unexpected {type(error).__name__}: {first_line} "
         "(this is a fault of hdrvid: please run the command again with HDRVID_DEBUG=1 and report what it prints)"
     )
-    return 1
 
 
 def printable(text: str) -> str:

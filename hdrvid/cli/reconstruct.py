@@ -18,6 +18,7 @@ from hdrvid.cli.console import (
     leave_unterminated,
     print_json,
     say,
+    sentence_of,
 )
 from hdrvid.errors import HdrvidError, InputError
 
@@ -243,10 +244,11 @@ def _reconstruct_all(
     for group, source, stem in clips:
         try:
             report = _reconstruct_one(group, stem, out, options, ranks)
-        except HdrvidError as error:
-            if len(clips) == 1 and not failures:
+        except Exception as error:
+            # what nobody expected is of this process alone, and those beside it wait for it
+            if (len(clips) == 1 and not failures) or not (isinstance(error, HdrvidError) or ranks.world == 1):
                 raise
-            failures.append((source, str(error)))
+            failures.append((source, sentence_of(error)))
             continue
         reports.append(report)
         if report.problem:
@@ -272,8 +274,8 @@ def _opened(inputs: list[str]) -> tuple[list[tuple[list[str], str, str]], list[t
                     f"{stems[stem]} and {source} would both be written to {stem}.*: "
                     "reconstruct them into different folders"
                 )
-        except HdrvidError as error:
-            failures.append((group[0], str(error)))
+        except Exception as error:
+            failures.append((group[0], sentence_of(error)))
             continue
         stems[stem] = source
         clips.append((group, source, stem))

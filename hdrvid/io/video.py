@@ -385,7 +385,8 @@ class VideoReader:
         steps = steps[steps > 0]
         if not len(steps):
             return 0.0, 0.0
-        usual = steps[np.abs(steps - np.median(steps)) <= max(1.5 * tick, 0.1 * float(np.median(steps)))]
+        median = float(np.sort(steps)[len(steps) // 2])
+        usual = steps[np.abs(steps - median) <= max(1.5 * tick, 0.1 * median)]
         step = float(usual.mean())
         return step, 0.01 * step + tick / len(usual)
 

@@ -7,6 +7,7 @@ Only where no gradient is wanted; filtered pictures are those of PyTorch but for
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -39,17 +40,29 @@ def opencv() -> Any:
     return cv2 if int(cv2.__version__.split(".")[0]) >= 5 else None
 
 
+_thread = threading.local()
+"""Of every thread, whether it belongs to `_pool`."""
+
+
 @cache
 def _pool(workers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, thread_name_prefix="hdrvid-filter")
 
 
 def each(function: Callable[[Item], Made], items: Sequence[Item]) -> list[Made]:
-    """[function(i) for i in items], over as many threads as PyTorch uses."""
+    """[function(i) for i in items], over as many threads as PyTorch uses.
+
+    One after the other where `function` itself was called so: threads that wait for threads of one pool wait for ever.
+    """
     workers = torch.get_num_threads()
-    if workers == 1 or len(items) == 1:
+    if workers == 1 or len(items) == 1 or getattr(_thread, "of_pool", False):
         return [function(i) for i in items]
-    return list(_pool(workers).map(function, items))
+
+    def in_pool(item: Item) -> Made:
+        _thread.of_pool = True
+        return function(item)
+
+    return list(_pool(workers).map(in_pool, items))
 
 
 def row_blocks(rows: slice, width: int, pixels: int, least: int = 1) -> list[slice]:

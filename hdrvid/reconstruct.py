@@ -45,6 +45,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar
 
+import cv2
 import numpy as np
 
 from hdrvid import __version__, cpu
@@ -54,7 +55,7 @@ from hdrvid.errors import HdrvidError, InputError, ModelError, OutputError, Usag
 from hdrvid.flicker import FlickerMeter, FrameBrightness, flicker_stops, flicker_warning, join_steps
 from hdrvid.gamuts import find_gamut
 from hdrvid.io import open_clip
-from hdrvid.io.atomic import atomic_path, writable_target
+from hdrvid.io.atomic import atomic_path, is_abandoned, writable_target
 from hdrvid.io.exposure_files import parse_exposures
 from hdrvid.io.exr import COMPRESSIONS, read_exr
 from hdrvid.io.frames import FramesReader
@@ -66,7 +67,7 @@ from hdrvid.io.response_files import load_response
 from hdrvid.io.writers import SequenceWriter
 from hdrvid.labels import Event, Labeller
 from hdrvid.models import bands
-from hdrvid.models.runner import check_precision, resolve_tile
+from hdrvid.models.runner import ModelRunner, check_precision, resolve_tile
 from hdrvid.radiance import Response, gamma_encode, measured_response
 from hdrvid.ranks import Ranks, local_device
 from hdrvid.tonemap import OPERATORS, Tonemapper
@@ -317,6 +318,11 @@ def reconstruct_clip(
                 compiled=options.compile,
             ),
         )
+        if isinstance(reconstructor, ModelRunner):
+            # every process in the tiles of the one with the least memory
+            size = reader.info.height, reader.info.width
+            sides = ranks.each(lambda: reconstructor.tile_px(*size))
+            reconstructor.use_tile_px(min((side for side in sides if side), default=None))
         if prepared is not None and prepared.result() and getattr(reconstructor, "compiles", False):
             message("compiling for this CPU, which the first run on a machine does: 15 to 40 seconds")
         return _Job(reader, detection, cycle, reconstructor, options, out, first, last, ranks).run(
@@ -853,7 +859,7 @@ class _Job:
             if changed:
                 raise UsageError(
                     f"processes {self.ranks.rank} and {rank} would make different frames ({'; '.join(changed)}): "
-                    "install the same hdrvid and the same weights on every machine"
+                    "install the same hdrvid, packages and weights on every machine"
                 )
 
     def _pieces(self) -> list[tuple[int, int | None] | None]:
@@ -1153,7 +1159,9 @@ class _Job:
         return cpu.to_half(values) if self._format == "exr" else values
 
     def _attributes(self, index: int, coded: tuple[_Coded, ...], stops: tuple[float, ...]) -> dict[str, object]:
-        """Header entries of frame `index`."""
+        """Header entries of frame `index`, which has just been made."""
+        # the memory may have run out meanwhile, or a compiled function failed
+        settings = _settings(self.options, self.cycle, self.detection, self.reconstructor)
         attributes: dict[str, object] = {
             "framesPerSecond": self.info.frames_per_second,
             "hdrvid:version": __version__,
@@ -1165,8 +1173,8 @@ class _Job:
             "hdrvid:cycle_stops": [float(s) for s in self.cycle.stops],
             "hdrvid:response": self.detection.response.name,
             "hdrvid:input_primaries": self.detection.gamut.name,
-            "hdrvid:settings": _settings_id(self.settings),
-            "hdrvid:options": _canonical(self.settings),
+            "hdrvid:settings": _settings_id(settings),
+            "hdrvid:options": _canonical(settings),
             "hdrvid:window": _window_id(coded, stops),
             "hdrvid:source": _source_id(coded),
         }
@@ -1190,7 +1198,9 @@ class _Job:
             return None  # damaged: made again
         advice = "give --overwrite to replace it or choose another folder"
         if header.get("hdrvid:settings") != _settings_id(self.settings):
-            raise OutputError(f"{path} was made with other settings ({_difference(header, self.settings)}): {advice}")
+            difference = _difference(header, self.settings)
+            if difference is not None:
+                raise OutputError(f"{path} was made with other settings ({difference}): {advice}")
         if header.get("hdrvid:window") != _window_id(coded, stops):
             return None  # the clip was shorter when the frame was made, or broke off there
         if header.get("hdrvid:source") != _source_id(coded):
@@ -1280,8 +1290,10 @@ def read_output(path: Path) -> tuple[np.ndarray, Mapping[str, object]]:
 def _settings(
     options: ReconstructOptions, cycle: ExposureCycle, detection: Detection, reconstructor: Reconstructor
 ) -> dict[str, Any]:
-    """Everything but the clip that decides the pixels. The device is left out: its last bits are not promised."""
-    response = detection.response
+    """Everything but the clip that decides the pixels of the next frame. The device is left out: its last bits are not
+    promised."""
+    response, info = detection.response, detection.info
+    runner = reconstructor if isinstance(reconstructor, ModelRunner) else None
     curve = None if response.curve is None else hashlib.sha256(np.float64(response.curve).tobytes()).hexdigest()[:12]
     return {
         "version": __version__,
@@ -1289,6 +1301,9 @@ def _settings(
         "model_sha256": reconstructor.provenance.get("sha256"),
         "precision": getattr(reconstructor, "precision", options.precision),
         "tile": options.tile,
+        "tile_px": runner and runner.tile_px(info.height, info.width),
+        "compiled_loops": bool(runner and runner.compiled_loops),
+        "opencv": cv2.__version__,
         "align": options.align,
         "regular": options.regular,
         "stops": [round(s, 6) for s in cycle.stops],
@@ -1301,6 +1316,10 @@ def _settings(
     }
 
 
+_SAME_FRAME = ("tile_px", "compiled_loops")
+"""Settings that follow what a machine has: a frame says them, and is kept by a run that would choose others."""
+
+
 def _canonical(settings: Mapping[str, Any]) -> str:
     return json.dumps(settings, sort_keys=True, separators=(",", ":"))
 
@@ -1309,12 +1328,14 @@ def _settings_id(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(_canonical(settings).encode()).hexdigest()[:12]
 
 
-def _difference(header: Mapping[str, object], settings: Mapping[str, Any]) -> str:
-    """The settings in which an existing frame differs, in words."""
+def _difference(header: Mapping[str, object], settings: Mapping[str, Any]) -> str | None:
+    """The settings in which an existing frame differs, in words; None where it is kept all the same."""
     try:
         before = json.loads(str(header["hdrvid:options"]))
         changed = [f"{k} {before.get(k)}, now {v}" for k, v in settings.items() if before.get(k) != v]
-    except (KeyError, ValueError, AttributeError):
+        if {k for k in {*before, *settings} if before.get(k) != settings.get(k)} <= {*_SAME_FRAME}:
+            return None
+    except (KeyError, ValueError, AttributeError, TypeError):
         changed = []
     return "; ".join(changed) or "it does not say which"
 
@@ -1343,25 +1364,13 @@ def _remove_leftovers(folder: Path, stem: str, first: int, last: int | None) -> 
     part = "" if last is None else part_name("", (first, last))
     pattern = re.compile(
         rf"\.{re.escape(stem)}(?P<index>\.\d{{6,}})?(?P<part>\.\d{{6,}}-\d{{6,}})?(?:\.(?:preview|hdr10|hlg))?"
-        r"\.partial-(?P<process>\d+)\.(?:exr|hdr|mp4|json)"
+        r"\.partial-(?:[0-9a-f]{8}-)?\d+\.(?:exr|hdr|mp4|json)"
     )
     for path in folder.iterdir() if folder.is_dir() else ():
         match = pattern.fullmatch(path.name)
-        if match is None or _is_running(int(match["process"])):
+        if match is None or not is_abandoned(path):
             continue
         index = int(match["index"][1:]) if match["index"] else -1
         if whole or match["part"] == part or first <= index <= (math.inf if last is None else last):
             with suppress(OSError):
                 path.unlink()
-
-
-def _is_running(process: int) -> bool:
-    if os.name != "posix":
-        return True  # cannot be asked without ending it
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return process != os.getpid()  # this process has not begun to write: the number is an old one

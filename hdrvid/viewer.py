@@ -319,7 +319,7 @@ class _Original:
                 name,
                 len(self.clip.cycle),
                 device=options.device,
-                tile=str(settings.get("tile", "auto")),
+                tile=str(settings.get("tile_px") or settings.get("tile", "auto")),
                 align=settings.get("align", "auto") == "auto",
             )
         except HdrvidError as error:

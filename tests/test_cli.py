@@ -105,6 +105,27 @@ def test_several_clips_go_on_after_a_failure(clip: Path, tmp_path: Path, capfd: 
     assert len(exr_frames(tmp_path / "out")) == 6
 
 
+def test_an_unexpected_error_costs_its_own_clip_only(
+    clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import hdrvid.reconstruct as engine
+
+    others = [write_frames(tmp_path / name, num_frames=4) for name in ("a", "b")]
+    reconstruct_clip = engine.reconstruct_clip
+
+    def fails(inputs, *arguments, **options):
+        if inputs == [str(others[0])]:
+            raise ZeroDivisionError("a fault")
+        return reconstruct_clip(inputs, *arguments, **options)
+
+    monkeypatch.setattr(engine, "reconstruct_clip", fails)
+    code, stdout, stderr = hdrvid(capfd, "reconstruct", *others, clip, "-o", tmp_path / "out", *CLASSICAL)
+    assert code == 1
+    assert sentence(stderr).startswith(f"{others[0]}: unexpected ZeroDivisionError: a fault (this is a fault of hdrvid")
+    assert "b.json" in stdout
+    assert "clip.json" in stdout
+
+
 def test_clips_of_one_name_do_not_overwrite_each_other(
     clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -488,6 +509,28 @@ def test_unexpected_errors_become_one_sentence(capfd: pytest.CaptureFixture[str]
     monkeypatch.setenv("HDRVID_DEBUG", "1")
     with pytest.raises(ZeroDivisionError):
         console.exit_code_of(ZeroDivisionError("division by zero"))
+
+
+@pytest.mark.parametrize("command", ["reconstruct", "info", "synth", "report", "train", "eval", "bench"])
+def test_ctrl_c_ends_every_command_with_a_word(command: str) -> None:
+    """In a process of its own; interrupted at the first import of the command."""
+    code = (
+        "import sys\n"
+        "from hdrvid.cli import app, main\n"
+        "class Key(dict):\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name in ('numpy', 'torch') or name.startswith('hdrvid.'):\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Key())\n"
+        f"main([{command!r}, *sys.argv[1:]])\n"
+    )
+    arguments = {"reconstruct": ["clip.mov", "-o", "out"], "info": ["clip.mov"], "synth": ["-o", "out"]}
+    arguments |= {"report": ["out"], "eval": ["--scenes", "1"], "bench": ["--runs", "1"], "train": ["-o", "out"]}
+    process = subprocess.run(
+        [sys.executable, "-c", code, *arguments[command]], capture_output=True, text=True, check=False
+    )
+    assert (process.returncode, process.stdout) == (130, "")
+    assert process.stderr == "hdrvid: interrupted\n"
 
 
 @pytest.mark.parametrize("inputs", [["missing.mp4"], ["missing.mp4", "gone.mp4"]], ids=["one clip", "two clips"])

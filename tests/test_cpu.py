@@ -144,3 +144,13 @@ def test_matching_is_radiance_and_back(before, after):
 def test_memory_is_kept_or_nothing_happens():
     cpu.keep_memory()
     assert torch.rand(4, 1 << 20).sum() > 0
+
+
+def test_each_inside_each_does_not_wait_for_ever():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        made = cpu.each(lambda i: sum(cpu.each(lambda j: i * j, range(5))), range(8))
+    finally:
+        torch.set_num_threads(before)
+    assert made == [10 * i for i in range(8)]

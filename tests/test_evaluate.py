@@ -277,7 +277,7 @@ def test_comparison_is_a_paired_test_over_scenes():
     b = a + rng.normal(0.2, 0.3, (6, 5))
     (found,) = compare(made_results(a.tolist()), made_results(b.tolist(), "b"))
     expected = ttest_rel(b.mean(1), a.mean(1))
-    assert (found.pairs, found.units, found.frames) == (6, "scenes", 30)
+    assert (found.pairs, found.frames) == (6, 30)
     assert found.difference == pytest.approx((b - a).mean())
     assert found.p_value == pytest.approx(expected.pvalue)
     interval = expected.confidence_interval(0.95)
@@ -288,12 +288,28 @@ def test_comparison_takes_what_both_have():
     a = made_results([[40.0, 41.0, 42.0], [30.0]])
     b = made_results([[41.0, None, 44.0]])
     (found,) = compare(a, b)
-    assert (found.pairs, found.units) == (2, "frames")
+    assert (found.pairs, found.frames) == (1, 2)
     assert (found.mean_a, found.mean_b, found.difference) == (41.0, 42.5, 1.5)
     (same,) = compare(a, a)
-    assert (same.difference, same.p_value) == (0.0, 1.0)
+    assert (same.pairs, same.difference, same.p_value) == (2, 0.0, 1.0)
     with pytest.raises(InputError, match="in common"):
         compare(a, made_results([]))
+
+
+def test_frames_of_few_scenes_are_no_samples():
+    """12 frames of two scenes, each a little better: two samples, whose difference may be chance."""
+    from scipy.stats import ttest_rel
+
+    rng = np.random.default_rng(4)
+    a = rng.normal(40, 3, (2, 6))
+    b = a + np.array([[0.3], [0.6]]) + rng.normal(0, 0.01, (2, 6))
+    (found,) = compare(made_results(a.tolist()), made_results(b.tolist(), "b"))
+    assert (found.pairs, found.frames) == (2, 12)
+    assert found.p_value == pytest.approx(ttest_rel(b.mean(1), a.mean(1)).pvalue)
+    assert found.p_value > 0.1
+    (one,) = compare(made_results(a[:1].tolist()), made_results(b[:1].tolist(), "b"))
+    assert one.difference == pytest.approx((b - a)[0].mean())
+    assert np.isnan([one.p_value, one.low, one.high]).all()
 
 
 def test_compare_on_the_command_line(everything, tmp_path, capsys):
@@ -330,6 +346,27 @@ def test_the_command_writes_a_report(tmp_path, capsys):
     assert text.startswith("hdrvid ")
     assert "overall" in text
     assert {p.name for p in (tmp_path / "o").iterdir()} >= {"results.json", "results.csv", "report.html"}
+
+
+def test_results_of_something_else_are_not_overwritten(tmp_path, capsys, monkeypatch):
+    out = ["--out", str(tmp_path / "o")]
+    assert run([*TINY, *out]) == 0
+    before = (tmp_path / "o" / "results.json").read_bytes()
+    for other in (["--model", "classical"], ["--protocol", "hdrflow"], ["--exposures", "0,4"]):
+        capsys.readouterr()
+        assert run([*TINY, *other, *out]) == 1
+        assert "holds results of" in capsys.readouterr().err
+        assert (tmp_path / "o" / "results.json").read_bytes() == before
+    assert run([*TINY, *out]) == 0
+    assert run([*TINY, "--model", "classical", *out, "--overwrite"]) == 0
+    assert json.loads((tmp_path / "o" / "results.json").read_text())["model"]["name"] == "classical"
+    monkeypatch.chdir(tmp_path)
+    assert run(TINY) == run([*TINY, "--cycle", "3", "--frames", "5"]) == run([*TINY, "--model", "classical"]) == 0
+    assert {p.name for p in (tmp_path / "runs" / "eval").iterdir()} == {
+        "synthetic-2-deephdrvideo-reference",
+        "synthetic-3-deephdrvideo-reference",
+        "synthetic-2-deephdrvideo-classical",
+    }
 
 
 def test_options_of_synthetic_are_refused_elsewhere(tmp_path, capsys):

@@ -19,6 +19,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 
 from hdrvid import transfer
 from hdrvid.errors import InputError, OutputError, UsageError
+from hdrvid.io.atomic import partial_path
 from hdrvid.io.hdr_video import HdrGrade, HdrKind, HdrVideoWriter, grade_clip, measure_light
 from hdrvid.io.preview import PreviewWriter
 from hdrvid.io.video import side_data
@@ -435,7 +436,7 @@ class TestHdrVideoWriter:
 
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
     def test_full_disk_while_writing(self, tmp_path: Path) -> None:
-        (tmp_path / f".p.partial-{os.getpid()}.mp4").symlink_to("/dev/full")
+        partial_path(tmp_path / "p.mp4").symlink_to("/dev/full")
         frames = [np.random.default_rng(i).random((128, 128, 3)).astype(np.float32) for i in range(30)]
         grade = grade_clip(lambda: frames, "hdr10")
         with pytest.raises(OutputError, match=r"p\.mp4: the disk is full"):

@@ -1,5 +1,7 @@
 """Networks, prior and runner: shapes, MAC counts, sizes, tiling, precision, the classical merge."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from hdrvid.models.config import ModelConfig
 from hdrvid.models.flow import FlowNet
 from hdrvid.models.merge import MemoMerge
 from hdrvid.models.prior import CONSISTENCY_FLOOR, alignment_confidence, blend, candidates_and_prior, well_exposedness
-from hdrvid.models.runner import ModelRunner, build, memo_candidates, tiles
+from hdrvid.models.runner import ModelRunner, _OverflowError, build, memo_candidates, tiles
 from hdrvid.radiance import ldr_from_radiance
 from hdrvid.types import ExposureCycle, Window
 from hdrvid.warp import resize_flow, warp
@@ -252,6 +254,28 @@ class TestRunner:
         tiled = ModelRunner("x", 2, config, networks, device="cpu", tile=128).reconstruct(w).radiance
         assert np.abs(whole - tiled).max() < 2e-3  # of a radiance of 1; stated in the README
 
+    def test_an_overflow_changes_no_other_frame(self, preset, monkeypatch):
+        config, networks = busy_networks(preset, 2)
+        windows = [window((64, 64), seed=seed)[0] for seed in range(2)]
+
+        def made(precision, overflows=None):
+            runner = ModelRunner("x", 2, config, copy.deepcopy(networks), device="cpu", precision=precision)
+            run = runner._run
+
+            def checked(w, diagnostics):
+                if w is overflows and runner.precision != "fp32":
+                    raise _OverflowError
+                return run(w, diagnostics)
+
+            monkeypatch.setattr(runner, "_run", checked)
+            return [runner.reconstruct(w).radiance for w in windows]
+
+        exact, half = made("fp32"), made("bf16")
+        assert not np.array_equal(exact[1], half[1])
+        mixed = made("bf16", overflows=windows[0])
+        assert np.array_equal(mixed[0], exact[0])
+        assert np.array_equal(mixed[1], half[1])
+
     @pytest.mark.parametrize(("precision", "tolerance"), [("bf16", 2e-2), ("fp16", 4e-3)])
     def test_half_precision(self, preset, precision, tolerance):
         config, networks = busy_networks(preset, 2)
@@ -270,7 +294,8 @@ class TestRunner:
         exact = ModelRunner("x", 2, config, networks, device="cpu", precision="fp32")
         half = ModelRunner("x", 2, config, networks, device="cpu", precision="fp16")
         assert np.array_equal(half.reconstruct(w).radiance, exact.reconstruct(w).radiance)
-        assert half.notes == ["the networks go beyond what fp16 can hold here: going on with fp32"]
+        note = "the networks go beyond what fp16 can hold in some frames: these are made in fp32"
+        assert half.notes == [note]
         half.reconstruct(w)
         assert len(half.notes) == 1
         assert exact.notes == []

@@ -200,6 +200,64 @@ class TestVideo:
                 assert frame.pixels.shape == upright(picture).shape
                 assert np.abs(frame.pixels - upright(picture)).max() < 0.05
 
+    @pytest.mark.parametrize(
+        ("name", "mean", "ticks", "expected"),
+        [
+            ("a.flv", 1000, [round(i * 1001 / 30) for i in range(30)], Fraction(30000, 1001)),
+            ("a.flv", 25, [40 * i for i in range(30)], 25),
+            ("a.mkv", 24, [round(i * 1001 / 24) for i in range(30)], Fraction(24000, 1001)),
+        ],
+    )
+    def test_the_rate_is_that_of_the_times(
+        self, tmp_path: Path, name: str, mean: int, ticks: list[int], expected: Fraction
+    ) -> None:
+        """A Flash video may say 1000 frames a second, the ticks that its times are counted in."""
+        path = clips.write_yuv(
+            tmp_path / name,
+            clips.smooth_pictures(len(ticks)),
+            "libx264",
+            "yuv420p",
+            pts=ticks,
+            time_base=Fraction(1, 1000),
+            rate=Fraction(mean),
+        )
+        with open_clip(path) as clip:
+            assert float(clip.info.frames_per_second) == pytest.approx(float(expected), rel=1e-3)
+            assert len(list(clip.frames())) == len(ticks)
+            assert clip.warnings() == []
+
+    def test_the_rate_of_a_gif(self, tmp_path: Path) -> None:
+        """12.5 frames a second, which FFmpeg takes for 12000/1001."""
+        path = tmp_path / "a.gif"
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("gif", rate=Fraction(25, 2))
+            stream.width, stream.height, stream.pix_fmt = 26, 18, "rgb8"
+            for picture in clips.smooth_pictures(16):
+                frame = av.VideoFrame.from_ndarray(clips.quantised(picture, 8), format="rgb24")
+                container.mux(stream.encode(frame.reformat(format="rgb8")))
+            container.mux(stream.encode())
+        with open_clip(path) as clip:
+            assert clip.info.frames_per_second == Fraction(25, 2)
+
+    @pytest.mark.parametrize(
+        ("steps", "missing"),
+        [
+            ([1] * 9 + [3] * 12, None),  # the rate changes
+            ([1] * 9 + [3, 1] * 6, None),  # and changes
+            ([1, 1, 2, 1, 1, 3, 1, 2] * 3, None),
+            ([1] * 9 + [2, 2, 1, 1, 1, 1, 1, 1], None),
+            ([1] * 9 + [3] + [1] * 9, "2 frame(s) seem to be missing before frame 10"),
+            ([1] * 9 + [3] + [1] * 2, "2 frame(s) seem to be missing before frame 10"),
+        ],
+    )
+    def test_only_a_jump_in_even_times_is_a_gap(self, tmp_path: Path, steps: list[int], missing: str | None) -> None:
+        ticks = [0, *np.cumsum(steps).tolist()]
+        path = clips.write_yuv(tmp_path / "a.mp4", clips.smooth_pictures(len(ticks)), "libx264", "yuv420p", pts=ticks)
+        with open_clip(path) as clip:
+            list(clip.frames())
+            assert [w for w in clip.warnings() if "missing" in w] == ([] if missing is None else clip.warnings())
+            assert missing is None or missing in clip.warnings()[0]
+
     def test_tags_that_are_no_utf8(self, tmp_path: Path) -> None:
         plain = clips.write_rgb_mp4(tmp_path / "plain.mkv", clips.smooth_pictures(3), title="cafe")
         path = tmp_path / "latin1.mkv"

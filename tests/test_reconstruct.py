@@ -23,6 +23,7 @@ import hdrvid.reconstruct as engine
 from hdrvid import detect
 from hdrvid.detect import inspect_clip
 from hdrvid.errors import ExposureError, InputError, ModelError, OutputError, UsageError
+from hdrvid.io.atomic import ABANDONED_SECONDS, _machine
 from hdrvid.io.exr import read_exr, write_exr
 from hdrvid.io.hdr import read_hdr
 from hdrvid.io.lock import frames_lock
@@ -332,6 +333,8 @@ def test_interrupted_runs_leave_only_finished_frames(
     stopped = stop_at_frame(number, 4, *arguments)
     assert stopped.returncode == code, stopped.stderr
     assert "Traceback" not in stopped.stderr
+    what = "interrupted" if number == signal.SIGINT else "terminated"
+    assert stopped.stderr.splitlines()[-1] == f"hdrvid: {what}: 4 of 8 frames kept; the same command goes on"
     assert sorted(p.name for p in out.iterdir()) == [f"clip.{i:06d}.exr" for i in range(4)]
     reconstruct_clip([str(clip)], out, CLASSICAL)
     assert_same_results(out, undisturbed)
@@ -407,6 +410,41 @@ def test_frames_of_other_settings_are_not_mixed(clip: Path, tmp_path: Path, form
         reconstruct_clip([str(clip)], out, options(format=format, exposures="0,2"))
 
 
+def test_a_frame_says_the_tiles_it_was_made_in(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiles follow the memory: frames made in others say so, and are kept by the same command."""
+    from hdrvid.models import runner
+
+    def made(out: str) -> dict[int, dict[str, object]]:
+        reconstruct_clip([str(clip)], tmp_path / out, options(model="fast", preview=False))
+        paths = sorted((tmp_path / out).glob("*.exr"))
+        headers = [read_exr(p)[1] for p in paths]
+        settings = [json.loads(str(h["hdrvid:options"])) for h in headers]
+        return {i: {"id": h["hdrvid:settings"], **s} for i, (h, s) in enumerate(zip(headers, settings, strict=True))}
+
+    whole = made("whole")
+    assert {f["tile_px"] for f in whole.values()} == {None}
+    assert {f["tile"] for f in whole.values()} == {"auto"}
+    assert {f["opencv"] for f in whole.values()} == {cv2.__version__}
+    monkeypatch.setattr(runner, "TILE_SIDES", (32, 16))
+    run = runner.ModelRunner._run
+
+    def once_too_large(self, window, diagnostics):
+        if window.index >= 3 and self.tile == "off":
+            raise RuntimeError("can't allocate memory")
+        return run(self, window, diagnostics)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner.ModelRunner, "_run", once_too_large)
+        ran_out = made("out")
+    assert [f["tile_px"] for f in ran_out.values()] == [None] * 3 + [32] * 5
+    assert [f["id"] == whole[i]["id"] for i, f in ran_out.items()] == [True] * 3 + [False] * 5
+    before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("*.exr")}
+    assert made("out") == ran_out
+    assert before == {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("*.exr")}
+    monkeypatch.setattr(runner, "available_memory", lambda device: 1)
+    assert {f["tile_px"] for f in made("short").values()} == {16}
+
+
 def test_another_clip_of_the_same_name_is_noticed(clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     declared = options(deflicker=False, response="gamma2.2")
@@ -431,18 +469,25 @@ def test_leftovers_of_dead_processes_are_removed(clip: Path, undisturbed: Path, 
     process.wait()
     out = tmp_path / "out"
     out.mkdir()
-    (out / f".clip.000002.partial-{process.pid}.exr").write_bytes(b"half")
-    (out / f".clip.preview.partial-{process.pid}.mp4").write_bytes(b"half")
-    (out / f".clip.hdr10.partial-{process.pid}.mp4").write_bytes(b"half")
-    alive = out / f".clip.000003.partial-{os.getppid()}.exr"
+    (out / f".clip.000002.partial-{_machine()}-{process.pid}.exr").write_bytes(b"half")
+    (out / f".clip.preview.partial-{_machine()}-{process.pid}.mp4").write_bytes(b"half")
+    (out / f".clip.hdr10.partial-{_machine()}-{process.pid}.mp4").write_bytes(b"half")
+    alive = out / f".clip.000003.partial-{_machine()}-{os.getppid()}.exr"
     alive.write_bytes(b"another job")
-    other = out / f".clip2.000002.partial-{process.pid}.exr"
+    # a folder that machines share: another one has processes of the same numbers
+    elsewhere = out / f".clip.000004.partial-0123abcd-{process.pid}.exr"
+    elsewhere.write_bytes(b"a job of another machine")
+    abandoned = out / f".clip.000005.partial-0123abcd-{os.getppid()}.exr"
+    abandoned.write_bytes(b"half")
+    os.utime(abandoned, (time.time() - 2 * ABANDONED_SECONDS,) * 2)
+    other = out / f".clip2.000002.partial-{_machine()}-{process.pid}.exr"
     other.write_bytes(b"another clip")
     reconstruct_clip([str(clip)], out, CLASSICAL)
     assert alive.exists()
     assert other.exists()
-    alive.unlink()
-    other.unlink()
+    assert elsewhere.exists()
+    for path in (alive, other, elsewhere):
+        path.unlink()
     assert_same_results(out, undisturbed)
 
 

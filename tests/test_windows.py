@@ -101,6 +101,28 @@ class TestHdrCache:
         assert len(b["radiance"]) == 3
         assert not np.array_equal(a["radiance"][0], b["radiance"][0])
 
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [
+            ("cache.json", b""),
+            ("cache.json", b'{"count": 6, "si'),
+            ("cache.json", b"\xff\xfe"),
+            ("done.npy", b""),
+            ("radiance.npy", b"\x93NUMPY"),
+            ("flow.npy", None),
+        ],
+    )
+    def test_a_damaged_cache_is_built_anew(self, tmp_path, cache, name, content):
+        build_cache(tmp_path, RENDERED)
+        if content is None:
+            (tmp_path / name).unlink()
+        else:
+            (tmp_path / name).write_bytes(content)
+        build_cache(tmp_path, RENDERED)
+        a, b = arrays(cache), arrays(tmp_path)
+        assert all(np.array_equal(a[key], b[key]) for key in a)
+        assert (tmp_path / "cache.json").read_text() == (cache / "cache.json").read_text()
+
     def test_an_unfinished_cache_goes_on(self, tmp_path, cache):
         build_cache(tmp_path, RENDERED)
         done = np.load(tmp_path / "done.npy")

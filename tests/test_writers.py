@@ -23,7 +23,7 @@ import hdrvid.io.preview
 import hdrvid.io.writers
 from hdrvid.errors import InputError, OutputError
 from hdrvid.io import open_clip
-from hdrvid.io.atomic import atomic_path
+from hdrvid.io.atomic import atomic_path, partial_path
 from hdrvid.io.exr import COMPRESSIONS, read_exr, write_exr
 from hdrvid.io.hdr import read_hdr, read_hdr_attributes, write_hdr
 from hdrvid.io.preview import PreviewWriter
@@ -169,7 +169,7 @@ class TestEveryFrameWriter:
 
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
     def test_full_disk(self, tmp_path: Path, write: Writer, suffix: str) -> None:
-        (tmp_path / f".f.partial-{os.getpid()}{suffix}").symlink_to("/dev/full")
+        partial_path(tmp_path / f"f{suffix}").symlink_to("/dev/full")
         with pytest.raises(OutputError, match="the disk is full"):
             write(tmp_path / f"f{suffix}", radiance())
         assert list(tmp_path.iterdir()) == []
@@ -561,7 +561,7 @@ class TestPreviewWriter:
 
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
     def test_full_disk_while_writing(self, tmp_path: Path) -> None:
-        (tmp_path / f".p.partial-{os.getpid()}.mp4").symlink_to("/dev/full")
+        partial_path(tmp_path / "p.mp4").symlink_to("/dev/full")
         rng = np.random.default_rng(0)
 
         def run() -> None:

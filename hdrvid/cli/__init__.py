@@ -12,6 +12,12 @@ from typing import NoReturn
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Entry point of the `hdrvid` console script; `arguments` default to those of the process. Always exits."""
-    from hdrvid.cli.app import run
+    try:
+        from hdrvid.cli.app import run
 
-    raise SystemExit(run(arguments))
+        code = run(arguments)
+    except KeyboardInterrupt as error:  # before or after the command itself
+        from hdrvid.cli.console import exit_code_of
+
+        code = exit_code_of(error)
+    raise SystemExit(code)

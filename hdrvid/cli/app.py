@@ -9,7 +9,7 @@ import typer
 
 from hdrvid import __version__
 from hdrvid.cli import bench, evaluate, info, reconstruct, report, synth, train
-from hdrvid.cli.console import exit_code_of, leave_unterminated, signals_as_exceptions
+from hdrvid.cli.console import exit_code_of, interruptible, leave_unterminated, signals_as_exceptions
 
 app = typer.Typer(
     name="hdrvid",
@@ -37,13 +37,13 @@ def _hdrvid(
     """HDR video from a camera that alternates exposures: one scene-linear HDR frame for every input frame."""
 
 
-app.command("reconstruct")(reconstruct.command)
-app.command("info")(info.command)
-app.command("synth")(synth.command)
-app.command("report")(report.command)
-app.command("train")(train.command)
-app.command("eval")(evaluate.command)
-app.command("bench")(bench.command)
+app.command("reconstruct")(interruptible(reconstruct.command))
+app.command("info")(interruptible(info.command))
+app.command("synth")(interruptible(synth.command))
+app.command("report")(interruptible(report.command))
+app.command("train")(interruptible(train.command))
+app.command("eval")(interruptible(evaluate.command))
+app.command("bench")(interruptible(bench.command))
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

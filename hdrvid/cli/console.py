@@ -12,8 +12,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -34,6 +35,26 @@ EXIT_TERMINATED = 143
 
 class Terminated(BaseException):
     """SIGTERM, made an exception so that temporary files are removed on the way out."""
+
+
+class Interrupted(BaseException):
+    """Ctrl-C, under a name that typer does not know: at a KeyboardInterrupt it would end the process without a word."""
+
+
+def interruptible(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that raises `Interrupted` where it is interrupted."""
+
+    @wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except KeyboardInterrupt as error:
+            interrupted = Interrupted()
+            for note in getattr(error, "__notes__", ()):
+                interrupted.add_note(note)
+            raise interrupted from error
+
+    return run
 
 
 @contextmanager
@@ -70,24 +91,30 @@ def exit_code_of(error: BaseException) -> int:
     """
     if os.environ.get("HDRVID_DEBUG") == "1":
         raise error
-    if isinstance(error, HdrvidError):
-        say(f"hdrvid: error: {error}")
-        return error.exit_code
-    if isinstance(error, KeyboardInterrupt):
-        say("hdrvid: interrupted")
+    notes = "".join(f": {note}" for note in getattr(error, "__notes__", ()))
+    if isinstance(error, (KeyboardInterrupt, Interrupted)):
+        say(f"hdrvid: interrupted{notes}")
         return EXIT_INTERRUPTED
     if isinstance(error, Terminated):
-        say("hdrvid: terminated")
+        say(f"hdrvid: terminated{notes}")
         return EXIT_TERMINATED
+    say(f"hdrvid: error: {sentence_of(error)}")
+    return error.exit_code if isinstance(error, HdrvidError) else 1
+
+
+def sentence_of(error: BaseException) -> str:
+    """What the user is told of an error. Raises it where HDRVID_DEBUG=1, unless its text is meant for the user."""
+    if isinstance(error, HdrvidError):
+        return str(error)
+    if os.environ.get("HDRVID_DEBUG") == "1":
+        raise error
     if isinstance(error, MemoryError):
-        say("hdrvid: error: out of memory: give smaller tiles (--tile 512) or a smaller picture")
-        return 1
+        return "out of memory: give smaller tiles (--tile 512) or a smaller picture"
     first_line = (str(error).splitlines() or [""])[0][:200]
-    say(
-        f"hdrvid: error: unexpected {type(error).__name__}: {first_line} "
+    return (
+        f"unexpected {type(error).__name__}: {first_line} "
         "(this is a fault of hdrvid: please run the command again with HDRVID_DEBUG=1 and report what it prints)"
     )
-    return 1
 
 
 def printable(text: str) -> str:
@@ -152,10 +179,14 @@ def _rate_unit(unit: str) -> str:
 
 
 class FrameProgress:
-    """Progress over the frames of one clip: call `update(done, total)` after each. A context manager."""
+    """Progress over the frames of one clip: call `update(done, total)` after each. A context manager.
 
-    def __init__(self, label: str, unit: str = "frames") -> None:
-        self._label, self._unit = label, unit
+    `kept`: what becomes of those that are done where the work is interrupted, for the last line that the user sees.
+    """
+
+    def __init__(self, label: str, unit: str = "frames", kept: str | None = None) -> None:
+        self._label, self._unit, self._kept = label, unit, kept
+        self._done: tuple[int, int | None] | None = None
         self._started = self._spoken = time.monotonic()
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -179,6 +210,7 @@ class FrameProgress:
 
     def update(self, done: int, total: int | None) -> None:
         """`done` of `total` (None: unknown) frames are finished."""
+        self._done = done, total
         now = time.monotonic()
         seconds = now - self._started
         if self._bar is not None and self._task is not None:
@@ -200,3 +232,6 @@ class FrameProgress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+        if isinstance(error, (KeyboardInterrupt, Terminated)) and self._kept and self._done is not None:
+            done, total = self._done
+            error.add_note(f"{done} {f'of {total} ' if total else ''}{self._unit} {self._kept}")

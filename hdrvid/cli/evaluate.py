@@ -101,8 +101,15 @@ def command(
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:i]|mps", help="Where the networks run.")] = "auto",
     precision: Annotated[str, typer.Option(metavar="auto|fp32|bf16|fp16", help="Arithmetic of the networks.")] = "auto",
     out: Annotated[
-        str, typer.Option("-o", "--out", metavar="FOLDER", help="Where results and report go.")
-    ] = "runs/eval",
+        str | None,
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="FOLDER",
+            help="Where results and report go. [default: runs/eval/DATASET-CYCLE-PROTOCOL-MODEL]",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Score anew what an earlier run has scored with the same settings.")
     ] = False,
@@ -137,8 +144,9 @@ def command(
         from hdrvid.data.benchmarks import open_benchmark
 
         data = open_benchmark(dataset, Path(root) if root else None, cycle, align=align)
+    folder = Path(out) if out else Path("runs/eval") / f"{dataset}-{cycle}-{protocol}-{Path(model).stem}"
     names = None if metrics is None else [m.strip() for m in metrics.split(",") if m.strip()]
-    with FrameProgress("eval") as progress:
+    with FrameProgress("eval", kept="scored; the same command goes on after the last whole scene") as progress:
         results = evaluate(
             data,
             model,
@@ -147,7 +155,7 @@ def command(
             protocol=protocol,
             device=device,
             precision=precision,
-            out=Path(out),
+            out=folder,
             overwrite=overwrite,
             on_progress=lambda done, total, _: progress.update(done, total),
         )
@@ -157,7 +165,7 @@ def command(
         typer.echo(results["protocol"])
         typer.echo(table(results))
     for name in ("results.json", "results.csv", "report.html"):
-        say(f"hdrvid: wrote {Path(out) / name}")
+        say(f"hdrvid: wrote {folder / name}")
     failures = results["failures"]
     for failure in failures:
         where = "" if failure["scene"] is None else f"{failure['scene']}: "
@@ -241,5 +249,5 @@ def _compare(a_path: Path, b_path: Path, as_json: bool) -> None:
         p = "-" if d.p_value != d.p_value else f"{d.p_value:.2g}"
         typer.echo(
             f"{d.measure:<20}{d.mean_a:>10.{digits}f}{d.mean_b:>10.{digits}f}{d.difference:>+10.{digits}f}   "
-            f"{interval:<20}{p:>8}  {d.pairs} {d.units}"
+            f"{interval:<20}{p:>8}  {d.pairs} scene{'s' * (d.pairs != 1)}"
         )

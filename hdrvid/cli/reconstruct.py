@@ -18,6 +18,7 @@ from hdrvid.cli.console import (
     leave_unterminated,
     print_json,
     say,
+    sentence_of,
 )
 from hdrvid.errors import HdrvidError, InputError
 
@@ -252,10 +253,11 @@ def _reconstruct_all(
     for group, source, stem in clips:
         try:
             report = _reconstruct_one(group, stem, out, options, ranks)
-        except HdrvidError as error:
-            if len(clips) == 1 and not failures:
+        except Exception as error:
+            # what nobody expected is of this process alone, and those beside it wait for it
+            if (len(clips) == 1 and not failures) or not (isinstance(error, HdrvidError) or ranks.world == 1):
                 raise
-            failures.append((source, str(error)))
+            failures.append((source, sentence_of(error)))
             continue
         reports.append(report)
         if report.problem:
@@ -281,8 +283,8 @@ def _opened(inputs: list[str]) -> tuple[list[tuple[list[str], str, str]], list[t
                     f"{stems[stem]} and {source} would both be written to {stem}.*: "
                     "reconstruct them into different folders"
                 )
-        except HdrvidError as error:
-            failures.append((group[0], str(error)))
+        except Exception as error:
+            failures.append((group[0], sentence_of(error)))
             continue
         stems[stem] = source
         clips.append((group, source, stem))
@@ -294,7 +296,8 @@ def _reconstruct_one(group: list[str], stem: str, out: str, options: Reconstruct
 
     if not ranks.is_main:
         return reconstruct_clip(group, out, options, ranks=ranks)
-    with FrameProgress(stem) as progress:
+    same = "the same command without --overwrite" if options.overwrite else "the same command"
+    with FrameProgress(stem, kept=f"kept; {same} goes on") as progress:
         return reconstruct_clip(
             group,
             out,

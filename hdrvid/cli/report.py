@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hdrvid.cli.console import FrameProgress, print_json, say
+from hdrvid.cli.console import FrameProgress, print_json, say, sentence_of
 
 if TYPE_CHECKING:
     from hdrvid.viewer import WrittenReport
@@ -71,7 +71,7 @@ def command(
 ) -> None:
     from pathlib import Path
 
-    from hdrvid.errors import HdrvidError, UsageError
+    from hdrvid.errors import UsageError
     from hdrvid.viewer import ReportOptions, find_clips, validate_options, write_report
 
     options = ReportOptions(clip, frames, weights, model, device, tonemap)
@@ -92,10 +92,10 @@ def command(
                 report = write_report(one, path, options, progress.update)
                 for text in report.notes:
                     progress.say(f"hdrvid: {text}")
-        except HdrvidError as error:
+        except Exception as error:
             if len(clips) == 1:
                 raise
-            failures.append(f"{one.stem}: {error}")
+            failures.append(f"{one.stem}: {sentence_of(error)}")
             continue
         written.append(report)
         failures += report.problems

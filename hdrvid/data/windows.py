@@ -20,7 +20,7 @@ import json
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ from hdrvid.data.layouts import HdrWindow, LdrWindow
 from hdrvid.data.scenes import Scene, picture_scene, procedural_scene
 from hdrvid.data.synth import read_hdr_image
 from hdrvid.errors import InputError
-from hdrvid.io.atomic import output_error
+from hdrvid.io.atomic import atomic_path, output_error
 from hdrvid.models.alignment import DenseInverseSearch
 
 NUM_FRAMES = 5
@@ -306,10 +306,10 @@ def _build(
     except OSError as error:
         raise output_error(folder, error) from error
     n = options.rows
-    meta_path, done_path = folder / "cache.json", folder / "done.npy"
+    meta_path = folder / "cache.json"
     wanted = json.loads(json.dumps(asdict(options)))
     shapes = {k: v for k, v in shapes.items() if v[0][0]} | {"done": ((n,), np.uint8)}
-    fresh = not done_path.exists() or not meta_path.exists() or json.loads(meta_path.read_text()) != wanted
+    fresh = not _holds(folder, wanted, shapes)
     if fresh:
         meta_path.unlink(missing_ok=True)
     arrays = {
@@ -324,7 +324,8 @@ def _build(
     if fresh:
         for name in arrays:
             _reserve(folder / f"{name}.npy")
-        meta_path.write_text(json.dumps(wanted))
+        with atomic_path(meta_path) as partial:
+            partial.write_text(json.dumps(wanted), encoding="utf-8")
     missing = [i for i in firsts if not arrays["done"][i]]
     if not missing:
         return
@@ -343,6 +344,17 @@ def _build(
                 progress(finished, n)
     for array in arrays.values():
         array.flush()
+
+
+def _holds(folder: Path, wanted: object, shapes: Mapping[str, tuple[tuple[int, ...], Any]]) -> bool:
+    """Whether a folder has the cache that is wanted, finished or not; one that is damaged is built anew."""
+    try:
+        if json.loads((folder / "cache.json").read_text(encoding="utf-8")) != wanted:
+            return False
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in shapes}
+    except (OSError, ValueError, EOFError):
+        return False
+    return all(arrays[name].shape == shape and arrays[name].dtype == dtype for name, (shape, dtype) in shapes.items())
 
 
 def _reserve(path: Path) -> None:

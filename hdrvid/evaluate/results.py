@@ -17,8 +17,6 @@ from hdrvid.evaluate.measures import MEASURES, Scores
 
 CLASSES = ("short", "middle", "long")
 """Exposure classes, in the order of the tables."""
-MIN_SCENES = 3
-"""A test over scenes needs so many; with fewer it is over frames."""
 
 
 def summary(scenes: Mapping[str, Mapping[str, Any]], model: str, names: Sequence[str]) -> dict[str, Any]:
@@ -96,7 +94,7 @@ class Difference:
     mean_b: float
     """Mean of B over the same."""
     difference: float
-    """Mean of the paired differences: over scenes, each the mean of its frames, or over frames (`units`)."""
+    """Mean of the paired differences of scenes, each the mean of its frames."""
     low: float
     """Lower end of its 95 % confidence interval (paired t); NaN from one pair."""
     high: float
@@ -104,9 +102,7 @@ class Difference:
     p_value: float
     """Two-sided, Student's paired t-test of no difference; NaN from one pair."""
     pairs: int
-    """Pairs of the test."""
-    units: str
-    """'scenes' or 'frames': what a pair is."""
+    """Pairs of the test: scenes."""
     frames: int
     """Frames both have scored."""
 
@@ -127,9 +123,10 @@ def read_results(path: Path) -> dict[str, Any]:
 
 
 def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Difference]:
-    """B against A, measure by measure, paired by scene and frame.
+    """B against A, measure by measure, on the frames that both have, paired by scene.
 
-    Frames of one scene are no independent samples, so that scenes are the pairs where there are MIN_SCENES of them.
+    Frames of one scene are no independent samples: a test over them would find a difference in noise. One scene alone
+    is not tested.
     Raises InputError where the two have no scored frame in common.
     """
     found = []
@@ -140,17 +137,13 @@ def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Difference]:
         if not pairs:
             continue
         frames = np.array([pair for scene in pairs.values() for pair in scene])
-        over_scenes = len(pairs) >= MIN_SCENES
-        samples = np.array([np.mean(scene, 0) for scene in pairs.values()]) if over_scenes else frames
+        samples = np.array([np.mean(scene, 0) for scene in pairs.values()])
         difference = samples[:, 1] - samples[:, 0]
         low, high, p = _paired_t(difference)
         mean_a, mean_b = frames.mean(0)
-        of_clip = measure in MEASURES and MEASURES[measure].of_clip
-        units = "scenes" if over_scenes or of_clip else "frames"
         found.append(
             Difference(
-                measure, float(mean_a), float(mean_b), float(difference.mean()), low, high, p, len(samples), units,
-                len(frames),
+                measure, float(mean_a), float(mean_b), float(difference.mean()), low, high, p, len(samples), len(frames)
             )
         )  # fmt: skip
     if not found:

@@ -20,11 +20,11 @@ import numpy as np
 
 from hdrvid import __version__
 from hdrvid.data.benchmarks import AlignedClip, Benchmark, EvalClip
-from hdrvid.errors import HdrvidError, InputError
+from hdrvid.errors import HdrvidError, InputError, OutputError
 from hdrvid.evaluate.measures import MEASURES, SceneScorer, Scores, checked_measures
 from hdrvid.evaluate.protocols import Protocol, find_protocol
 from hdrvid.evaluate.report import report_html
-from hdrvid.evaluate.results import csv_text, summary
+from hdrvid.evaluate.results import csv_text, read_results, summary
 from hdrvid.evaluate.samples import Sample, make_samples, read_samples
 from hdrvid.evaluate.synthetic import SyntheticOptions
 from hdrvid.io.atomic import atomic_path, output_error
@@ -135,6 +135,10 @@ def evaluate(
         "precision": precision,
         "device": device,
     }
+    line = f"hdrvid {__version__} {bench.name}: {bench.description}; protocol {rules.name}: {rules.description}"
+    line = line if has_truth else f"{line}; NO GROUND TRUTH: nothing here is a fidelity"
+    if out is not None and not overwrite:
+        _keep_other_results(out, line, models[model].name)
     store = None if out is None else _Store(out, settings)
     failures = [{"scene": None, "frame": None, "error": text} for text in bench.missing]
     total, done = sum(len(clip.scored) for clip in bench.clips), 0
@@ -167,11 +171,10 @@ def evaluate(
     if not scenes:
         raise InputError(f"no frame of dataset {bench.name} could be scored: {failures[0]['error']}")
     tables = {name: summary(scenes, name, names) for name in models}
-    line = f"hdrvid {__version__} {bench.name}: {bench.description}; protocol {rules.name}: {rules.description}"
     results = {
         "format": 1,
         "dataset": bench.name,
-        "protocol": line if has_truth else f"{line}; NO GROUND TRUTH: nothing here is a fidelity",
+        "protocol": line,
         "model": {"name": models[model].name, **models[model].provenance},
         **tables[model],
         "baselines": {name: tables[name] for name in models if name != model},
@@ -182,6 +185,24 @@ def evaluate(
         store.write("results.csv", csv_text(results))
         store.write("report.html", report_html(results, samples))
     return results
+
+
+def _keep_other_results(out: Path, protocol: str, model: str) -> None:
+    """Raise OutputError where a folder holds results of another dataset, protocol or model."""
+    path = out / "results.json"
+    try:
+        before = read_results(path)
+    except InputError:
+        return  # none, or nothing to lose
+    what = (
+        f"of model {before['model']['name']}, not {model}"
+        if before["model"]["name"] != model
+        else f'of "{before["protocol"]}"'
+        if before["protocol"] != protocol
+        else None
+    )
+    if what:
+        raise OutputError(f"{path} holds results {what}: choose another folder with --out, or give --overwrite")
 
 
 def _has_truth(bench: Benchmark) -> bool:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
+import re
 import stat
+import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -61,6 +65,50 @@ def _errno_from_text(text: str) -> int | None:
     return next((number for number in _REASONS if os.strerror(number) in text), None)
 
 
+ABANDONED_SECONDS = 3600
+"""A temporary file of another machine that nobody has written to for so long belongs to a run that was killed."""
+
+_PARTIAL = re.compile(r"\..*\.partial-(?:(?P<machine>[0-9a-f]{8})-)?(?P<process>\d+)(?:\.[^.]*)?")
+
+
+def partial_path(target: Path) -> Path:
+    """The temporary file from which this process makes `target`: its name says the machine and the process."""
+    return target.with_name(f".{target.stem}.partial-{_machine()}-{os.getpid()}{target.suffix}")
+
+
+def is_abandoned(partial: Path) -> bool:
+    """Whether the process that was writing a temporary file is gone.
+
+    The processes of this machine can be asked; those of another one that shares the folder cannot, and the time tells.
+    """
+    match = _PARTIAL.fullmatch(partial.name)
+    if match is None:
+        return False
+    if match["machine"] == _machine():
+        return not _is_running(int(match["process"]))
+    try:
+        return time.time() - partial.lstat().st_mtime > ABANDONED_SECONDS
+    except OSError:
+        return False
+
+
+def _machine() -> str:
+    """The name of this machine in 8 letters: base names are long enough without it."""
+    return f"{zlib.crc32(platform.node().encode('utf-8', 'surrogateescape')):08x}"
+
+
+def _is_running(process: int) -> bool:
+    if os.name != "posix":
+        return True  # cannot be asked without ending it
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return process != os.getpid()  # this process has not begun to write: the number is an old one
+
+
 @contextmanager
 def atomic_path(path: PathLike, *, durable: bool = False) -> Iterator[Path]:
     """Yield a hidden temporary path beside `path`, with its suffix, and rename it to `path` on success.
@@ -72,7 +120,7 @@ def atomic_path(path: PathLike, *, durable: bool = False) -> Iterator[Path]:
     OSError, or a RuntimeError that names a disk problem.
     """
     target = writable_target(path)
-    partial = target.with_name(f".{target.stem}.partial-{os.getpid()}{target.suffix}")
+    partial = partial_path(target)
     try:
         yield partial
         if durable:

@@ -61,6 +61,12 @@ _ONE_FRAME_PER_PACKET = {
 _USELESS_UNTIL_KEY_FRAME = {"ffv1"}
 """Decoders whose frames are noise after a lost one: the statistics of their entropy coder went with it."""
 
+_TIMED_FRAMES = 80
+"""Frames whose times decide between two rates."""
+
+_EVEN_STEPS = 4
+"""So many even steps before and after a jump of the times make it a gap: where rates vary, a jump says nothing."""
+
 _MOST_REORDERED = 16
 """Frames that H.264 and HEVC may keep back, where a decoder has yet to learn how far a stream reorders them."""
 
@@ -205,6 +211,42 @@ class _Presentation:
         return _Decoded(self._index - 1, frame, damaged)
 
 
+class _Gaps:
+    """The first place where even times jump, and go on as evenly: frames are missing there."""
+
+    def __init__(self) -> None:
+        self._even: list[float] = []
+        self._gap: tuple[int, float] | None = None
+        self._after = 0
+        self._done = False
+
+    def after_step(self, index: int, step: float) -> Iterator[tuple[int, int]]:
+        """(frame, frames missing before it), once that is known; `step` seconds lie before frame `index`."""
+        if self._done:
+            return
+        low, high = min(self._even, default=step), max(self._even, default=step)
+        if self._gap is None:
+            if max(high, step) < 1.1 * min(low, step) or len(self._even) < 2:
+                self._even.append(step)
+                self._done = not 0 < max(self._even) < 1.1 * min(self._even)
+            elif len(self._even) >= _EVEN_STEPS and step > 1.7 * high:
+                self._gap = index, step
+            else:
+                self._done = True
+        elif low / 1.1 < step < 1.1 * high:
+            self._after += 1
+            if self._after == _EVEN_STEPS:
+                yield from self.rest()
+        else:
+            self._done = True
+
+    def rest(self) -> Iterator[tuple[int, int]]:
+        """The same, at the end of the clip."""
+        if self._gap is not None and not self._done:
+            self._done = True
+            yield self._gap[0], round(self._gap[1] / max(self._even)) - 1
+
+
 class _Orientation(NamedTuple):
     """How the stored picture becomes the upright one: transposed, then mirrored along rows or columns."""
 
@@ -266,7 +308,7 @@ class VideoReader:
         with self._container() as (container, stream):
             self._announced_frames = int(stream.frames)
             self._announced_seconds, self._slack_seconds = _announced_seconds(container, stream)
-            self._rate = Fraction(stream.average_rate or stream.guessed_rate or 24)
+            self._rate = self._find_rate(stream)
             decoded = next(self._decode(container, stream, 0), None)
             if decoded is None or decoded.frame is None:
                 raise InputError(f"{self.path} holds no frame that can be decoded: check that it plays")
@@ -311,6 +353,43 @@ class VideoReader:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    def _find_rate(self, stream: Any) -> Fraction:
+        """Frames per second: the rate FFmpeg guesses, unless the times say that the mean of the container is right.
+
+        A mean is off where times are rounded or a header is wrong (Flash video: 1000), a guess where rates are unusual
+        (GIF: 12.5).
+        """
+        rates = [rate for rate in (_fraction(stream.guessed_rate), _fraction(stream.average_rate)) if rate]
+        if len(set(rates)) < 2:
+            return rates[0] if rates else Fraction(24)
+        step, tolerance = self._usual_step()
+        if not step:
+            return rates[0]
+        fitting = [rate for rate in rates if abs(float(1 / rate) - step) <= tolerance]
+        return fitting[0] if fitting else min(rates, key=lambda rate: abs(math.log(float(rate) * step)))
+
+    def _usual_step(self) -> tuple[float, float]:
+        """Seconds from one frame to the next at the start of the file, 0 where it has no times, and how far that may be
+        off."""
+        pts: list[int] = []
+        with self._container() as (container, stream):
+            for packet in self._packets(container, stream):
+                if packet.size and packet.pts is not None and not packet.is_discard:
+                    pts.append(packet.pts)
+                if len(pts) >= _TIMED_FRAMES:
+                    break
+            tick = float(stream.time_base)
+        # between the last ones may be frames that were not read any more
+        known = len(pts) - _MOST_REORDERED if len(pts) == _TIMED_FRAMES else len(pts)
+        steps = np.diff(np.sort(pts)[:known]) * tick
+        steps = steps[steps > 0]
+        if not len(steps):
+            return 0.0, 0.0
+        median = float(np.sort(steps)[len(steps) // 2])
+        usual = steps[np.abs(steps - median) <= max(1.5 * tick, 0.1 * median)]
+        step = float(usual.mean())
+        return step, 0.01 * step + tick / len(usual)
 
     @contextmanager
     def _container(self) -> Iterator[tuple[Any, Any]]:
@@ -393,7 +472,7 @@ class VideoReader:
             last_seconds: float | None = None
             end_seconds, largest_step, num_frames = 0.0, 0.0, 0
             last_lost: int | None = None
-            smallest_step, num_steps = math.inf, 0
+            gaps = _Gaps()
             for one in decoded:
                 index, frame = one.index, one.frame
                 if stop is not None and index >= stop:
@@ -408,11 +487,10 @@ class VideoReader:
                 seconds = _seconds(frame, index, self._rate)
                 if last_seconds is not None:
                     past = seconds - last_seconds
-                    even = num_steps >= 4 and 0 < largest_step < 1.1 * smallest_step
-                    if even and index == num_frames and past > 1.7 * largest_step:
-                        self._warn_gap(index, round(past / largest_step) - 1)
-                    largest_step, smallest_step = max(largest_step, past), min(smallest_step, past)
-                    num_steps += 1
+                    if index == num_frames:
+                        for gap in gaps.after_step(index, past):
+                            self._warn_gap(*gap)
+                    largest_step = max(largest_step, past)
                 step = frame.duration * frame.time_base if frame.duration and frame.time_base else 1 / self._rate
                 end_seconds = seconds + float(step)
                 last_seconds, num_frames = seconds, index + 1
@@ -426,6 +504,8 @@ class VideoReader:
                         on_damage(index, f"frame {index} of {self.path} is marked as damaged")
                 if stop is not None and index + 1 >= stop:
                     return
+            for gap in gaps.rest():
+                self._warn_gap(*gap)
             if num_frames:
                 self._check_complete(num_frames, end_seconds, largest_step)
 
@@ -632,6 +712,11 @@ def tag_name(names: Any, value: int) -> str:
         return str(int(value))
 
 
+def _fraction(rate: Any) -> Fraction | None:
+    """A rate of PyAV, or None where the file has none."""
+    return Fraction(rate.numerator, rate.denominator) if rate and rate.denominator and rate.numerator > 0 else None
+
+
 def _seconds(frame: av.VideoFrame, index: int, rate: Fraction) -> float:
     if frame.pts is None or frame.time_base is None:
         return float(index / rate)
@@ -662,6 +747,7 @@ def _announced_seconds(container: Any, stream: Any) -> tuple[float | None, float
     except ValueError:
         pass
     if container.duration:
-        end = (container.start_time or 0) + container.duration
-        return end / av.time_base, 0.0 if len(container.streams) == 1 else 1.0
+        # some containers count their duration from 0, not from where they begin
+        start = (container.start_time or 0) / av.time_base
+        return start + container.duration / av.time_base, abs(start) + (0.0 if len(container.streams) == 1 else 1.0)
     return None, 0.0

@@ -17,6 +17,7 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from itertools import cycle
 from typing import Any, NamedTuple, TypeVar
 
@@ -121,10 +122,8 @@ class DenseInverseSearch:
         self._settings = SEARCHES[search]
         self._inverse_search: Any = None
         self._kernels: Any = None
-        if compiled and bands.usable():
-            from hdrvid.models import inverse_search, kernels
-
-            self._inverse_search, self._kernels = inverse_search, kernels
+        if compiled and (modules := bands.compiled_search()):
+            self._inverse_search, self._kernels = modules
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="hdrvid-flow") if workers > 1 else None
         self._lock = threading.Lock()
         """Of all that follows."""
@@ -135,6 +134,11 @@ class DenseInverseSearch:
         self._later: set[int] = set()
         """Ids of the frames that the windows after the last one that was begun may share with it."""
 
+    @property
+    def _compiled(self) -> bool:
+        """Whether compiled functions do the work; one of them may have failed meanwhile."""
+        return self._kernels is not None and bands.usable()
+
     def flow(self, reference: np.ndarray, source: np.ndarray, thorough: bool = False) -> np.ndarray:
         """Backward flow (H, W, 2) in pixels from two uint8 pictures (H, W) of the size that the search ends in:
         source(x + flow) shows reference(x).
@@ -143,8 +147,9 @@ class DenseInverseSearch:
         """
         settings = self._settings
         steps, refinements = settings.thorough if thorough else settings.usual
-        if self._inverse_search:
-            return self._inverse_search.search(reference, source, settings.stride, steps, refinements)
+        if self._compiled:
+            with suppress(bands.CompiledError):  # OpenCV does the same
+                return self._inverse_search.search(reference, source, settings.stride, steps, refinements)
         cv2 = self._cv2
         dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         dis.setFinestScale(0)
@@ -178,10 +183,11 @@ class DenseInverseSearch:
         h, w = frame.shape[:2]
         height, width = self._padded(h, w) if halvings else (h, w)
         small = width >> halvings, height >> halvings
-        if self._kernels and (height, width) == (h, w) == (small[1] << halvings, small[0] << halvings):
+        if self._compiled and (height, width) == (h, w) == (small[1] << halvings, small[0] << halvings):
             luma = np.empty((small[1], small[0]), np.uint8)
-            self._kernels.luma(frame, np.float32(code_gain(exposure, target)), halvings, luma)
-            return luma
+            with suppress(bands.CompiledError):
+                self._kernels.luma(frame, np.float32(code_gain(exposure, target)), halvings, luma)
+                return luma
         luma = matched_luma8(frame, exposure, target)
         if (height, width) != (h, w):
             luma = np.pad(luma, ((0, height - h), (0, width - w)), mode="edge")
@@ -190,8 +196,9 @@ class DenseInverseSearch:
     def _enlarge(self, flow: np.ndarray, into: np.ndarray) -> None:
         """Flow in the size that the search ends in, into one (H, W, 2) of the frames."""
         h, w = into.shape[:2]
-        if self._kernels and (h, w) == (2 * flow.shape[0], 2 * flow.shape[1]):
-            return self._kernels.doubled_flow(flow, into)
+        if self._compiled and (h, w) == (2 * flow.shape[0], 2 * flow.shape[1]):
+            with suppress(bands.CompiledError):
+                return self._kernels.doubled_flow(flow, into)
         height, width = self._padded(h, w)
         scaled = flow * np.array((width / flow.shape[1], height / flow.shape[0]), np.float32)
         if (height, width) == (h, w):
@@ -364,23 +371,25 @@ class DenseInverseSearch:
     ) -> np.ndarray:
         """How far two pictures, moved by the flows, are from the reference, and `factor` times how far the last two,
         moved by the same, are from each other: (H, W), as all of them."""
-        if self._kernels:
+        if self._compiled:
             h, w = reference.shape
             total = np.empty((h, w), np.float32)
             blocks = cpu.row_blocks(slice(0, h), w, BLOCK_PIXELS)
             given = reference, pictures, tuple(flows), factor
-            self._each(lambda rows: self._kernels.misfit(*given, (rows.start, rows.stop), total), blocks)
-            return total
+            with suppress(bands.CompiledError):
+                self._each(lambda rows: self._kernels.misfit(*given, (rows.start, rows.stop), total), blocks)
+                return total
         moved = self._each(lambda pair: self.moved(*pair), list(zip(pictures, cycle(flows), strict=False)))
         apart = np.abs(moved[-2] - moved[-1]) * factor
         return np.asarray(np.abs(moved[0] - reference) + np.abs(moved[1] - reference) + apart)
 
     def consistent(self, flow: np.ndarray, flow_back: np.ndarray, tolerance_px: float = 1.0) -> np.ndarray:
         """Where flow there and back (H, W, 2) ends this close to its start: (H, W) bool."""
-        if self._kernels:
+        if self._compiled:
             close = np.empty(flow.shape[:2], np.bool_)
-            self._kernels.consistent(flow, flow_back, np.float32(tolerance_px), close)
-            return close
+            with suppress(bands.CompiledError):
+                self._kernels.consistent(flow, flow_back, np.float32(tolerance_px), close)
+                return close
         error = flow + self.moved(flow_back, flow)
         return _squared(error) < tolerance_px**2
 

@@ -15,7 +15,7 @@ Convention:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -39,30 +39,95 @@ Mirrored = tuple[np.float32, np.ndarray]
 """Sign, and the flow that it turns round or leaves as it is."""
 
 
+class CompiledError(Exception):
+    """A compiled function failed; from now on PyTorch does its work in this process, and `problem` says why."""
+
+
+_failures: list[str] = []
+"""Why compiled functions are not used in this process: empty, or one reason."""
+
+
+class Compiled:
+    """The functions of a compiled module. Numba may fail when it is imported and when a function is first called."""
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        function = getattr(self.module, name)
+
+        def call(*arguments: Any) -> Any:
+            try:
+                return function(*arguments)
+            except MemoryError:
+                raise
+            except Exception as error:
+                _give_up(error)
+                raise CompiledError from error
+
+        setattr(self, name, call)
+        return call
+
+
+def _give_up(error: BaseException) -> None:
+    if not _failures:
+        reason = (str(error).strip().splitlines() or [""])[0][:200]
+        _failures.append(f"{type(error).__name__}: {reason}" if reason else type(error).__name__)
+
+
 @cache
-def _kernels() -> Any:
-    """hdrvid.models.kernels, or None where there is no Numba: it comes later to a new Python than others."""
+def _modules() -> tuple[Compiled, Compiled] | None:
+    """hdrvid.models.kernels and .inverse_search, or None where they cannot be loaded: Numba comes later to a new Python
+    than others, and its internals change."""
     try:
-        from hdrvid.models import kernels
-    except ImportError:
+        from hdrvid.models import inverse_search, kernels
+    except Exception as error:
+        _give_up(error)
         return None
-    return kernels
+    return Compiled(kernels), Compiled(inverse_search)
+
+
+def _kernels() -> Any:
+    modules = _modules()
+    assert modules is not None
+    return modules[0]
+
+
+def compiled_search() -> tuple[Compiled, Compiled] | None:
+    """hdrvid.models.inverse_search and .kernels, where they can be used."""
+    modules = _modules()
+    return (modules[1], modules[0]) if modules and usable() else None
 
 
 def usable() -> bool:
     """Whether pictures can be worked on here."""
-    return _kernels() is not None
+    return _modules() is not None and not _failures
+
+
+def problem() -> str | None:
+    """Why they cannot, in one sentence for the user; None where they can, or nobody has tried."""
+    if not _failures:
+        return None
+    return (
+        f"PyTorch does, several times slower, what Numba should have compiled ({_failures[0]}): "
+        "install the numba and llvmlite that hdrvid asks for"
+    )
 
 
 def prepare() -> bool:
     """Load what the first call of a process would have to wait for, about a second. True where the functions were not
     kept and have to be compiled: the first time on a machine, or where no folder can be written to."""
+    if not usable():
+        return False
     kernels = _kernels()
-    if kernels is None or kernels.matched.signatures:
+    if kernels.module.matched.signatures:
         return False
     one = np.zeros((1, 1, 3), np.float32)
-    kernels.matched(one, np.float32(1.0), (0, 1, 0, 1), (0, 1), one)
-    return not kernels.matched.stats.cache_hits
+    try:
+        kernels.matched(one, np.float32(1.0), (0, 1, 0, 1), (0, 1), one)
+    except CompiledError:
+        return False
+    return not kernels.module.matched.stats.cache_hits
 
 
 def _bands(rows: slice, columns: slice, share: int = 1) -> list[tuple[int, int]]:

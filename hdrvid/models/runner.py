@@ -278,12 +278,26 @@ class ModelRunner:
             # the memo's networks warp and compare between their convolutions: autocast knows what to round there
             if self.precision != "fp32" and search:
                 networks = rounded(networks, DTYPES[self.precision])
-        self._use(networks)
+        self.networks = self._ready(networks)
+        self._in_fp32 = self.networks if networks is self._exact else None
+        """The networks unrounded, once they were needed."""
+        self._note_problem()
 
-    def _use(self, networks: nn.ModuleDict | None) -> None:
-        self.networks = networks
+    def _ready(self, networks: nn.ModuleDict | None) -> nn.ModuleDict | None:
+        """Compiled, where that was asked for."""
         if self._compiled and networks is not None:
             compile_networks(networks, self.notes.append)
+        return networks
+
+    @property
+    def compiled_loops(self) -> bool:
+        """Whether compiled functions do the work around the networks: in the last bits PyTorch's results differ."""
+        return self.compiles and bands.usable()
+
+    def _note_problem(self) -> None:
+        problem = bands.problem() if self._dis is not None and self._exact is not None else None
+        if problem is not None and problem not in self.notes:
+            self.notes.append(problem)
 
     def expect(self, window: Window) -> None:
         """See `hdrvid.types.Reconstructor`: begins to search the flow, where there are cores for it."""
@@ -309,21 +323,15 @@ class ModelRunner:
             raise ModelError(
                 f"model '{self.name}' is for {self.num_exposures} exposures; it needs {expected} frames a window"
             )
-        run = self._prior_based
-        if self.config is not None and self.config.preset == "memo":
-            run = self._memo
-        elif self.in_bands:
-            run = self._in_bands
+        run = self._run
         while True:
             try:
                 with torch.inference_mode():
                     return run(window, diagnostics)
             except _OverflowError:
-                self.notes.append(f"the networks go beyond what {self.precision} can hold here: going on with fp32")
-                self.precision = "fp32"
-                if self.networks is not self._exact:
-                    self._use(self._exact)
-                self._features.clear()
+                run = self._run_in_fp32
+                continue
+            except bands.CompiledError:
                 continue
             except RuntimeError as error:
                 if not _ran_out_of_memory(error):
@@ -335,6 +343,30 @@ class ModelRunner:
                     f"frames of {width}x{height} do not fit the memory of {self.device}, in the smallest tiles either: "
                     "close other programs or use --device cpu"
                 )
+
+    def _run(self, window: Window, diagnostics: bool) -> Reconstruction:
+        if self.config is not None and self.config.preset == "memo":
+            result = self._memo(window, diagnostics)
+        elif self.in_bands and bands.usable():
+            result = self._in_bands(window, diagnostics)
+        else:
+            result = self._prior_based(window, diagnostics)
+        self._note_problem()
+        return result
+
+    def _run_in_fp32(self, window: Window, diagnostics: bool) -> Reconstruction:
+        """A window that overflows, in float32, and nothing else: no frame depends on those before it."""
+        note = f"the networks go beyond what {self.precision} can hold in some frames: these are made in fp32"
+        if note not in self.notes:
+            self.notes.append(note)
+        before = self.networks, self.precision, self._features
+        if self._in_fp32 is None:
+            self._in_fp32 = self._ready(self._exact)
+        self.networks, self.precision, self._features = self._in_fp32, "fp32", {}
+        try:
+            return self._run(window, diagnostics)
+        finally:
+            self.networks, self.precision, self._features = before
 
     def _stage(self, name: str) -> AbstractContextManager[None]:
         return nullcontext() if self.clock is None else self.clock.stage(name)
@@ -370,8 +402,17 @@ class ModelRunner:
         height, width = (n + -n % SIZE_MULTIPLE for n in (height, width))
         return tiles(height, width, size or max(height, width), halo)
 
+    def tile_px(self, height: int, width: int) -> int | None:
+        """Kept pixels on a side of the tiles that frames of this size are made in; None: whole. As large as there is
+        memory for; what is chosen stays until the memory runs out."""
+        side = self._tile_size(height, width)
+        return None if side is None or side >= max(height, width) else side
+
+    def use_tile_px(self, side: int | None) -> None:
+        """Make frames in tiles of so many pixels; None: whole."""
+        self.tile = "off" if side is None else side
+
     def _tile_size(self, height: int, width: int) -> int | None:
-        """Kept pixels on a side of a tile; None for whole frames. As large as there is memory for."""
         if self.tile == "off":
             return None
         if self.tile != "auto":

@@ -299,7 +299,7 @@ def test_the_page_says_what_was_done(written, page, original):
     for fact in (
         "64 × 48, 24 fps",
         "12 frames, 0 to 11",
-        "gamma2.2 (assumed)",
+        "gamma2.2 (measured)",
         "(declared)",
         "classical",
         str(original),

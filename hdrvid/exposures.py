@@ -17,7 +17,7 @@ Convention:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import cv2
@@ -61,6 +61,9 @@ MAX_SHIFT_BLOCKS = 12
 MIN_PART_FRAMES = 8
 """Frames of a part of the clip that can speak for all of it."""
 
+FIRST_FRAMES = 12
+"""Frames at the start of a clip that tell the exposure of frame 0."""
+
 MIN_STOPS_APART = 0.3
 """Exposures closer than this cannot be told from flicker."""
 
@@ -69,6 +72,9 @@ MAX_DRIFT_STOPS = 0.12
 
 SNAP_STOPS = 0.04
 """A measurement this close to a third of a stop is taken to be that third: cameras step in thirds."""
+
+SATURATED_STOPS = 4.0
+"""Exposures measured to be further apart than this may be further apart still."""
 
 ROUGH_FROM_STOPS = 4.5
 """Exposures this far apart share so few levels that a measurement may be off by ROUGH_STOPS."""
@@ -98,6 +104,14 @@ class CycleEstimate:
     """Measured stops of frame i+1 relative to frame i; nan where the two share no well-exposed content."""
     reason: str
     """One sentence: what was found, or why nothing was."""
+    cycle_confidence: float = 0.0
+    """0..1: how sure the number and the order of the exposures are."""
+    stops_confidence: float = 0.0
+    """0..1: how sure their distance is. `confidence` is the product of both."""
+    pairs: tuple[_Pair, ...] = field(default=(), repr=False)
+    """What was measured of every two frames."""
+    num_frames: int = 0
+    """Frames that were given."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +180,8 @@ def estimate_cycle(linear_frames: Iterable[np.ndarray]) -> CycleEstimate:
     """
     blocks = _reduce_all(linear_frames)
     pairs = _measure(blocks)
-    return _decide_best(blocks, pairs)
+    estimate = _beginning_with_frame_0(_decide_best(blocks, pairs), pairs)
+    return replace(estimate, pairs=tuple(pairs), num_frames=len(blocks))
 
 
 def are_rough(measured: ExposureCycle) -> bool:
@@ -175,49 +190,67 @@ def are_rough(measured: ExposureCycle) -> bool:
     return max(measured.stops) > ROUGH_FROM_STOPS and not on_thirds
 
 
-def contradictions(linear_frames: Iterable[np.ndarray], declared: ExposureCycle, first_index: int = 0) -> list[str]:
-    """Warnings, one sentence each, where the pixels contradict the declared exposures; empty where they agree.
+@dataclass(frozen=True)
+class Contradiction:
+    """Where the pixels contradict declared exposures."""
 
-    A contradiction is another number of exposures, another order, or stops that are off by more than half a stop.
-    Empty as well where the pixels cannot tell. `first_index` is the clip index of the first frame given. Frames and
-    errors as in `estimate_cycle`.
+    text: str
+    """One sentence, with both figures."""
+    is_sure: bool
+    """Whether the measurement is sure enough to stop a run."""
+
+
+def contradiction(estimate: CycleEstimate, declared: ExposureCycle, first_index: int = 0) -> Contradiction | None:
+    """Whether the measured frames contradict the declared exposures; None where they agree.
+
+    A contradiction is another number of exposures, another order, or stops that are off by more than half a stop. None
+    as well where the pixels cannot tell: exposures further apart than SATURATED_STOPS share so few levels that they are
+    measured too small. `first_index` is the clip index of the first frame of the estimate.
     """
-    blocks = _reduce_all(linear_frames)
-    pairs = _measure(blocks)
-    estimate = _decide_best(blocks, pairs)
+    pairs = estimate.pairs
     n = len(declared)
     start = first_index % n
     expected = declared.stops[start:] + declared.stops[:start]
     if estimate.cycle is not None and estimate.confidence >= MIN_CONFIDENCE and len(estimate.cycle) != n:
-        found = estimate.cycle
-        return [
-            f"{n} exposures ({declared}) are declared, but the frames repeat after {len(found)} "
-            f"({_list_stops(found.stops, first_index)} stops): check --exposures"
-        ]
-    fit = _fit(pairs, n, len(blocks))
+        other = estimate.cycle
+        return Contradiction(
+            f"{n} exposures ({declared}) are declared, but the frames repeat after {len(other)} "
+            f"({_list_stops(other.stops, first_index)} stops): check --exposures",
+            True,
+        )
+    fit = _fit(pairs, n, estimate.num_frames)
     if fit is None or fit.explained < 0.7 or _typical_sigma(pairs) > 0.3:
-        return []
+        return None
+    neighbours = {p.earlier for p in pairs if p.later - p.earlier == 1}
+    # how far apart the exposures are is no matter here: that they are not apart is a contradiction too
+    of_cycle, of_stops = _confidence(replace(fit, stops=tuple(range(n))), pairs, estimate.num_frames, len(neighbours))
+    is_sure = estimate.num_frames >= 2 * n and of_cycle * of_stops >= MIN_CONFIDENCE
     lowest = min(fit.stops)
     measured = tuple(s - lowest for s in fit.stops)
     if _furthest(measured, expected) <= 0.5:
-        return []
+        return None
     apart = max(measured)
     if apart < MIN_STOPS_APART:
-        return [
+        return Contradiction(
             f"exposures {max(declared.stops):.3g} stops apart are declared, but the frames are {apart:.2f} stops "
-            "apart: check --exposures and whether the clip alternates at all"
-        ]
+            "apart: check --exposures and whether the clip alternates at all",
+            is_sure,
+        )
     for shift in range(1, n):
         if _furthest(measured, expected[shift:] + expected[:shift]) <= 0.5:
             order = declared.stops[shift:] + declared.stops[:shift]
-            return [
+            return Contradiction(
                 f"--exposures {declared} is declared, but the frames follow the order {_plain(order)} "
-                f"(measured {_list_stops(measured, first_index)} stops): begin with the exposure of frame 0"
-            ]
-    return [
+                f"(measured {_list_stops(measured, first_index)} stops): begin with the exposure of frame 0",
+                is_sure,
+            )
+    if max(declared.stops) > apart > SATURATED_STOPS:
+        return None
+    return Contradiction(
         f"stops {declared} are declared, but {_list_stops(measured, first_index)} were measured: "
-        "check --exposures and --response"
-    ]
+        "check --exposures, which takes stops and not times, and --response",
+        is_sure,
+    )
 
 
 def quantiles(values: np.ndarray, shares: np.ndarray) -> np.ndarray:
@@ -677,7 +710,7 @@ def _decide(num_frames: int, pairs: Sequence[_Pair]) -> CycleEstimate:
         change = float(np.median(np.abs(list(neighbours.values()))))
         return nothing(f"{_STEADY}: neighbouring frames differ by {change:.2f} stops")
     lowest = min(fit.stops)
-    stops = tuple(_snap(s - lowest) for s in fit.stops)
+    stops = tuple(snap(s - lowest) for s in fit.stops)
     if n not in CYCLE_LENGTHS:
         return nothing(
             f"the exposures repeat after {n} frames (stops {_plain(stops)}): only cycles of 2 or 3 are reconstructed"
@@ -691,28 +724,72 @@ def _decide(num_frames: int, pairs: Sequence[_Pair]) -> CycleEstimate:
         cycle = ExposureCycle(stops)
     except ExposureError as error:
         return nothing(str(error))
-    confidence = _confidence(fit, pairs, num_frames, len(neighbours))
+    of_cycle, of_stops = _confidence(fit, pairs, num_frames, len(neighbours))
+    confidence = round(of_cycle * of_stops, 3)
     sureness = "" if confidence >= MIN_CONFIDENCE else ", but this is uncertain"
-    return CycleEstimate(cycle, confidence, pair_stops, f"{n} exposures repeat, at {cycle} stops{sureness}")
+    reason = f"{n} exposures repeat, at {cycle} stops{sureness}"
+    return CycleEstimate(cycle, confidence, pair_stops, reason, round(of_cycle, 3), round(of_stops, 3))
 
 
-def _confidence(fit: _Fit, pairs: Sequence[_Pair], num_frames: int, num_neighbours: int) -> float:
-    """Product of eight factors, each 1 where there is nothing to worry about."""
+def _confidence(fit: _Fit, pairs: Sequence[_Pair], num_frames: int, num_neighbours: int) -> tuple[float, float]:
+    """Confidence of the cycle and of the stops: products of factors, each 1 where there is nothing to worry about."""
     n = len(fit.stops)
-    factors = (
+    of_cycle = (
         (fit.explained - 0.4) / 0.45,  # the pattern holds for all pairs
         (fit.agreeing - 0.45) / 0.25,  # and is no compromise between one part of the clip and another
         (fit.min_apart - 0.2) / 0.5,  # the exposures are further apart than flicker
-        1.25 - 1.2 * _typical_sigma(pairs),  # the measurements are sharp
-        (0.24 - 2 * fit.standard_error) / 0.08,  # and every exposure has enough of them
-        (0.22 - fit.systematic) / 0.12,  # and above the codes where noise and codec decide
         0.75 + 0.25 * (num_frames - n - 1) / (n + 1),  # the pattern was seen more than once
         2 * num_neighbours / (num_frames - 1),  # most frames could be measured
     )
-    return round(float(np.prod(np.clip(factors, 0.0, 1.0))), 3)
+    of_stops = (
+        1.25 - 1.2 * _typical_sigma(pairs),  # the measurements are sharp
+        (0.24 - 2 * fit.standard_error) / 0.08,  # and every exposure has enough of them
+        (0.22 - fit.systematic) / 0.12,  # and above the codes where noise and codec decide
+    )
+    return float(np.prod(np.clip(of_cycle, 0.0, 1.0))), float(np.prod(np.clip(of_stops, 0.0, 1.0)))
 
 
-def _snap(stops: float) -> float:
+def _beginning_with_frame_0(estimate: CycleEstimate, pairs: Sequence[_Pair]) -> CycleEstimate:
+    """The cycle turned so that it begins with the exposure of frame 0.
+
+    Frames that are missing or doubled near the start shift all that follow, and the cycle was fitted to the majority.
+    Every one of the first frames is given its own stops, from the pairs alone; what follows is for `hdrvid.labels`.
+    """
+    cycle = estimate.cycle
+    if cycle is None:
+        return estimate
+    n = len(cycle)
+    first = [p for p in pairs if p.later < FIRST_FRAMES]
+    count = max((p.later for p in first), default=0) + 1
+    if count < 2 * n:
+        return estimate
+    design = np.zeros((len(first) + 1, count))
+    target = np.zeros(len(first) + 1)
+    weight = np.ones(len(first) + 1)
+    for row, pair in enumerate(first):
+        design[row, pair.later], design[row, pair.earlier] = 1, -1
+        target[row] = pair.stops
+        weight[row] = 1 / (pair.sigma**2 + 0.1**2)
+    design[-1, 0] = 1  # frame 0 is the origin
+    if np.linalg.matrix_rank(design) < count:
+        return estimate
+    stops, _ = _solve_robustly(design, target, weight, _FIT_TOLERANCE_STOPS + 0.05 * np.abs(target))
+
+    def misfit(phase: int) -> float:
+        """Mean distance of the frames from the nearest exposure, if frame 0 has this phase."""
+        classes = np.array(cycle.stops) - cycle.stops[phase]
+        return float(np.abs(stops[:, None] - classes).min(1).mean())
+
+    costs = [misfit(phase) for phase in range(n)]
+    best = int(np.argmin(costs))
+    if best == 0 or costs[best] > 0.5 * costs[0] or costs[0] < 0.25 * min(np.diff(sorted(cycle.stops))):
+        return estimate
+    turned = _begun_at(cycle, best)
+    return replace(estimate, cycle=turned, reason=f"{n} exposures repeat, at {turned} stops, not from frame 0 on")
+
+
+def snap(stops: float) -> float:
+    """Stops, or the third of a stop that is within SNAP_STOPS of them."""
     third = round(stops * 3) / 3
     return third if abs(stops - third) <= SNAP_STOPS else round(stops, 2)
 

@@ -100,10 +100,14 @@ class Labeller:
     """Labels the frames of one clip, in order. Memory is bounded by `forget`."""
 
     REACH = 3
-    """No window reaches further than this many frames from its reference, on either side."""
+    """`reach` of a clip without repetitions."""
 
-    def __init__(self, cycle: ExposureCycle) -> None:
+    def __init__(self, cycle: ExposureCycle, repeats: tuple[int, int] = (1, 0)) -> None:
+        """`repeats` (k, r): every frame is shown k times, and frame i is a repetition unless (i + r) % k == 0."""
         self.cycle = cycle
+        self._every, self._first = repeats
+        self.reach = self.REACH * self._every
+        """No window reaches further than this many frames from its reference, on either side."""
         self.events: list[Event] = []
         self._summaries: dict[int, _Summary] = {}
         self._labels: dict[int, FrameLabel] = {}
@@ -154,7 +158,7 @@ class Labeller:
 
     def window_ready(self, index: int) -> bool:
         """Whether `window(index)` is final."""
-        return self._end is not None or self._next > index + self.REACH
+        return self._end is not None or self._next > index + self.reach
 
     def window(self, index: int) -> tuple[int, ...] | None:
         """Frames of the window around `index` in time order, the frame itself in the middle: 3 or 5.
@@ -163,13 +167,14 @@ class Labeller:
         same exposure on that side, if it is one frame further, else the nearest one on the other. None where the frame
         is damaged or has no such neighbour.
         """
-        own = self._labels.get(index)
+        original = self._labels.get(self._original(index))
+        own = original if original is not None and original.usable else self._labels.get(index)
         if own is None:
             return None
         radius, n = self.cycle.window_radius, len(self.cycle)
         indices = []
         for offset in range(-radius, radius + 1):
-            found = index if offset == 0 else self._neighbour(own, offset, (own.phase + offset) % n)
+            found = own.index if offset == 0 else self._neighbour(own, offset, (own.phase + offset) % n)
             if found is None:
                 return None
             indices.append(found)
@@ -177,10 +182,10 @@ class Labeller:
 
     def _neighbour(self, own: FrameLabel, offset: int, phase: int) -> int | None:
         direction = 1 if offset > 0 else -1
-        there = [own.index + direction * k for k in (abs(offset), abs(offset) + 1)]
-        other = [own.index - direction * k for k in range(1, self.REACH + 1)]
-        rest = [own.index + direction * k for k in range(1, self.REACH + 1)]
-        for index in there + other + rest:
+        there = [own.index + direction * k * self._every for k in (abs(offset), abs(offset) + 1)]
+        other = [own.index - direction * k for k in range(1, self.reach + 1)]
+        rest = [own.index + direction * k for k in range(1, self.reach + 1)]
+        for index in map(self._original, there + other + rest):
             label = self._labels.get(index)
             if label and label.phase == phase and label.segment == own.segment and label.usable:
                 return index
@@ -189,7 +194,12 @@ class Labeller:
     # decisions ---------------------------------------------------------------------------------------------------
 
     def _phase(self, index: int, slip: int = 0) -> int:
-        return (index + self._offset + slip) % len(self.cycle)
+        # frame 0 has phase 0 whether or not the frame that it repeats was left out before it
+        return ((index + self._first) // self._every + self._offset + slip) % len(self.cycle)
+
+    def _original(self, index: int) -> int:
+        """The frame that `index` repeats in a clip that shows every frame several times, else itself."""
+        return max(0, index - (index + self._first) % self._every)
 
     def _decide(self) -> None:
         """Label the first pending frame."""
@@ -205,6 +215,8 @@ class Labeller:
             if misfits[0] > CLEAR_MISFIT and self._doubtful(frame, misfits, known):
                 usable, repeats = self._judge(frame, misfits, known)
         phase = self._phase(frame.index)
+        if self._original(frame.index) != frame.index:
+            repeats = self._original(frame.index)
         self._labels[frame.index] = FrameLabel(
             frame.index, phase, self.cycle.stops[phase], self._segment, usable, repeats
         )
@@ -213,13 +225,13 @@ class Labeller:
         self._summaries[frame.index] = frame
         self._next = frame.index + 1
         self._pending.pop(0)
-        for old in [i for i in self._summaries if i < self._next - 2 * len(self.cycle)]:
+        for old in [i for i in self._summaries if i < self._next - 2 * len(self.cycle) * self._every]:
             del self._summaries[old]
 
     def _known(self, index: int) -> list[tuple[_Summary, int]]:
         """The frames before `index` of the same scene, with their phases, the nearest first."""
         found = []
-        for i in range(index - 1, index - 2 * len(self.cycle), -1):
+        for i in range(index - 1, index - 2 * len(self.cycle) * self._every, -1):
             label = self._labels.get(i)
             summary = self._summaries.get(i)
             if label and label.segment == self._segment and label.usable and summary and not summary.mute:

@@ -31,6 +31,8 @@ EDGE_SCALE = 10.0
 """How fast an edge of the picture frees the flow to change: exp(-EDGE_SCALE |dI|), codes in [0, 1]."""
 OCCLUDED_SHARE = 0.2
 """How much of a visible pixel a hidden one counts in `alignment_log`: its flow is a guess, but not any guess."""
+HIDDEN_SHARE = 0.1
+"""The same in `level_endpoint_error`, where the flow of hidden pixels is known."""
 FITS = 0.03
 """Largest mu-law difference at which a warped pixel shows what the reference does."""
 WELL_EXPOSED = (0.05, 0.95)
@@ -140,6 +142,46 @@ def endpoint_error(
     """Mean endpoint error in pixels, each cut at `limit`, over the pixels `visible` (B, K, H, W) in both frames."""
     error = ((flows - exact).square().sum(2) + 1e-6).sqrt().clamp(max=limit) * visible
     return (error.sum((1, 2, 3)) / visible.sum((1, 2, 3)).clamp(min=1.0)).mean()
+
+
+def level_endpoint_error(flows: torch.Tensor, exact: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
+    """Mean endpoint error of a pyramid level in ITS pixels against the exact flow averaged to its size.
+
+    `flows` (B, K, 2, h, w); `exact` (B, K, 2, H, W) and `visible` (B, K, H, W) of the frames, H / h a whole number.
+    Hidden pixels count HIDDEN_SHARE. A sample whose flow is not known (nothing visible) gives 0.
+    """
+    scale = exact.shape[-1] // flows.shape[-1]
+    target = F.avg_pool2d(exact.flatten(1, 2), scale).view_as(flows) / scale
+    share = F.avg_pool2d(HIDDEN_SHARE + (1 - HIDDEN_SHARE) * visible, scale) * is_known(visible)[:, None, None, None]
+    error = ((flows - target).square().sum(2) + 1e-4).sqrt() * share
+    return (error.sum((1, 2, 3)) / share.sum((1, 2, 3)).clamp(min=1e-6)).mean()
+
+
+def is_known(visible: torch.Tensor) -> torch.Tensor:
+    """(B,) 1 for samples with exact flow, else 0: `visible` (B, K, H, W) is 0 everywhere where nothing is known."""
+    return (visible.amax((1, 2, 3)) > 0).to(visible.dtype)
+
+
+def log_weights(logits: torch.Tensor) -> torch.Tensor:
+    """Logarithm of sigmoid weights that are divided by their sum over the candidates: (B, C, 3, H, W) both.
+
+    The same weights as `MemoMerge.weights`, with a gradient where the sigmoids themselves have none left.
+    """
+    log_sigmoid = F.logsigmoid(logits)
+    return log_sigmoid - torch.logsumexp(log_sigmoid, 1, keepdim=True)
+
+
+def divergence(log_weights: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
+    """Kullback-Leibler divergence KL(prior || weights), a mean over pixels and colours.
+
+    `log_weights` (B, C, 3, H, W); `prior` (B, C, 1, H, W) > 0, adding up to 1 over C.
+    """
+    return (prior * (torch.log(prior) - log_weights)).sum(1).mean()
+
+
+def positive_logits(logits: torch.Tensor) -> torch.Tensor:
+    """Mean square of the positive logits: it keeps the sigmoids where they have a slope."""
+    return F.relu(logits).square().mean()
 
 
 def confidence(

@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from hdrvid.transfer import PQ_PEAK_NITS, hlg_decode, hlg_encode, pq_decode, pq_encode
+
 MU = 5000.0
 """Compression of the mu-law tone curve, as in Kalantari & Ramamoorthi 2017."""
 
@@ -199,6 +201,67 @@ def sigmoid_response(exponent: float, sigma: float) -> Response:
     return Response(f"sigmoid{exponent:g},{sigma:g}", linearize, encode)
 
 
+def contrast_response(gamma: float, strength: float) -> Response:
+    """A power curve with an S of contrast on its codes: code = (1 - s) v + s v^2 (3 - 2 v), v = linear ** (1 / gamma).
+
+    The S is the smoothstep polynomial, as picture profiles and editors add contrast. `strength` s below 1; negative
+    values flatten. numpy arrays only. Raises ValueError where the curve would not rise.
+    """
+    if not -2.0 < strength < 1.0:
+        raise ValueError(f"a contrast of {strength:g} gives no rising curve: use a strength above -2 and below 1")
+    v = np.linspace(0.0, 1.0, 8193)
+    bent = (1 - strength) * v + strength * v * v * (3 - 2 * v)
+
+    def encode(linear: Any) -> Any:
+        power = np.clip(linear, 0.0, 1.0) ** (1 / gamma)
+        return (1 - strength) * power + strength * power * power * (3 - 2 * power)
+
+    def linearize(code: Any) -> Any:
+        return np.interp(np.clip(code, 0.0, 1.0), bent, v) ** gamma
+
+    return Response(f"contrast{gamma:g},{strength:g}", linearize, encode)
+
+
+def levelled_response(response: Response, black: float, white: float) -> Response:
+    """The response of a clip whose codes are scaled: code `black` stands for code 0, `white` for code 1.
+
+    A raised black (a pedestal, limited range read as full) has `black` above 0; codes below it are linear 0. Crushed
+    blacks have it below 0: code 0 then is the light at which the blacks end. `white` below 1: codes above it clip.
+    Raises ValueError unless `white` lies clearly above `black` and some codes between 0 and 1 are used.
+    """
+    if not (white - black > 1e-3 and black < 0.9 and white > 0.01):
+        raise ValueError(f"codes from {black:g} to {white:g} are no range: give a white level above the black level")
+    black, white = float(f"{black:.5g}"), float(f"{white:.5g}")  # what the name says is what is used
+    top = float(np.asarray(response.linearize(np.full(3, (min(white, 1.0) - black) / (white - black)))).max())
+
+    def linearize(code: Any) -> Any:
+        return response.linearize(((code.clip(0.0, 1.0) - black) / (white - black)).clip(0.0, 1.0)) / top
+
+    def encode(linear: Any) -> Any:
+        return (response.encode(linear.clip(0.0, 1.0) * top) * (white - black) + black).clip(0.0, 1.0)
+
+    return Response(f"{response.name}@{black:.5g},{white:.5g}", linearize, encode)
+
+
+def clipped_response(response: Response, clip_code: float) -> Response:
+    """The response of a clip in which the sensor clips at `clip_code`, below code 1: that code becomes linear 1.
+
+    Log and PQ curves have room above what a sensor can give. Raises ValueError for a code that is no light.
+    """
+    clip_code = float(f"{clip_code:.5g}")
+    top = float(np.asarray(response.linearize(np.full(3, clip_code))).min())
+    if not 0 < clip_code <= 1 or top <= 0:
+        raise ValueError(f"a frame cannot clip at code {clip_code:g}: give a code above black, up to 1")
+
+    def linearize(code: Any) -> Any:
+        return (response.linearize(code) / top).clip(0.0, 1.0)
+
+    def encode(linear: Any) -> Any:
+        return response.encode(linear.clip(0.0, 1.0) * top)
+
+    return Response(f"{response.name}:{clip_code:.5g}", linearize, encode)
+
+
 def log_response(name: str, decode: Callable[[Any], Any], encode: Callable[[Any], Any]) -> Response:
     """A log curve scaled so that code 1 is linear 1; light below black counts as 0."""
     white = float(decode(np.array(1.0)))
@@ -207,6 +270,17 @@ def log_response(name: str, decode: Callable[[Any], Any], encode: Callable[[Any]
         lambda c: (decode(c.clip(0.0, 1.0)) / white).clip(0.0, 1.0),
         lambda v: encode(v.clip(0.0, 1.0) * white).clip(0.0, 1.0),
     )
+
+
+def _with_numpy(function: Callable[[np.ndarray], np.ndarray]) -> Callable[[Any], Any]:
+    """A function of numpy arrays that takes tensors too."""
+
+    def either(values: Any) -> Any:
+        if isinstance(values, torch.Tensor):
+            return torch.from_numpy(np.asarray(function(values.detach().cpu().numpy()))).to(values)
+        return function(values)
+
+    return either
 
 
 RESPONSES: dict[str, Response] = {
@@ -219,6 +293,12 @@ RESPONSES: dict[str, Response] = {
     "logc3": log_response("logc3", logc3_decode, logc3_encode),
     "logc4": log_response("logc4", logc4_decode, logc4_encode),
     "clog3": log_response("clog3", clog3_decode, clog3_encode),
+    "pq": Response(
+        "pq",
+        _with_numpy(lambda code: pq_decode(code.clip(0.0, 1.0)) / PQ_PEAK_NITS),
+        _with_numpy(lambda linear: pq_encode(linear.clip(0.0, 1.0) * PQ_PEAK_NITS)),
+    ),
+    "hlg": Response("hlg", _with_numpy(hlg_decode), _with_numpy(hlg_encode)),
 }
 """Responses by the name that `--response` takes."""
 
@@ -229,8 +309,9 @@ LOG_RESPONSES = ("slog3", "vlog", "logc3", "logc4", "clog3")
 def measured_response(name: str, curve: np.ndarray) -> Response:
     """A response from its inverse: `curve` (N, 3) or (N,) holds the linear exposure of N evenly spaced codes 0..1.
 
-    The curve is normalised to 0..1 and made monotonic; between samples it is linear. numpy arrays of shape
-    (..., 3) only. Raises ValueError when the curve has fewer than two samples, is not finite or is flat.
+    The curve is normalised to 0..1 and made monotonic; between samples it is linear. Takes numpy arrays of any shape:
+    (..., 3) is R, G, B with a curve each, any other shape is codes without a colour and takes the mean of the three
+    curves. Raises ValueError when the curve has fewer than two samples, is not finite or is flat.
     """
     table = np.asarray(curve, np.float64)
     if table.ndim == 1:
@@ -249,12 +330,18 @@ def measured_response(name: str, curve: np.ndarray) -> Response:
     rising = np.clip(table + np.linspace(0.0, 1e-9, len(table))[:, None], 0.0, None)
     rising = rising / rising[-1:]
 
+    same = bool((table == table[:, :1]).all())
+
     def linearize(code: np.ndarray) -> np.ndarray:
         c = np.clip(code, 0.0, 1.0)
+        if same or c.shape[-1:] != (3,):
+            return np.asarray(np.interp(c, codes, table.mean(1)), np.float32)
         return np.stack([np.interp(c[..., k], codes, table[:, k]) for k in range(3)], -1).astype(np.float32)
 
     def encode(linear: np.ndarray) -> np.ndarray:
         v = np.clip(linear, 0.0, 1.0)
+        if same or v.shape[-1:] != (3,):
+            return np.asarray(np.interp(v, rising.mean(1), codes), np.float32)
         return np.stack([np.interp(v[..., k], rising[:, k], codes) for k in range(3)], -1).astype(np.float32)
 
     return Response(name, linearize, encode, curve=table)

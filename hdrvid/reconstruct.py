@@ -37,9 +37,9 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -49,21 +49,13 @@ import cv2
 import numpy as np
 
 from hdrvid import __version__, cpu
-from hdrvid.calibrate import StopsMeasurement, measure_stops
 from hdrvid.cpu import HALF_MAX
-from hdrvid.errors import ExposureError, HdrvidError, InputError, ModelError, OutputError, UsageError
-from hdrvid.exposures import (
-    MIN_CONFIDENCE,
-    PROBE_FRAMES,
-    ROUGH_STOPS,
-    are_rough,
-    contradictions,
-    estimate_cycle,
-    probed,
-)
+from hdrvid.detect import Detection, DetectOptions, detect, required_cycle
+from hdrvid.errors import HdrvidError, InputError, ModelError, OutputError, UsageError
+from hdrvid.flicker import FlickerMeter, FrameBrightness, flicker_stops, flicker_warning, join_steps
+from hdrvid.gamuts import find_gamut
 from hdrvid.io import open_clip
 from hdrvid.io.atomic import atomic_path, is_abandoned, writable_target
-from hdrvid.io.exif import recorded_cycle
 from hdrvid.io.exposure_files import parse_exposures
 from hdrvid.io.exr import COMPRESSIONS, read_exr
 from hdrvid.io.frames import FramesReader
@@ -76,9 +68,8 @@ from hdrvid.io.writers import SequenceWriter
 from hdrvid.labels import Event, Labeller
 from hdrvid.models import bands
 from hdrvid.models.runner import ModelRunner, check_precision, resolve_tile
-from hdrvid.radiance import RESPONSES, Response, gamma_encode
+from hdrvid.radiance import Response, gamma_encode, measured_response
 from hdrvid.ranks import Ranks, local_device
-from hdrvid.response_estimate import DEFAULT_RESPONSE, FrameLevels, estimate_response, frame_levels
 from hdrvid.tonemap import OPERATORS, Tonemapper
 from hdrvid.types import ClipInfo, ClipReader, ExposureCycle, Frame, PathLike, Reconstructor, Window
 from hdrvid.weights import BUILT_IN, available_models, load_reconstructor
@@ -105,25 +96,6 @@ WRITERS = 2
 PREVIEW_CRF = 18
 """x264 quality of the preview: visually lossless."""
 
-KEPT_PROBE_BYTES = 256 << 20
-"""Frames that the exposures are measured from are decoded once where all of them take no more than this."""
-
-CALIBRATION_FRAMES = 12
-"""Frames at the start of a clip on which its exposures are measured again, on aligned pixels."""
-
-MIN_RESPONSE_FRAMES = 6
-"""Frames that a response is measured from, at the least."""
-
-MIN_RESPONSE_CONFIDENCE = 0.5
-"""A response less sure than this is not used."""
-
-LOG_BLACK_CODE = 0.05
-"""Where no code of a clip is below this it may be coded in a log curve: these have black at 0.09 to 0.13."""
-
-PROBED_LOG_RESPONSES = ("slog3", "logc3")
-"""Curves that the exposures of such a clip are measured under: of the log curves, one with a long and one with a short
-toe."""
-
 FORMATS = ("exr", "hdr")
 """What `--format` takes."""
 
@@ -138,7 +110,9 @@ class ReconstructOptions:
     exposures: str = "auto"
     """'auto', stops of one cycle such as '0,3', or an exposure file."""
     response: str = "auto"
-    """'auto', a name of `radiance.RESPONSES`, or a .mat or .csv file."""
+    """'auto' or what `hdrvid.io.response_files.load_response` takes."""
+    input_primaries: str = "auto"
+    """'auto', or the clip's primaries, a name of `hdrvid.gamuts.GAMUTS`."""
     model: str = "default"
     """A name of `weights.available_models` or a .safetensors file."""
     device: str = "auto"
@@ -179,59 +153,6 @@ class ReconstructOptions:
     """Videos carry the sound of the clip."""
     overwrite: bool = False
     """Make every frame again, instead of keeping those of an earlier run."""
-
-
-@dataclass(frozen=True)
-class Detection:
-    """What is known of a clip once its first frames were looked at."""
-
-    info: ClipInfo
-    """The container's or folder's own account."""
-    cycle: ExposureCycle | None
-    """One cycle of exposures, beginning with frame 0; None where it could not be found."""
-    cycle_from: str
-    """'declared', 'recorded' (by the files) or 'measured'."""
-    confidence: float | None
-    """0..1, how sure the measurement is; None where the exposures were not measured."""
-    pair_stops: tuple[float, ...]
-    """Measured exposure ratio of each pair of neighbouring frames, in stops."""
-    reason: str
-    """What the measurement rests on, or why it failed, in words."""
-    response: Response
-    """The curve that turns the clip's codes into linear light."""
-    response_from: str
-    """'declared', 'linear frames', 'measured' or 'assumed'."""
-    warnings: tuple[str, ...] = ()
-    """What the user should know."""
-    measured: StopsMeasurement | None = None
-    """What aligned pixels say about the exposures; None where that was not asked for. `cycle` is corrected by it."""
-    response_reason: str = ""
-    """What the response rests on, where it was looked for."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """The machine-readable form of `hdrvid info CLIP --json`."""
-        info = self.info
-        return {
-            "source": info.source,
-            "kind": info.kind,
-            "size": [info.width, info.height],
-            "num_frames": info.num_frames,
-            "frames_per_second": str(info.frames_per_second),
-            "bit_depth": info.bit_depth,
-            "linear": info.linear,
-            "details": dict(info.details),
-            "stops": None if self.cycle is None else list(self.cycle.stops),
-            "cycle": None if self.cycle is None else len(self.cycle),
-            "confidence": self.confidence,
-            "exposures_from": self.cycle_from,
-            "exposures_corrected": self.measured.reason if self.measured and self.measured.corrected else None,
-            "pair_stops": [round(s, 4) if math.isfinite(s) else None for s in self.pair_stops],
-            "reason": self.reason,
-            "response": self.response.name,
-            "response_from": self.response_from,
-            "response_reason": self.response_reason,
-            "warnings": list(self.warnings),
-        }
 
 
 @dataclass(frozen=True)
@@ -318,6 +239,8 @@ def validate_options(options: ReconstructOptions, out: PathLike) -> None:
     parse_exposures(options.exposures)
     if options.response.lower() != "auto":
         load_response(options.response)
+    if options.input_primaries.lower() != "auto":
+        find_gamut(options.input_primaries)
 
 
 def check_folder(folder: Path) -> None:
@@ -329,19 +252,6 @@ def check_folder(folder: Path) -> None:
         raise OutputError(f"{nearest} is not a folder, so results cannot be written to {folder}: choose another folder")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise OutputError(f"{nearest} cannot be written to: change its permissions or choose another folder")
-
-
-def inspect_clip(
-    inputs: Sequence[str], exposures: str = "auto", response: str = "auto", *, deflicker: bool = True
-) -> Detection:
-    """Open a clip and find out all there is to know before a reconstruction.
-
-    An exposure cycle that cannot be found is an answer here (`cycle` None), not an error.
-    Raises InputError for a clip that cannot be read and ExposureError for exposures that make no sense.
-    """
-    declared = parse_exposures(exposures)
-    with open_clip(inputs) as reader:
-        return _detect(reader, declared, response, deflicker)
 
 
 def reconstruct_clip(
@@ -384,7 +294,7 @@ def reconstruct_clip(
         beside = stack.enter_context(ThreadPoolExecutor(1, "hdrvid-prepare"))
         prepared = None if options.model in BUILT_IN else beside.submit(bands.prepare)
         detection = _agreed_detection(reader, options, ranks)
-        cycle = _required_cycle(detection)
+        cycle = required_cycle(detection)
         first, last = _frame_range(options, reader.info)
         for text in detection.warnings:
             message(f"warning: {text}")
@@ -433,22 +343,29 @@ def _in_each(ranks: Ranks, call: Callable[[], Item]) -> Item:
 
 def _agreed_detection(reader: ClipReader, options: ReconstructOptions, ranks: Ranks) -> Detection:
     """What the first process finds out about the clip, in all of them."""
-
-    def detect() -> Detection:
-        return _detect(reader, parse_exposures(options.exposures), options.response, options.deflicker)
+    asked = detect_options(options)
+    if ranks.world == 1:
+        return detect(reader, asked)
 
     def facts() -> dict[str, Any]:
-        found = detect()
+        found = detect(reader, asked)
         values = {f.name: getattr(found, f.name) for f in fields(found) if f.name not in ("info", "response")}
-        return {**values, "response_name": found.response.name}
+        return {**values, "response_name": found.response.name, "response_curve": found.response.curve}
 
-    if ranks.world == 1:
-        return detect()
     agreed = ranks.from_main(facts)
-    name = agreed.pop("response_name")
-    # a curve is a function and cannot be sent, but every name that is found can be given
-    response = load_response(options.response if agreed["response_from"] == "declared" else name)
+    name, curve = agreed.pop("response_name"), agreed.pop("response_curve")
+    # a curve is a function and cannot be sent, but its table can, and every name that is found can be given
+    response = load_response(name) if curve is None else measured_response(name, curve)
+    if isinstance(reader, FramesReader):
+        reader.set_white_code(agreed["white_code"])
     return Detection(info=reader.info, response=response, **agreed)
+
+
+def detect_options(options: ReconstructOptions) -> DetectOptions:
+    """What the options of a run say about the clip."""
+    return DetectOptions(
+        options.exposures, options.response, options.input_primaries, options.deflicker, options.regular
+    )
 
 
 def _keep_apart(inputs: Sequence[str], info: ClipInfo, out: Path) -> None:
@@ -475,169 +392,6 @@ def _beyond_the_end(info: ClipInfo, first: int, last: int | None, num_frames: in
     return InputError(
         f"{info.source} has {num_frames} frames (0-{num_frames - 1}), so --frames {first}-{last} selects none of them"
     )
-
-
-def _required_cycle(detection: Detection) -> ExposureCycle:
-    if detection.cycle is not None and (detection.confidence is None or detection.confidence >= MIN_CONFIDENCE):
-        return detection.cycle
-    steps = [f"{s:+.2f}" for s in detection.pair_stops if math.isfinite(s)][:6]
-    measured = f" (measured from frame to frame: {', '.join(steps)} stops)" if steps else ""
-    if detection.cycle is not None:
-        measured += f" (confidence {detection.confidence:.2f}, {MIN_CONFIDENCE:g} is needed)"
-    raise ExposureError(
-        f"the exposures of {detection.info.source} are not clear{measured}: {detection.reason}; "
-        "--exposures 0,3 declares the stops of one cycle, beginning with the first frame"
-    )
-
-
-# Detection ------------------------------------------------------------------------------------------------------
-
-
-def _choose_response(text: str, info: ClipInfo) -> tuple[Response, str]:
-    if info.linear:
-        if text.lower() not in ("auto", "linear"):
-            raise UsageError(f"{info.source} is scene-linear, so --response {text} has no meaning: leave it out")
-        return RESPONSES["linear"], "linear frames"
-    if text.lower() == "auto":
-        return RESPONSES[DEFAULT_RESPONSE], "assumed"
-    return load_response(text), "declared"
-
-
-def _detect(reader: ClipReader, declared: ExposureCycle | None, response_text: str, deflicker: bool) -> Detection:
-    info = reader.info
-    response, response_from = _choose_response(response_text, info)
-    response_reason = ""
-    estimating = response_from == "assumed"
-    recorded = recorded_cycle(reader.paths) if declared is None and isinstance(reader, FramesReader) else None
-    count, brightest = 0, 0.0
-    levels: list[FrameLevels] = []
-    kept: list[np.ndarray] = []
-    all_kept = False
-
-    def probe() -> Iterator[np.ndarray]:
-        nonlocal all_kept
-        if all_kept:
-            yield from kept
-            return
-        kept.clear()
-        for pixels in probed(reader):
-            if pixels.nbytes * PROBE_FRAMES <= KEPT_PROBE_BYTES:
-                kept.append(np.ascontiguousarray(pixels))
-            yield pixels
-        all_kept = bool(kept)
-
-    def linear_frames() -> Iterator[np.ndarray]:
-        nonlocal count, brightest
-        with _Ahead(probe(), 2) as frames, ThreadPoolExecutor(1) as beside:
-            reduced: Future[FrameLevels] | None = None
-            try:
-                for number, pixels in enumerate(frames, 1):
-                    count = max(count, number)
-                    brightest = max(brightest, float(pixels.max()))
-                    if estimating and len(levels) + (reduced is not None) < number:
-                        if reduced is not None:
-                            levels.append(reduced.result())
-                        reduced = beside.submit(frame_levels, pixels)
-                    yield np.asarray(response.linearize(pixels), dtype=np.float32)
-            except InputError:
-                # a clip damaged near its start is still measured on what there is; the run reports the damage itself
-                if count < 2:
-                    raise
-            finally:
-                if reduced is not None:
-                    levels.append(reduced.result())
-
-    warnings: list[str] = []
-    confidence: float | None = None
-    pair_stops: tuple[float, ...] = ()
-    if recorded is not None and contradictions(linear_frames(), recorded, 0):
-        warnings.append(
-            f"the files record exposures of {recorded} stops, but that is not what the pixels show: measured instead"
-        )
-        recorded = None
-    known = declared or recorded
-    cycle, reason = known, "declared" if declared else "the files record their exposures"
-    if known is None:
-        cycle, confidence, pair_stops, reason = _measured_cycle(linear_frames())
-    if estimating:
-        to_tell_apart, sure = cycle, confidence
-        if known is None and (confidence or 0.0) < MIN_CONFIDENCE and _may_be_log(levels):
-            for name in PROBED_LOG_RESPONSES:
-                response = RESPONSES[name]
-                other, other_confidence, *_ = _measured_cycle(linear_frames())
-                if other_confidence > (sure or 0.0):
-                    to_tell_apart, sure = other, other_confidence
-        response, response_from, response_reason = _estimated_response(levels, to_tell_apart, sure, known is not None)
-        if response_from == "measured" and known is None:
-            # the stops were measured under another curve
-            cycle, confidence, pair_stops, reason = _measured_cycle(linear_frames())
-    if declared is not None:
-        warnings += contradictions(linear_frames(), declared, 0)
-    needed = len(known) if known else 2
-    if count < needed:
-        raise InputError(
-            f"{info.source} has only {count} frame(s), but alternating exposures need at least {needed}: "
-            "give the whole clip or the folder with all its frames"
-        )
-    if info.linear and brightest > 1.0:
-        warnings.append(
-            f"{info.source} holds linear values up to {brightest:.3g}, but 1.0 is taken as the clipping of each frame: "
-            "scale the frames so that the sensor clips at 1.0"
-        )
-    measured = None
-    if deflicker and cycle is not None and (confidence is None or confidence >= MIN_CONFIDENCE):
-        measured = measure_stops(itertools.islice(linear_frames(), CALIBRATION_FRAMES), cycle)
-        cycle = measured.cycle
-    if known is None and cycle is not None and are_rough(cycle):
-        warnings.append(
-            f"exposures {max(cycle.stops):.3g} stops apart share few levels, so the measured {cycle} may be off by "
-            f"{ROUGH_STOPS:g}: give --exposures if you know them"
-        )
-    return Detection(
-        info,
-        cycle,
-        "declared" if declared else "recorded" if recorded else "measured",
-        confidence,
-        pair_stops,
-        reason,
-        response,
-        response_from,
-        tuple(warnings),
-        measured,
-        response_reason,
-    )
-
-
-def _may_be_log(levels: Sequence[FrameLevels]) -> bool:
-    """Whether black is nowhere near code 0."""
-    return bool(levels) and min(float(level.quantiles[:, 0].min()) for level in levels) >= LOG_BLACK_CODE
-
-
-def _measured_cycle(
-    frames: Iterator[np.ndarray],
-) -> tuple[ExposureCycle | None, float, tuple[float, ...], str]:
-    """Cycle, confidence, stops from frame to frame and reason."""
-    estimate = estimate_cycle(frames)
-    pair_stops = tuple(float(s) for s in estimate.pair_stops)
-    return estimate.cycle, float(estimate.confidence), pair_stops, estimate.reason
-
-
-def _estimated_response(
-    levels: Sequence[FrameLevels], cycle: ExposureCycle | None, confidence: float | None, declared: bool
-) -> tuple[Response, str, str]:
-    """(response, 'measured' or 'assumed', reason) of a clip whose camera curve nobody named."""
-    assumed = RESPONSES[DEFAULT_RESPONSE]
-    if cycle is None or (confidence is not None and confidence < MIN_CONFIDENCE):
-        return assumed, "assumed", "the exposures are not known"
-    if len(levels) < MIN_RESPONSE_FRAMES:
-        return assumed, "assumed", f"{len(levels)} frames are too few to tell the response from"
-    try:
-        estimate = estimate_response(levels, cycle.stops, declared)
-    except ExposureError as error:
-        return assumed, "assumed", str(error)
-    if estimate.response is None or estimate.confidence < MIN_RESPONSE_CONFIDENCE:
-        return assumed, "assumed", estimate.reason
-    return estimate.response, "measured", estimate.reason
 
 
 # Frames and windows -----------------------------------------------------------------------------------------------
@@ -749,14 +503,14 @@ class _LabelledWindows:
         self,
         frames: Iterator[_Coded],
         thinned: Iterator[tuple[int, np.ndarray]],
-        cycle: ExposureCycle,
+        labeller: Labeller,
         first: int,
         last: int | None,
     ) -> None:
         """`thinned`: index and linear picture of every frame of the clip."""
         self._frames, self._thinned = frames, thinned
         self._first, self._last = first, last
-        self._labeller = Labeller(cycle)
+        self._labeller = labeller
         self._held: dict[int, _Coded] = {}
         self._next = 0
         self._labelled = 0
@@ -797,8 +551,8 @@ class _LabelledWindows:
             self._held[frame.index] = frame
             self._next = frame.index + 1
 
-    def __iter__(self) -> Iterator[tuple[int, tuple[_Coded, ...], tuple[float, ...]]]:
-        """(index, frames of the window, stops of each)."""
+    def __iter__(self) -> Iterator[tuple[int, tuple[_Coded, ...], tuple[float, ...], float]]:
+        """(index, frames of the window, stops of each, time of the frame in seconds)."""
         labeller = self._labeller
         numbers = itertools.count(self._first) if self._last is None else range(self._first, self._last + 1)
         for index in numbers:
@@ -807,19 +561,22 @@ class _LabelledWindows:
                 return
             indices = labeller.window(index)
             if indices is not None:
-                self._read_to(max(indices))
+                self._read_to(max(*indices, index))
             if indices is None or any(i not in self._held for i in indices):
                 self.lost.append(index)
                 continue
-            yield index, tuple(self._held[i] for i in indices), tuple(labeller.label(i).stops for i in indices)
+            # a frame that repeats another one has its window, and a time of its own
+            shown = self._held.get(index, self._held[indices[len(indices) // 2]])
+            stops = tuple(labeller.label(i).stops for i in indices)
+            yield index, tuple(self._held[i] for i in indices), stops, shown.pts_seconds
             needed: set[int] = set()
-            for later in range(index + 1, index + Labeller.REACH + 1):
+            for later in range(index + 1, index + labeller.reach + 1):
                 self._label(later)
                 if self.num_frames is None or later < self.num_frames:
                     needed |= set(labeller.window(later) or ())
             for old in [i for i in self._held if i <= index and i not in needed]:
                 del self._held[old]
-            labeller.forget(index - 2 * Labeller.REACH)
+            labeller.forget(index - 2 * labeller.reach)
 
 
 class _RegularWindows:
@@ -855,8 +612,8 @@ class _RegularWindows:
                 self._held[frame.index] = frame
                 self._next = frame.index + 1
 
-    def __iter__(self) -> Iterator[tuple[int, tuple[_Coded, ...], tuple[float, ...]]]:
-        """(index, frames of the window, stops of each)."""
+    def __iter__(self) -> Iterator[tuple[int, tuple[_Coded, ...], tuple[float, ...], float]]:
+        """(index, frames of the window, stops of each, time of the frame in seconds)."""
         radius = self._cycle.window_radius
         numbers = itertools.count(self._first) if self._last is None else range(self._first, self._last + 1)
         for index in numbers:
@@ -870,7 +627,8 @@ class _RegularWindows:
             indices = self._cycle.window_indices(index, count)
             for old in [i for i in self._held if i < index - radius]:
                 del self._held[old]
-            yield index, tuple(self._held[i] for i in indices), tuple(self._cycle.stops_at(i) for i in indices)
+            stops = tuple(self._cycle.stops_at(i) for i in indices)
+            yield index, tuple(self._held[i] for i in indices), stops, self._held[index].pts_seconds
 
 
 # Preview ------------------------------------------------------------------------------------------------------------
@@ -985,6 +743,8 @@ class _Piece:
     """What the reader noticed."""
     network_seconds: float
     """Time in the networks."""
+    brightness: list[FrameBrightness] = field(default_factory=list)
+    """Of every frame that is there."""
 
 
 _NOTHING = _Piece([], [], 0, [], {}, [], 0, None, None, [], 0.0)
@@ -1006,6 +766,7 @@ def _joined_pieces(pieces: Sequence[_Piece]) -> _Piece:
         next((p.problem for p in pieces if p.problem), None),
         list(dict.fromkeys(text for p in pieces for text in p.warnings)),
         sum(p.network_seconds for p in pieces),
+        [b for p in pieces for b in p.brightness],
     )
 
 
@@ -1016,6 +777,7 @@ class _Due:
     index: int
     coded: tuple[_Coded, ...]
     stops: tuple[float, ...]
+    pts_seconds: float
     file_values: np.ndarray | None
     window: Window | None
 
@@ -1041,7 +803,9 @@ class _Job:
         self.info = reader.info
         self.white = parse_white(options.white, cycle)
         self.scale = self.white * cycle.max_exposure
-        self.settings = _settings(options, cycle, detection.response, reconstructor, self.info)
+        matrix = detection.to_output
+        self.to_output = None if matrix is None else matrix.astype(np.float32)
+        self.settings = _settings(options, cycle, detection, reconstructor)
         # the parts of a clip that several machines make into one folder leave each other's files alone
         self.name = self.info.stem if options.frame_range is None else part_name(self.info.stem, options.frame_range)
         self.preview_path = out / f"{self.name}.preview.mp4"
@@ -1077,7 +841,8 @@ class _Job:
                 lambda: self._make(*mine, preview, made, say) if mine else _NOTHING,
                 meanwhile=lambda: progress(count(done), total),
             )
-            return ranks.from_main(lambda: self._finish(_joined_pieces(pieces), preview, say, started))
+            starts = [p.made[0] for p in pieces if p.made][1:]
+            return ranks.from_main(lambda: self._finish(_joined_pieces(pieces), starts, preview, say, started))
 
     def _check_targets(self) -> None:
         """Raise OutputError where a video or the report could not be written when the frames are made."""
@@ -1142,11 +907,13 @@ class _Job:
         say: Callable[[str], None],
     ) -> _Piece:
         """The frames of a piece, and what it took. Every frame goes to the preview, where there is one."""
-        options, radius = self.options, self.cycle.window_radius
+        options = self.options
         made: list[int] = []
         times: list[float] = []
         kept = 0
         network_seconds = 0.0
+        last_key, last_values = "", None
+        meter = FlickerMeter(self.white)
         read_back = self._large or not self._exact
         with ExitStack() as stack:
             writer = stack.enter_context(
@@ -1165,21 +932,25 @@ class _Job:
                 if due.window is None:
                     kept += 1
                 else:
-                    before = time.perf_counter()
-                    made_now = self.reconstructor.reconstruct(due.window)
-                    network_seconds += time.perf_counter() - before
-                    file_values = self._file_values(made_now.radiance)
+                    key = f"{_window_id(coded, due.stops)} {_source_id(coded)}"
+                    if key != last_key or last_values is None:  # else the frame repeats the one before
+                        before = time.perf_counter()
+                        last_values = self._file_values(self.reconstructor.reconstruct(due.window).radiance)
+                        network_seconds += time.perf_counter() - before
+                    last_key, file_values = key, last_values
                     if read_back:
                         writable_target(path)
                         path.unlink(missing_ok=True)  # the preview must not read the frame that is replaced
                     writer.submit(index, file_values, self._attributes(index, coded, due.stops))
-                    del made_now  # large, and the next frame is made while they would be there
+                    if self.detection.repeats[0] == 1:
+                        last_values = None  # large, and the next frame is made while it would be there
                 made.append(index)
-                times.append(coded[radius].pts_seconds)
+                times.append(due.pts_seconds)
+                reference = due.stops[len(due.stops) // 2]
+                assert file_values is not None
+                meter.add(index, reference, self.cycle.class_of(reference), file_values)
                 if preview is not None:
-                    unread.append(
-                        (path if read_back or file_values is None else file_values, coded[radius].pts_seconds)
-                    )
+                    unread.append((path if read_back or file_values is None else file_values, due.pts_seconds))
                     while unread and (isinstance(unread[0][0], np.ndarray) or unread[0][0].exists()):
                         preview.add(*unread.popleft())
                 del due, file_values
@@ -1200,6 +971,7 @@ class _Job:
             windows.problem,
             [*self.reader.warnings(), *self.reconstructor.notes],
             network_seconds,
+            meter.frames,
         )
 
     def _looking_ahead(self, windows: _LabelledWindows | _RegularWindows, writer: SequenceWriter) -> Iterator[_Due]:
@@ -1207,12 +979,15 @@ class _Job:
         ahead = 0 if self._large else self.reconstructor.look_ahead
         waiting: deque[_Due] = deque()
         try:
-            for index, coded, stops in windows:
+            before = ""
+            for index, coded, stops, pts_seconds in windows:
                 file_values = self._kept(writer, index, coded, stops)
                 window = _window(index, coded, stops) if file_values is None else None
-                if window is not None and ahead:
+                key = f"{_window_id(coded, stops)} {_source_id(coded)}"
+                if window is not None and ahead and key != before:
                     self.reconstructor.expect(window)
-                waiting.append(_Due(index, coded, stops, file_values, window))
+                before = key
+                waiting.append(_Due(index, coded, stops, pts_seconds, file_values, window))
                 del coded, file_values, window  # large
                 if len(waiting) > ahead:
                     yield waiting.popleft()
@@ -1222,9 +997,14 @@ class _Job:
         yield from waiting
 
     def _finish(
-        self, piece: _Piece, preview: _Preview | None, say: Callable[[str], None], started: float
+        self,
+        piece: _Piece,
+        starts: Sequence[int],
+        preview: _Preview | None,
+        say: Callable[[str], None],
+        started: float,
     ) -> ClipReport:
-        """The videos and the report, once every frame is there."""
+        """The videos and the report, once every frame is there. `starts`: where a further process began."""
         if not piece.made:
             raise self._nothing_made(piece)
         paths = [self.out / f"{self.info.stem}.{index:06d}.{self._format}" for index in piece.made]
@@ -1243,6 +1023,12 @@ class _Job:
         warnings = [*self.detection.warnings, *piece.warnings, *dict.fromkeys(notes)]
         if self.last is not None and piece.made[-1] < self.last and not piece.problem:
             warnings.append(f"{self.info.source} ends at frame {piece.made[-1]}, before the end of --frames")
+        if starts:
+            path_of = dict(zip(piece.made, paths, strict=True))
+            measured = join_steps(piece.brightness, starts, self.white, lambda index: read_output(path_of[index])[0])
+            piece = replace(piece, brightness=measured)
+        flicker = flicker_warning(piece.brightness, len(self.cycle))
+        warnings += [flicker] if flicker else []
         for text in warnings[len(self.detection.warnings) :]:
             say(f"warning: {text}")
         report = self._report(piece, warnings, time.perf_counter() - started, videos)
@@ -1255,7 +1041,8 @@ class _Job:
     def _windows(self, stack: ExitStack, first: int, last: int | None) -> _LabelledWindows | _RegularWindows:
         """The windows first <= index <= last; reading threads end with `stack`."""
         reader, response, radius = self.reader, self.detection.response, self.cycle.window_radius
-        reach = radius if self.options.regular else Labeller.REACH
+        labeller = Labeller(self.cycle, self.detection.repeats)
+        reach = radius if self.options.regular else labeller.reach
         stop = None if last is None else last + reach + 1
         on_damage = None if self.options.regular else self._damaged
         ahead = 1 if self._large else DECODE_AHEAD
@@ -1280,7 +1067,7 @@ class _Job:
         else:
             both, same = itertools.tee(read(lambda frame: (thin(frame), code(frame)), 0))
             coded, thinned = (c for _, c in both), (t for t, _ in same)
-        return _LabelledWindows(coded, thinned, self.cycle, first, last)
+        return _LabelledWindows(coded, thinned, labeller, first, last)
 
     def _damaged(self, index: int, text: str) -> None:
         """A frame that was passed over; told once, though two threads read the clip."""
@@ -1364,13 +1151,17 @@ class _Job:
 
     def _file_values(self, radiance: np.ndarray) -> np.ndarray:
         """(H, W, 3) float values as the file will hold them: scaled, and rounded to half for EXR."""
+        if self.to_output is not None:  # colours outside Rec. 709 get negative components there
+            radiance = radiance @ self.to_output.T
+            if self._format == "hdr":
+                radiance = np.maximum(radiance, np.float32(0))
         values = np.minimum(radiance * np.float32(self.scale), np.float32(HALF_MAX))
         return cpu.to_half(values) if self._format == "exr" else values
 
     def _attributes(self, index: int, coded: tuple[_Coded, ...], stops: tuple[float, ...]) -> dict[str, object]:
         """Header entries of frame `index`, which has just been made."""
         # the memory may have run out meanwhile, or a compiled function failed
-        settings = _settings(self.options, self.cycle, self.detection.response, self.reconstructor, self.info)
+        settings = _settings(self.options, self.cycle, self.detection, self.reconstructor)
         attributes: dict[str, object] = {
             "framesPerSecond": self.info.frames_per_second,
             "hdrvid:version": __version__,
@@ -1381,6 +1172,7 @@ class _Job:
             "hdrvid:exposure_stops": float(stops[len(stops) // 2]),
             "hdrvid:cycle_stops": [float(s) for s in self.cycle.stops],
             "hdrvid:response": self.detection.response.name,
+            "hdrvid:input_primaries": self.detection.gamut.name,
             "hdrvid:settings": _settings_id(settings),
             "hdrvid:options": _canonical(settings),
             "hdrvid:window": _window_id(coded, stops),
@@ -1419,6 +1211,7 @@ class _Job:
         self, piece: _Piece, warnings: list[str], total_seconds: float, videos: Mapping[str, Mapping[str, Any]]
     ) -> ClipReport:
         made, kept = piece.made, piece.kept
+        flicker = flicker_stops(piece.brightness, len(self.cycle))
         detected = self.detection.as_dict()
         new = len(made) - kept
         escaped = str(self.out / self.info.stem).replace("%", "%%")
@@ -1434,6 +1227,7 @@ class _Job:
             "scale": self.scale,
             "model": {"name": self.reconstructor.name, "sha256": None, **self.reconstructor.provenance},
             "settings": {"id": _settings_id(self.settings), **self.settings},
+            "quality": {"flicker_stops": None if flicker is None else round(flicker, 4)},
             "warnings": warnings,
             "timings": {
                 "total_seconds": round(total_seconds, 3),
@@ -1495,10 +1289,11 @@ def read_output(path: Path) -> tuple[np.ndarray, Mapping[str, object]]:
 
 
 def _settings(
-    options: ReconstructOptions, cycle: ExposureCycle, response: Response, reconstructor: Reconstructor, info: ClipInfo
+    options: ReconstructOptions, cycle: ExposureCycle, detection: Detection, reconstructor: Reconstructor
 ) -> dict[str, Any]:
     """Everything but the clip that decides the pixels of the next frame. The device is left out: its last bits are not
     promised."""
+    response, info = detection.response, detection.info
     runner = reconstructor if isinstance(reconstructor, ModelRunner) else None
     curve = None if response.curve is None else hashlib.sha256(np.float64(response.curve).tobytes()).hexdigest()[:12]
     return {
@@ -1514,6 +1309,9 @@ def _settings(
         "regular": options.regular,
         "stops": [round(s, 6) for s in cycle.stops],
         "response": response.name if curve is None else f"measured curve {curve}",
+        "primaries": [round(float(c), 5) for c in detection.gamut.chromaticities],
+        "white_code": detection.white_code,
+        "repeats": list(detection.repeats),
         "white": options.white if options.white in ("longest", "shortest") else f"{float(options.white):g}",
         "compression": options.compression if options.compression in LOSSY_COMPRESSIONS else "exact",
     }

@@ -27,6 +27,7 @@ from itertools import combinations, product
 
 import cv2
 import numpy as np
+from scipy.interpolate import BSpline
 
 from hdrvid.errors import ExposureError, InputError
 from hdrvid.exposures import numbers, quantiles
@@ -34,19 +35,25 @@ from hdrvid.radiance import (
     LOG_RESPONSES,
     RESPONSES,
     Response,
-    gamma_linearize,
+    contrast_response,
     gamma_response,
+    levelled_response,
+    measured_response,
     sigmoid_response,
 )
 
 DEFAULT_RESPONSE = "gamma2.2"
 """What is assumed where a clip cannot tell."""
 
-BLOCKS_ACROSS = 480
-"""Blocks over the width of a frame: small ones, which are seldom clipped in part, and still average noise."""
+SAMPLES_ACROSS = 480
+"""Samples over the width of a frame, at least."""
 
-MIN_BLOCKS = 400
-"""Frames of fewer blocks have no histogram to speak of."""
+MEDIAN_PX = 5
+"""Side of the square whose median a sample is. A median commutes with every rising curve and with clipping: averaging
+does not, and made the ratio next to clipping 0.25 stops too small (measured on five curves; with medians 0.015)."""
+
+MIN_SAMPLES = 400
+"""Frames of fewer samples have no histogram to speak of."""
 
 LOWEST_CODE = 0.06
 """Codes below this are noise and rounding in all curves but the log ones, which have nothing there."""
@@ -55,10 +62,7 @@ WHITE_SHARE = 0.9
 """Codes above this share of the brightest one of the clip may be clipped."""
 
 CODE_FLOOR = 1.0 / 255
-"""Matched codes are never known better than this, whatever their scatter: rounding, codecs, blocks clipped in part."""
-
-CLIPPING_ERROR = 0.025
-"""And this much worse next to clipping."""
+"""Matched codes are never known better than this, whatever their scatter: rounding, codecs."""
 
 # denser at both ends: in dark clips only the highlights of the short frame rise above the noise
 _SHARES = 1 / (1 + np.exp(-np.linspace(-7.6, 7.6, 1024)))
@@ -70,13 +74,13 @@ class FrameLevels:
     """One frame, reduced to its histograms. Made by `frame_levels`."""
 
     quantiles: np.ndarray = field(repr=False)
-    """(3, P) code of R, G, B below which a share `_SHARES` of the blocks lies."""
+    """(3, P) code of R, G, B below which a share `_SHARES` of the samples lies."""
     peak: float
     """Code that only 0.5 % of the samples exceed in the brightest channel."""
     noise: float
     """Standard deviation of the code in the shadows."""
-    num_blocks: int
-    """Blocks that the quantiles are made of."""
+    num_samples: int
+    """Samples that the quantiles are made of."""
 
 
 @dataclass(frozen=True)
@@ -133,20 +137,20 @@ class ResponseEstimate:
     """What the pixels say about the camera response."""
 
     response: Response | None
-    """The curve found; None where the clip cannot tell: assume `DEFAULT_RESPONSE`."""
+    """The curve found; None where the clip cannot tell: take the assumed one."""
     stops: tuple[float, ...]
-    """Stops of the exposures present, rising from 0, under the curve found (under `DEFAULT_RESPONSE` where None)."""
+    """Stops of the exposures present, rising from 0, under the curve found (the assumed one where None)."""
     error_stops: float
-    """Misfit of the curve found, or of `DEFAULT_RESPONSE` where None: robust deviation of the ratio, in stops, over
+    """Misfit of the curve found, or of the assumed one where None: robust deviation of the ratio, in stops, over
     the levels. nan where nothing could be compared."""
     default_error_stops: float
-    """The same of `DEFAULT_RESPONSE`."""
+    """The same of the assumed curve."""
     confidence: float
     """0..1: how sure `response` is, 0 where it is None."""
     reason: str
     """One sentence: what was found, or why nothing was."""
     ratios: tuple[RatioByLevel, ...]
-    """The check for the curve found, or for `DEFAULT_RESPONSE` where None, for the plot."""
+    """The check for the curve found, or for the assumed one where None, for the plot."""
 
 
 @dataclass(frozen=True)
@@ -185,17 +189,12 @@ def frame_levels(codes: np.ndarray) -> FrameLevels:
     """
     if codes.ndim != 3 or codes.shape[2] != 3 or codes.size == 0:
         raise InputError(f"a frame has shape {codes.shape}, not (height, width, 3): give RGB frames")
-    height, width = codes.shape[:2]
-    side = min(max(1, round(width / BLOCKS_ACROSS)), height)
-    if side == 1 and min(height, width) >= 2:
-        side = 2
-    h, w = height // side, width // side
-    pixels = numbers(codes[: h * side, : w * side])
-    # averaged as light, roughly: in code, noise and texture would make the shadows darker than they are
-    light = cv2.resize(gamma_linearize(pixels), (w, h), interpolation=cv2.INTER_AREA).reshape(-1, 3)
-    levels = quantiles(np.ascontiguousarray(light.T), _SHARES) ** (1 / 2.2)
+    pixels = numbers(codes)
+    step = max(1, codes.shape[1] // SAMPLES_ACROSS)
+    samples = cv2.medianBlur(np.ascontiguousarray(pixels), MEDIAN_PX)[::step, ::step].reshape(-1, 3)
+    levels = quantiles(np.ascontiguousarray(samples.T), _SHARES)
     peak = float(np.quantile(np.ascontiguousarray(pixels.reshape(-1, 3).T), 0.995, axis=1).max())
-    return FrameLevels(levels.astype(np.float64), peak, _shadow_noise(pixels[..., 1]), h * w)
+    return FrameLevels(levels.astype(np.float64), peak, _shadow_noise(pixels[..., 1]), len(samples))
 
 
 def _shadow_noise(green: np.ndarray) -> float:
@@ -231,7 +230,7 @@ def _match_all(levels: Sequence[FrameLevels], stops: np.ndarray) -> tuple[np.nda
     known = np.unique(np.round(stops[np.isfinite(stops)], 4))
     if not levels or not len(known):
         return np.zeros(0), []
-    if min(level.num_blocks for level in levels) < MIN_BLOCKS:
+    if min(level.num_samples for level in levels) < MIN_SAMPLES:
         return known - known[0], []
     peak = max(level.peak for level in levels)
     darkest = min(float(level.quantiles[:, 0].min()) for level in levels)
@@ -285,7 +284,7 @@ def _curve_of(shorter: int, longer: int, frames: Sequence[np.ndarray], limits: t
             mean, difference, share = (a[good] + b[good]) / 2, (b - a)[good], _SHARES[good]
             rising = mean + 1e-9 * np.arange(len(mean))
             inside = (mean[0] <= _GRID) & (mean[-1] >= _GRID)
-            # where hardly any block has a code, the quantiles jump from one object to the next
+            # where hardly any sample has a code, the quantiles jump from one object to the next
             half = 0.5 / (len(_GRID) - 1)
             dense = np.interp(_GRID + half, rising, share) - np.interp(_GRID - half, rising, share) > 2e-4
             take = inside & dense
@@ -319,10 +318,7 @@ def _points(matches: Sequence[_Match], frames: slice = slice(None)) -> _Points:
         low.append(a[use])
         high.append(b[use])
         # neighbouring frames share most of their content
-        known = np.hypot(CODE_FLOOR, 1.25 * scatter[use] / np.sqrt(np.maximum(count[use] / 3, 1)))
-        # blocks clipped in part are ranked too low: the more, the closer to clipping
-        clipped = CLIPPING_ERROR * np.clip((b[use] / WHITE_SHARE - 0.4) / 0.6, 0.0, 1.0) ** 2
-        sigma.append(np.hypot(known, clipped))
+        sigma.append(np.hypot(CODE_FLOOR, 1.25 * scatter[use] / np.sqrt(np.maximum(count[use] / 3, 1))))
         pair.append(np.tile([match.shorter, match.longer], (int(use.sum()), 1)))
     if not low:
         return _Points(np.zeros(0), np.zeros(0), np.zeros(0), np.zeros((0, 2), int))
@@ -342,6 +338,7 @@ class _Fit:
     cost: float
     """Misfit and distance from the declared stops; 1 is about one standard deviation."""
     error_stops: float
+    """Robust deviation of the ratio over the levels, in stops: from the declared stops, or else from its own mean."""
 
 
 GAMMA_RANGE = (1.6, 2.8)
@@ -351,14 +348,41 @@ SIGMOID_EXPONENTS = (0.5, 1.4)
 SIGMOID_SIGMAS = (0.2, 3.0)
 """Parameters of `sigmoid_response` that cameras have: wide around the mean of measured curves, 0.9 and 0.6."""
 
+CONTRAST_RANGE = (-0.4, 0.8)
+"""Strengths of `contrast_response` that picture profiles have."""
+
+BLACK_RANGE = (-0.15, 0.15)
+"""Codes of black: below 0 where blacks are crushed, above 0 where they are raised."""
+
+DISPLAY_RESPONSES = ("gamma2.2", "srgb", "rec709")
+"""Named curves that cameras and editors write for displays."""
+
+WRONG_RANGES = ((16 / 255, 235 / 255), (-16 / 219, 1 + 20 / 219))
+"""Codes of black and white where limited range was read as full, and full range as limited."""
+
+FLAT_STOPS = 0.1
+"""A ratio that leaves less than this over the levels is flat."""
+
+REFINEMENT_KNOTS, REFINEMENT_STOPS = 9, 0.06
+"""Knots of the spline in `_refined`, and the standard deviation of its second differences, in stops."""
+
+REFINED_CURVES = 2
+"""Curves that a refinement starts from."""
+
+REFINED_FROM_STOPS = 0.4
+"""A curve that is further off than this is no start: a spline could explain any stops."""
+
 GREY_RANGE = (0.5**3.2, 0.5**1.4)
 """Linear value that a camera's curve gives code 0.5, unless it is one of `RESPONSES`."""
 
 PARAMETER_COST = 2.5
 """A free parameter has to lower the misfit by this, so that named curves are preferred to fitted ones."""
 
+REFINEMENT_COST = 3 * PARAMETER_COST
+"""A refined curve has to lower the misfit by this."""
+
 REQUIRED_GAIN = 4.0
-"""A curve has to be better than `DEFAULT_RESPONSE` by this to be believed."""
+"""A curve has to be better than the assumed one by this to be believed."""
 
 MAX_ERROR_STOPS = 0.25
 """A curve that leaves more than this is not the right one."""
@@ -387,27 +411,37 @@ DECLARED_TOLERANCE_STOPS = 0.04
 
 
 def _log2_linear(response: Response, code: np.ndarray) -> np.ndarray:
-    return np.log2(np.maximum(np.asarray(response.linearize(code), np.float64), 1e-7))
+    """log2 of the linear value of codes without a colour, of any shape."""
+    return np.log2(np.maximum(np.asarray(response.linearize(code[..., None]), np.float64)[..., 0], 1e-7))
+
+
+def _ratio_sigma(response: Response, points: _Points) -> np.ndarray:
+    """Standard deviation of the measured ratio, in stops: that of the code times the slope of log2 of the curve."""
+    step = 1 / 512
+    slopes = [
+        _log2_linear(response, np.minimum(c + step, 1.0)) - _log2_linear(response, np.maximum(c - step, 0.0))
+        for c in (points.low, points.high)
+    ]
+    return points.sigma * (slopes[0] + slopes[1]) / (4 * step) + 1e-3
+
+
+def _shares(points: _Points) -> np.ndarray:
+    """How much a point counts: EFFECTIVE_POINTS for every pair of exposures, over its points."""
+    share = np.zeros(len(points.low))
+    for pair in np.unique(points.pair, axis=0):
+        members = (points.pair == pair).all(axis=1)
+        share[members] = EFFECTIVE_POINTS / members.sum()
+    return share
 
 
 def _evaluate(response: Response, points: _Points, num_stops: int, declared: np.ndarray | None) -> _Fit:
     """The stops that suit a response best, and what is left unexplained.
 
-    Near declared stops, where given, else free. The ratio's error is the code's times the slope of log2 of the curve:
-    what a candidate is charged for is the distance in code, the same for all.
+    Near declared stops, where given, else free. A candidate is charged for the distance in code, see `_ratio_sigma`,
+    which is the same for all.
     """
-    low, high = _log2_linear(response, points.low), _log2_linear(response, points.high)
-    step = 1 / 512
-    slope = [
-        (_log2_linear(response, np.minimum(c + step, 1.0)) - _log2_linear(response, np.maximum(c - step, 0.0))) / 2
-        for c in (points.low, points.high)
-    ]
-    sigma = points.sigma * (slope[0] + slope[1]) / (2 * step) + 1e-3
-    ratio = high - low
-    share = np.zeros(len(ratio))
-    for pair in np.unique(points.pair, axis=0):
-        members = (points.pair == pair).all(axis=1)
-        share[members] = EFFECTIVE_POINTS / members.sum()
+    ratio = _log2_linear(response, points.high) - _log2_linear(response, points.low)
+    sigma, share = _ratio_sigma(response, points), _shares(points)
     free = num_stops - 1
     design = np.zeros((len(ratio), num_stops))
     rows = np.arange(len(ratio))
@@ -428,7 +462,8 @@ def _evaluate(response: Response, points: _Points, num_stops: int, declared: np.
         np.sum(share * (np.sqrt(1 + (residual / sigma) ** 2) - 1)) + 0.5 * np.sum(prior * (stops - target) ** 2)
     )
     trust = share / (sigma**2 + 0.05**2)
-    error = float(np.sqrt(np.sum(trust * residual**2) / trust.sum()))
+    off = residual if declared is None else ratio - design @ target
+    error = float(np.sqrt(np.sum(trust * off**2) / trust.sum()))
     return _Fit(response, np.concatenate([[0.0], stops]), cost, error)
 
 
@@ -436,34 +471,118 @@ def _black_code(response: Response) -> float:
     return float(response.encode(np.array(0.0)))
 
 
-def _candidates(points: _Points, num_stops: int, declared: np.ndarray | None, darkest: float) -> list[_Fit]:
-    """Every plausible curve, fitted, the best one first. Costs include that of parameters and of odd stops."""
+def _candidates(
+    points: _Points, num_stops: int, declared: np.ndarray | None, darkest: float, peak: float, assumed: Response
+) -> list[_Fit]:
+    """Every plausible curve, fitted, the best one first. Costs include that of parameters and of odd stops.
 
-    def fitted(response: Response, num_parameters: int = 0) -> _Fit:
-        if not _plausible(response):
+    `darkest` and `peak`: lowest code of the clip, and the code that hardly any sample exceeds. `assumed` is among the
+    curves; a linear one stands for a sensor, which has no other curve but may have a black level.
+    """
+
+    def fitted(response: Response, num_parameters: float = 0) -> _Fit:
+        if not (sensor or _plausible(response)):
             return _Fit(response, np.zeros(num_stops), np.inf, np.inf)
         fit = _evaluate(response, points, num_stops, declared)
         extra = PARAMETER_COST * num_parameters + (_oddness(fit.stops) if declared is None else 0.0)
         return replace(fit, cost=fit.cost + extra)
 
-    named = [DEFAULT_RESPONSE, "srgb", "rec709"] if declared is None else [DEFAULT_RESPONSE, "srgb", "rec709", "linear"]
-    # what lies far below the black of a log curve is no light
-    named += [name for name in LOG_RESPONSES if darkest > 0.65 * _black_code(RESPONSES[name])]
-    fits = [fitted(RESPONSES[name]) for name in named]
-    if declared is None:
-        # the exponent of an S cannot be seen, see `_sigmoid_like`
-        def curve(sigma: float) -> Response:
-            return _sigmoid_like(sigma, points, num_stops)
-
-        fits.append(_search(lambda log_sigma: fitted(curve(float(np.exp(log_sigma))), 1), _log_range(SIGMOID_SIGMAS)))
-    else:
+    sensor = is_linear(assumed)
+    bases = [RESPONSES["linear"]] if sensor else [RESPONSES[name] for name in DISPLAY_RESPONSES]
+    named = [assumed, *(base for base in bases if base.name != assumed.name)]
+    if not sensor:
+        named += [RESPONSES["linear"]] if declared is not None else []
+        # what lies far below the black of a log curve is no light
+        named += [RESPONSES[name] for name in LOG_RESPONSES if darkest > 0.65 * _black_code(RESPONSES[name])]
+    fits = [fitted(response) for response in named]
+    if declared is not None and not sensor:
         fits.append(_search(lambda gamma: fitted(gamma_response(round(gamma, 2)), 1), GAMMA_RANGE))
+    if min(fit.cost for fit in fits) < PARAMETER_COST:
+        return sorted(fits, key=lambda fit: fit.cost)  # no curve with more parameters can be better
+    blacks = BLACK_RANGE[0], min(BLACK_RANGE[1], darkest + 0.01)
 
-        def sigmoid(exponent: float, log_sigma: float) -> _Fit:
+    def raised(response: Response, black: float, num_parameters: int) -> _Fit:
+        return fitted(levelled_response(response, round(black, 4), 1.0), num_parameters)
+
+    if sensor:
+        pass
+    elif declared is None:
+        # the exponent of an S cannot be seen, see `_with_usual_grey`
+        def sigmoid(log_sigma: float) -> _Fit:
+            sigma = round(float(np.exp(log_sigma)), 2)
+            return fitted(_with_usual_grey(lambda n: sigmoid_response(round(n, 3), sigma), points, num_stops), 1)
+
+        def contrast(strength: float) -> _Fit:
+            strength = round(strength, 2)
+            return fitted(
+                _with_usual_grey(lambda n: contrast_response(round(1 / n, 2), strength), points, num_stops), 1
+            )
+
+        fits.append(_search(sigmoid, _log_range(SIGMOID_SIGMAS)))
+        fits.append(_search(contrast, CONTRAST_RANGE))
+    else:
+
+        def sigmoid_of(exponent: float, log_sigma: float) -> _Fit:
             return fitted(sigmoid_response(round(exponent, 2), round(float(np.exp(log_sigma)), 2)), 2)
 
-        fits.append(_search(sigmoid, SIGMOID_EXPONENTS, _log_range(SIGMOID_SIGMAS)))
+        def contrast_of(gamma: float, strength: float) -> _Fit:
+            return fitted(contrast_response(round(gamma, 2), round(strength, 2)), 2)
+
+        fits.append(_search(sigmoid_of, SIGMOID_EXPONENTS, _log_range(SIGMOID_SIGMAS)))
+        fits.append(_search(contrast_of, GAMMA_RANGE, CONTRAST_RANGE))
+        fits.append(_search(lambda gamma, b: raised(gamma_response(round(gamma, 2)), b, 2), GAMMA_RANGE, blacks))
+    for base in bases:
+        fits.append(_search(lambda black, base=base: raised(base, black, 1), blacks))
+    # a named curve that is flat under other stops says that the declared ones are wrong
+    named_flat = any(_evaluate(base, points, num_stops, None).error_stops < FLAT_STOPS / 2 for base in bases)
+    if min(fit.cost for fit in fits) > REFINEMENT_COST and declared is not None and not named_flat:
+        nearest = sorted((f for f in fits if f.error_stops < REFINED_FROM_STOPS), key=lambda f: f.cost)[:REFINED_CURVES]
+        fits += [_refined(fit.response, points, num_stops, declared) for fit in nearest]
+    if not sensor:
+        for black, white in WRONG_RANGES:  # half a parameter: likelier than any other black level
+            if black <= darkest + 0.02 and peak <= white + 0.03:
+                fits += [fitted(levelled_response(base, black, white), 0.5) for base in bases]
     return sorted(fits, key=lambda fit: fit.cost)
+
+
+def _refined(base: Response, points: _Points, num_stops: int, declared: np.ndarray) -> _Fit:
+    """A curve near `base` with the shape that the matched codes ask for: log2 of `base` plus a spline of the code.
+
+    Robust least squares with a penalty on the spline's curvature, as Debevec & Malik 1997 smooth their curve.
+    """
+    count = REFINEMENT_KNOTS + 2
+    knots = np.concatenate([[0.0] * 3, np.linspace(0.0, 1.0, REFINEMENT_KNOTS), [1.0] * 3])
+
+    def basis(code: np.ndarray) -> np.ndarray:
+        return np.asarray(BSpline.design_matrix(np.clip(code, 0.0, 1.0 - 1e-9), knots, 3).toarray())
+
+    def curve(coefficients: np.ndarray) -> Response:
+        codes = np.linspace(0.0, 1.0, 1024)
+        bend = basis(codes) @ coefficients
+        # below the lowest code that was compared the base goes on
+        bend = np.where(codes < points.low.min(), np.interp(points.low.min(), codes, bend), bend)
+        table = np.asarray(base.linearize(codes[:, None]), np.float64)[:, 0] * 2.0**bend
+        return measured_response("measured", table)
+
+    curvature = np.diff(np.eye(count), 2, axis=0) / REFINEMENT_STOPS
+    white = basis(np.array([1.0])) / 1e-3
+    penalty = curvature.T @ curvature + white.T @ white + np.eye(count)
+    design = basis(points.high) - basis(points.low)
+    expected = declared[points.pair[:, 1]] - declared[points.pair[:, 0]]
+    start = _log2_linear(base, points.high) - _log2_linear(base, points.low) - expected
+    sigma, share = _ratio_sigma(base, points), _shares(points)
+    coefficients = np.zeros(count)
+    for _ in range(8):
+        residual = (start + design @ coefficients) / sigma
+        weight = share / sigma**2 / np.sqrt(1 + residual**2)
+        coefficients = np.linalg.solve(design.T @ (design * weight[:, None]) + penalty, -design.T @ (weight * start))
+    fit = _evaluate(curve(coefficients), points, num_stops, declared)
+    return replace(fit, cost=fit.cost + REFINEMENT_COST)
+
+
+def is_linear(response: Response) -> bool:
+    """Whether a response is linear but for its levels, as that of a sensor is."""
+    return response.name.split("@")[0].split(":")[0] == "linear"
 
 
 def _log_range(limits: tuple[float, float]) -> tuple[float, float]:
@@ -494,18 +613,19 @@ def _search(fit_at: Callable[..., _Fit], *limits: tuple[float, float]) -> _Fit:
     return best
 
 
-def _sigmoid_like(sigma: float, points: _Points, num_stops: int) -> Response:
-    """A sigmoid for measured stops: its exponent is that of a mid-grey as `DEFAULT_RESPONSE` has it.
+def _with_usual_grey(curve: Callable[[float], Response], points: _Points, num_stops: int) -> Response:
+    """A curve for measured stops: its exponent is that of a mid-grey as `DEFAULT_RESPONSE` has it.
 
-    Exponent and stops are moved together to the nearest third of a stop where this takes no more than 6 %.
+    `curve` makes a response from an exponent on the linear value. Exponent and stops are moved together to the nearest
+    third of a stop where this takes no more than 6 %.
     """
-    grey = float(np.log2(sigmoid_response(1.0, sigma).linearize(np.array(0.5))))
+    grey = float(np.log2(curve(1.0).linearize(np.array(0.5))))
     exponent = grey / float(np.log2(RESPONSES[DEFAULT_RESPONSE].linearize(np.array(0.5))))
-    stops = float(_evaluate(sigmoid_response(exponent, sigma), points, num_stops, None).stops.max())
+    stops = float(_evaluate(curve(exponent), points, num_stops, None).stops.max())
     third = round(stops * 3) / 3
     if third > 0 and abs(third / stops - 1) <= 0.06:
         exponent *= stops / third
-    return sigmoid_response(round(exponent, 3), round(sigma, 2))
+    return curve(exponent)
 
 
 def _oddness(stops: np.ndarray) -> float:
@@ -516,15 +636,37 @@ def _oddness(stops: np.ndarray) -> float:
     return float(np.minimum(cost, 2.0).mean())
 
 
+def stops_by_rank(
+    frames: Iterable[np.ndarray | FrameLevels], stops: Sequence[float], response: Response
+) -> tuple[tuple[float, ...], float]:
+    """(stops of the exposures present, rising from 0; deviation of the ratio over the levels, in stops).
+
+    From codes matched by rank. `stops` only tells the frames apart. With the right response the deviation is 0 whatever
+    the stops are. ((), nan) where nothing can be compared. Frames and errors as in `estimate_response`.
+    """
+    levels = _reduced(frames)
+    known, matches = _match_all(levels, _stops_of_frames(stops, len(levels)))
+    points = _points(matches)
+    if len(known) < 2 or len(points.low) < MIN_POINTS or not _connected(points, len(known)):
+        return (), float("nan")
+    fit = _evaluate(response, points, len(known), None)
+    return tuple(float(s) for s in fit.stops), fit.error_stops
+
+
 def estimate_response(
-    frames: Iterable[np.ndarray | FrameLevels], stops: Sequence[float], declared: bool = True
+    frames: Iterable[np.ndarray | FrameLevels],
+    stops: Sequence[float],
+    declared: bool = True,
+    assumed: Response = RESPONSES[DEFAULT_RESPONSE],
 ) -> ResponseEstimate:
     """The camera response that makes the ratio of linearised frames the same at every level.
 
     `frames` are 6 to 24 consecutive frames of a clip: codes (H, W, 3) in [0, 1], or what `frame_levels` made of them.
     They are read one by one and not kept. `stops` is one cycle beginning with the first frame, or one number a frame,
     nan for a frame to leave out. `declared`: the stops are known, which fixes the exponent of a power curve; else they
-    were measured under some response, only tell the frames apart, and are found again.
+    were measured under some response, only tell the frames apart, and are found again. `assumed` is the curve that is
+    taken where the clip cannot tell, and that another one has to beat: the usual one, what a tag says, or a linear one
+    for the codes of a sensor.
     Raises InputError for frames of a wrong shape and ExposureError for stops that do not fit them.
     """
     levels = _reduced(frames)
@@ -532,28 +674,29 @@ def estimate_response(
     known, matches = _match_all(levels, of_frames)
     points = _points(matches)
     if len(known) < 2:
-        return _nothing("the frames given have one exposure only", known)
+        return _nothing("the frames given have one exposure only", known, assumed.name)
     if len(points.low) < MIN_POINTS or not _connected(points, len(known)):
-        return _nothing("the exposures share too few levels that are well exposed in both", known)
+        return _nothing("the exposures share too few levels that are well exposed in both", known, assumed.name)
     target = known if declared else None
     darkest = min(float(level.quantiles[:, 0].min()) for level in levels)
-    fits = _candidates(points, len(known), target, darkest)
-    assumed = next(fit for fit in fits if fit.response.name == DEFAULT_RESPONSE)
+    peak = max(level.peak for level in levels)
+    fits = _candidates(points, len(known), target, darkest, peak, assumed)
+    plain = next(fit for fit in fits if fit.response.name == assumed.name)
     maybe_log = ""
     if not declared:
-        if fits[0].response.name in LOG_RESPONSES and not _believable(fits[0], assumed):
+        if fits[0].response.name in LOG_RESPONSES and not _believable(fits[0], plain):
             maybe_log = f"{fits[0].response.name} would fit, but so would a power with far fewer stops"
-        fits = [fit for fit in fits if _believable(fit, assumed)]
+        fits = [fit for fit in fits if _believable(fit, plain)]
     best = fits[0]
     # a systematic misfit that even the best curve has (codec, motion) is no evidence between curves
     scale = max(1.0, best.cost / (0.3 * EFFECTIVE_POINTS * len(matches)))
-    gain = (assumed.cost - best.cost) / scale
+    gain = (plain.cost - best.cost) / scale
     halves = [_points(matches, part) for part in (slice(0, None, 2), slice(1, None, 2))]
     holds = all(
         len(half.low) < MIN_POINTS
         or not _connected(half, len(known))
         or _evaluate(best.response, half, len(known), target).cost
-        < _evaluate(assumed.response, half, len(known), target).cost
+        < _evaluate(plain.response, half, len(known), target).cost
         for half in halves
     )
 
@@ -562,38 +705,36 @@ def estimate_response(
             fit.response if confidence > 0 else None,
             tuple(float(s) for s in fit.stops),
             fit.error_stops,
-            assumed.error_stops,
+            plain.error_stops,
             round(confidence, 3),
             reason,
             _ratios(matches, fit.response, known if declared else fit.stops),
         )
 
     name = best.response.name
-    if declared and gain < REQUIRED_GAIN and _fits(assumed):
-        return result(
-            assumed, _trust(assumed), f"{DEFAULT_RESPONSE} agrees with the declared stops, and no curve does better"
-        )
-    explains = _fits(best) or 4 * best.error_stops < assumed.error_stops
+    if declared and gain < REQUIRED_GAIN and _fits(plain):
+        return result(plain, _trust(plain), f"{assumed.name} agrees with the declared stops, and no curve does better")
+    explains = _fits(best) or 4 * best.error_stops < plain.error_stops
     if maybe_log or not (gain >= REQUIRED_GAIN and holds and explains):
         if maybe_log:
             why = maybe_log
-        elif not _fits(assumed):
+        elif not _fits(plain):
             why = "no plausible camera curve makes the ratio of the frames the same at every level"
         elif declared:
             why = "the curve that fits best does not fit all of the clip"
+        elif is_linear(assumed):
+            why = "no other black level fits clearly better"
         else:
-            why = "no curve is clearly better than a power, and its exponent cannot be told from measured stops"
-        return result(assumed, 0.0, f"{why}: {DEFAULT_RESPONSE} is assumed")
-    rivals = [
-        f.response.name for f in fits[1:] if f.cost - best.cost < 2 * scale and f.response.name != DEFAULT_RESPONSE
-    ]
+            why = "no curve is clearly better than a power, and measured stops do not tell its exponent"
+        return result(plain, 0.0, f"{why}: {assumed.name} is assumed")
+    rivals = [f.response.name for f in fits[1:] if f.cost - best.cost < 2 * scale and f.response.name != assumed.name]
     confidence = gain / (gain + REQUIRED_GAIN) * _trust(best) * (0.85 if rivals else 1.0)
     also = f"; {' and '.join(rivals[:2])} would fit as well" if rivals else ""
     return result(
         best,
         confidence,
         f"{name} makes the ratio of the frames the same at every level within {best.error_stops:.2f} stops, "
-        f"{DEFAULT_RESPONSE} within {assumed.error_stops:.2f}{also}",
+        f"{assumed.name} within {plain.error_stops:.2f}{also}",
     )
 
 
@@ -624,9 +765,9 @@ def _connected(points: _Points, num_stops: int) -> bool:
     return len(reached) == num_stops
 
 
-def _nothing(reason: str, known: np.ndarray) -> ResponseEstimate:
+def _nothing(reason: str, known: np.ndarray, assumed: str) -> ResponseEstimate:
     nan = float("nan")
-    text = f"{reason}, so that no response can be told: {DEFAULT_RESPONSE} is assumed"
+    text = f"{reason}, so the response cannot be measured: {assumed} is assumed"
     return ResponseEstimate(None, tuple(float(s) for s in known), nan, nan, 0.0, text, ())
 
 

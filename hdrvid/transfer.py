@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from hdrvid.gamuts import GAMUTS, REC709, conversion_matrix
+
 PQ_PEAK_NITS = 10_000.0
 """Luminance of PQ signal 1 (SMPTE ST 2084)."""
 
@@ -31,16 +33,7 @@ _HLG_B = 1 - 4 * _HLG_A
 _HLG_C = 0.5 - _HLG_A * np.log(4 * _HLG_A)
 
 
-def _rgb_to_xyz(red: tuple[float, float], green: tuple[float, float], blue: tuple[float, float]) -> np.ndarray:
-    """Matrix of linear RGB with these chromaticities and white D65 to XYZ (SMPTE RP 177)."""
-    primaries = np.array([[x / y, 1.0, (1 - x - y) / y] for x, y in (red, green, blue)]).T
-    white = np.array([0.3127 / 0.3290, 1.0, (1 - 0.3127 - 0.3290) / 0.3290])
-    return primaries * np.linalg.solve(primaries, white)
-
-
-_BT2020_TO_XYZ = _rgb_to_xyz((0.708, 0.292), (0.170, 0.797), (0.131, 0.046))
-
-REC709_TO_BT2020 = np.linalg.solve(_BT2020_TO_XYZ, _rgb_to_xyz((0.640, 0.330), (0.300, 0.600), (0.150, 0.060)))
+REC709_TO_BT2020 = conversion_matrix(REC709, GAMUTS["rec2020"])
 """(3, 3) linear RGB with Rec. 709 primaries to linear RGB with BT.2020 primaries (Recommendation ITU-R BT.2087)."""
 
 BT2020_LUMINANCE = np.array([0.2627, 0.6780, 0.0593])

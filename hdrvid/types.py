@@ -19,6 +19,7 @@ from typing import Protocol, Self
 import numpy as np
 
 from hdrvid.errors import ExposureError
+from hdrvid.gamuts import Gamut
 
 CYCLE_LENGTHS = (2, 3)
 """Numbers of exposures in a cycle that hdrvid reconstructs."""
@@ -83,7 +84,11 @@ class ExposureCycle:
 
     def class_at(self, index: int) -> str:
         """'short', 'middle' or 'long': the exposure class of frame `index`."""
-        rank = sorted(self.stops).index(self.stops_at(index))
+        return self.class_of(self.stops_at(index))
+
+    def class_of(self, stops: float) -> str:
+        """'short', 'middle' or 'long': the class of a frame with these stops, one of the cycle's."""
+        rank = sorted(self.stops).index(stops)
         return "short" if rank == 0 else "long" if rank == len(self.stops) - 1 else "middle"
 
     def window_indices(self, index: int, num_frames: int) -> tuple[int, ...]:
@@ -152,6 +157,11 @@ class ClipInfo:
     """True where the samples are scene-linear (EXR, .hdr): no response curve applies."""
     details: dict[str, str] = field(default_factory=dict)
     """Codec, pixel format, colour tags, ... for people to read."""
+    transfer: str = ""
+    """Transfer function that the file names, as in FFmpeg's `color_trc` (bt709, smpte2084, arib_std_b67, ...); '' where
+    it names none."""
+    gamut: Gamut | None = None
+    """Primaries that the file names: its tag, ICC profile or EXR chromaticities; None where it names none."""
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,15 @@ import numpy as np
 from hdrvid import pictures
 from hdrvid.errors import ExposureError, HdrvidError, InputError, UsageError
 from hdrvid.evaluate.report import nice_ticks
+from hdrvid.flicker import (
+    DARKEST_LEVEL,
+    EXPOSURE_CLASSES,
+    FlickerMeter,
+    FrameBrightness,
+    brightness_by_exposure,
+    flicker_stops,
+    frame_levels,
+)
 from hdrvid.io import open_clip
 from hdrvid.io.atomic import atomic_path, writable_target
 from hdrvid.io.response_files import load_response
@@ -66,19 +75,6 @@ MEASURED_FRAMES = 2000
 """Frames whose brightness is measured; of longer clips runs of MEASURED_RUN frames in a row, evenly spaced."""
 MEASURED_RUN = 20
 
-LEVEL_WIDTH_PX = 240
-"""Frames are averaged down to this width before their brightness is measured: noise and motion of pixels go."""
-DARKEST_LEVEL = -12.0
-"""Luminance below this counts as this in the mean of a frame."""
-STEADY_LEVEL = -8.0
-"""Pixels darker than this are left out of the ping-pong: noise."""
-STEADY_STOPS = 0.1
-"""Pixels whose two neighbours in time differ by more than this, beyond what the whole frame does, are left out."""
-MIN_STEADY_SHARE = 0.05
-"""A frame with fewer pixels left than this share has no ping-pong: a cut, or everything moves fast."""
-MAX_STEP_STOPS = 2.0
-"""Differences of single pixels count as no more than this."""
-
 CLIPPED_CODE = 0.98
 """A pixel with a channel above this is clipped."""
 DARK_CODE = 0.05
@@ -96,7 +92,6 @@ DIFFERENT_STOPS = 0.05
 _FRAME_NAME = re.compile(r"(?P<stem>.+)\.(?P<index>\d{6,})\.(?P<format>exr|hdr)", re.DOTALL)
 _PART_NAME = re.compile(r"(?P<stem>.+)\.(?P<first>\d{6,})-(?P<last>\d{6,})", re.DOTALL)
 _WINDOW_FRAME = re.compile(r"(\d{1,9})(?::(\d+(?:\.\d*)?(?:e-?\d\d?)?))?")
-_CLASSES = ("short", "middle", "long")
 
 
 # ---- a folder of results ---------------------------------------------------------------------------------------------
@@ -199,85 +194,6 @@ def _clip(report: Path, stem: str, values: Mapping[str, Any], frames: Mapping[in
 
 
 # ---- brightness ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class FrameBrightness:
-    """Exposure and brightness of one result."""
-
-    index: int
-    """Input frame."""
-    stops: float
-    """Exposure it was shot with."""
-    exposure: str
-    """'short', 'middle' or 'long'."""
-    mean_level: float
-    """Mean over pixels of the level."""
-    step_stops: float | None = None
-    """How much brighter it is than the mean of its neighbours in time, see `step_from_neighbours`."""
-
-
-def frame_levels(luminance_rel: np.ndarray) -> np.ndarray:
-    """Level of luminance (H, W), averaged to at most LEVEL_WIDTH_PX columns; 0 and NaN are DARKEST_LEVEL."""
-    height, width = luminance_rel.shape
-    small: np.ndarray = np.nan_to_num(np.asarray(luminance_rel, np.float32), posinf=2.0**16)
-    if width > LEVEL_WIDTH_PX:
-        rows = max(1, round(height * LEVEL_WIDTH_PX / width))
-        small = cv2.resize(small, (LEVEL_WIDTH_PX, rows), interpolation=cv2.INTER_AREA)
-    return np.log2(np.maximum(small, np.float32(2.0**DARKEST_LEVEL)))
-
-
-def step_from_neighbours(before: np.ndarray, frame: np.ndarray, after: np.ndarray) -> float | None:
-    """Mean of frame - (before + after) / 2 over the steady pixels, in stops; all are levels (H, W).
-
-    Steady: both neighbours are above STEADY_LEVEL, and their difference is within STEADY_STOPS of its median over the
-    frame, which is what a fade does to all pixels. None where fewer than MIN_STEADY_SHARE are.
-
-    >>> dim = np.zeros((4, 4))
-    >>> step_from_neighbours(dim, dim + 0.25, dim)
-    0.25
-    """
-    bright = (before > STEADY_LEVEL) & (after > STEADY_LEVEL)
-    if bright.mean() < MIN_STEADY_SHARE:
-        return None
-    change = after - before
-    steady = bright & (np.abs(change - np.median(change[bright])) <= STEADY_STOPS)
-    if steady.mean() < MIN_STEADY_SHARE:
-        return None
-    step = (frame - (before + after) / 2)[steady]
-    return float(np.clip(step, -MAX_STEP_STOPS, MAX_STEP_STOPS).mean(dtype=np.float64))
-
-
-def brightness_by_exposure(frames: Sequence[FrameBrightness], num_exposures: int) -> dict[str, float]:
-    """How much brighter than the mean of all exposures the results of each one are, in stops; {} where not known.
-
-    The neighbours of a frame are the n - 1 other exposures, so that its step is o + o / (n - 1) where its exposure is
-    brighter by o: o is (n - 1) / n of the mean step. Frames beside a missing one, or with a neighbour of their own
-    exposure, are left out.
-    """
-    by_index = {f.index: f for f in frames}
-    steps: dict[str, list[float]] = {}
-    for f in frames:
-        window = [by_index.get(f.index + k) for k in (-1, 0, 1)]
-        present = {w.exposure for w in window if w is not None}
-        others = [w.exposure for w in (window[0], window[2]) if w is not None]
-        if f.step_stops is not None and len(present) == num_exposures and f.exposure not in others:
-            steps.setdefault(f.exposure, []).append(f.step_stops)
-    if len(steps) < num_exposures:
-        return {}
-    offsets = {c: float(np.mean(steps[c])) * (num_exposures - 1) / num_exposures for c in _CLASSES if c in steps}
-    mean = sum(offsets.values()) / len(offsets)
-    return {c: o - mean for c, o in offsets.items()}
-
-
-def ping_pong_stops(frames: Sequence[FrameBrightness], num_exposures: int) -> float | None:
-    """Brightness of the results of the brightest exposure over that of the darkest, in stops, None where not known.
-
-    0 is a clip in which nobody can tell from the brightness how a frame was shot; with two exposures it is the
-    difference between odd and even frames. See `brightness_by_exposure`.
-    """
-    offsets = brightness_by_exposure(frames, num_exposures)
-    return max(offsets.values()) - min(offsets.values()) if offsets else None
 
 
 def measured_indices(indices: Sequence[int]) -> list[int]:
@@ -530,8 +446,8 @@ class WrittenReport:
     """Results there are."""
     shown: tuple[int, ...]
     """Frames with pictures."""
-    ping_pong: float | None
-    """See `ping_pong_stops`."""
+    flicker: float | None
+    """See `hdrvid.flicker.flicker_stops`."""
     range_stops: float
     """Range of luminance of the results, stops."""
     input_range_stops: Mapping[str, float]
@@ -549,7 +465,7 @@ class WrittenReport:
             "num_bytes": self.num_bytes,
             "frames": self.frames,
             "shown": list(self.shown),
-            "ping_pong_stops": None if self.ping_pong is None else round(self.ping_pong, 5),
+            "ping_pong_stops": None if self.flicker is None else round(self.flicker, 5),
             "range_stops": round(self.range_stops, 3),
             "input_range_stops": {c: round(r, 3) for c, r in self.input_range_stops.items()},
             "notes": list(self.notes),
@@ -592,7 +508,7 @@ def chosen_frames(exposures: Mapping[int, str], count: int = SHOWN_FRAMES) -> li
     indices = sorted(exposures)
     if len(indices) <= count:
         return indices
-    classes = [c for c in _CLASSES if c in set(exposures.values())]
+    classes = [c for c in EXPOSURE_CLASSES if c in set(exposures.values())]
     turn = classes.index(exposures[indices[0]])
     chosen = [0, len(indices) - 1]
     for k, place in enumerate(np.linspace(0, len(indices) - 1, count).round().astype(int)[1:-1], 1):
@@ -652,7 +568,7 @@ def write_report(
             raise InputError(f"no frame of {clip.stem} can be read ({next(iter(problems.values()))})")
         by_index = {b.index: b for b in brightness}
         indices = chosen_frames({b.index: b.exposure for b in brightness}) if wanted is None else wanted
-        results, inputs = Histogram(), {c: Histogram() for c in _CLASSES}
+        results, inputs = Histogram(), {c: Histogram() for c in EXPOSURE_CLASSES}
         shown: list[_Shown] = []
         tonemap = _tonemapper(clip, brightness, options.tonemap)
         budget = _Budget(len(indices))
@@ -668,7 +584,7 @@ def write_report(
             original.read_ahead(index, header)
             _count_pixels(clip, original, b, pixels, results, inputs)
             shown.append(_show(clip, original, b, pixels, header, stops_of, tonemap))
-    ping_pong = ping_pong_stops(brightness, len(clip.cycle))
+    flicker = flicker_stops(brightness, len(clip.cycle))
     page = _page(clip, original, brightness, shown, results, inputs, list(problems.values()), budget, options)
     data = page.encode("utf-8", "backslashreplace")
     with atomic_path(path) as partial:
@@ -679,7 +595,7 @@ def write_report(
         num_bytes=len(data),
         frames=len(clip.frames),
         shown=tuple(s.brightness.index for s in shown),
-        ping_pong=ping_pong,
+        flicker=flicker,
         range_stops=results.range_stops,
         input_range_stops={c: h.range_stops for c, h in inputs.items() if h.total},
         notes=tuple(dict.fromkeys(original.notes)),
@@ -691,8 +607,7 @@ def _brightness(
     clip: ClipResults, indices: Sequence[int], problems: dict[int, str], tick: Callable[[], None]
 ) -> list[FrameBrightness]:
     """Every one of the frames that can be read; the others go to `problems`."""
-    found: list[FrameBrightness] = []
-    levels: dict[int, np.ndarray] = {}
+    meter = FlickerMeter(clip.white)
     for index in indices:
         tick()
         try:
@@ -700,17 +615,8 @@ def _brightness(
         except InputError as error:
             problems[index] = str(error)
             continue
-        level = frame_levels(luminance(pixels) / np.float32(clip.white))
-        levels = {i: v for i, v in levels.items() if i >= index - 2} | {index: level}
-        stops, exposure = _exposure(clip, index, header)
-        found.append(FrameBrightness(index, stops, exposure, float(level.mean(dtype=np.float64))))
-        window = [levels.get(index - k) for k in (2, 1, 0)]
-        if len(found) > 1 and all(w is not None and w.shape == level.shape for w in window):
-            before, frame, after = (w for w in window if w is not None)
-            middle = found[-2]
-            step = step_from_neighbours(before, frame, after)
-            found[-2] = FrameBrightness(middle.index, middle.stops, middle.exposure, middle.mean_level, step)
-    return found
+        meter.add(index, *_exposure(clip, index, header), pixels)
+    return meter.frames
 
 
 def _exposure(clip: ClipResults, index: int, header: Mapping[str, object]) -> tuple[float, str]:
@@ -1053,15 +959,15 @@ def _range(values: Sequence[float], least: float) -> tuple[float, float]:
 def _timeline_section(clip: ClipResults, frames: Sequence[FrameBrightness]) -> str:
     """Three charts over the frames: exposures, brightness of the results, each against its neighbours."""
     offsets = brightness_by_exposure(frames, len(clip.cycle))
-    ping_pong = ping_pong_stops(frames, len(clip.cycle))
-    if ping_pong is None:
+    flicker = flicker_stops(frames, len(clip.cycle))
+    if flicker is None:
         said = "The brightness from frame to frame cannot be compared: too few frames in a row, or all is in motion."
         figure = ""
     else:
         each = ", ".join(f"{c} {_signed(o, 3) if o < 0 else f'+{o:.3f}'}" for c, o in offsets.items())
-        figure = f'<p class="figure"><b>{ping_pong:.3f}</b> stops of ping-pong</p>'
+        figure = f'<p class="figure"><b>{flicker:.3f}</b> stops of flicker</p>'
         said = (
-            f"Results of one exposure are {2**ping_pong * 100 - 100:.1f} % brighter than those of another "
+            f"Results of one exposure are {2**flicker * 100 - 100:.1f} % brighter than those of another "
             f"({each} stops from their mean), measured where nothing moves. 0 stops of luminance: the longest exposure "
             "clips."
         )
@@ -1074,7 +980,7 @@ def _timeline_section(clip: ClipResults, frames: Sequence[FrameBrightness]) -> s
 
 
 def _legend(present: set[str]) -> str:
-    items = "".join(f'<li><i class="dot {c}"></i>{c}</li>' for c in _CLASSES if c in present)
+    items = "".join(f'<li><i class="dot {c}"></i>{c}</li>' for c in EXPOSURE_CLASSES if c in present)
     return f'<ul class="legend">{items}</ul>'
 
 
@@ -1121,7 +1027,7 @@ def _timeline(clip: ClipResults, frames: Sequence[FrameBrightness]) -> str:
     names = ("exposure", "mean", "step")
     for number, (panel, row) in enumerate(zip(panels, rows, strict=True)):
         base = panel.y(panel.low) if number == 0 else panel.y(0.0)
-        for exposure in _CLASSES:
+        for exposure in EXPOSURE_CLASSES:
             points = [
                 (x(f.index), panel.y(v), f, v)
                 for f, v in zip(frames, row, strict=True)

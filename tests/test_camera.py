@@ -18,6 +18,8 @@ from hdrvid.data.camera import (
     film,
     open_shutter,
     perturb_tone,
+    plain_camera,
+    plain_stops,
     random_camera,
     random_stops,
     sensor_noise,
@@ -356,6 +358,24 @@ def test_random_stops_are_mostly_moderate_and_often_wide() -> None:
     assert np.mean([s[2] > 5 for s in three]) == pytest.approx(0.15, abs=0.03)
     with pytest.raises(UsageError, match="2 or 3"):
         random_stops(rng, 4)
+
+
+def test_plain_cameras_are_those_of_test_sets() -> None:
+    rng = _rng(4)
+    cameras = [plain_camera(rng) for _ in range(500)]
+    assert all(c.h264_crf is None and c.jpeg_quality is None and not c.gamma_jitter for c in cameras)
+    assert {c.response for c in cameras} == {"gamma2.2", "srgb", "rec709"}
+    assert {c.bits for c in cameras} == {8, 10}
+    steps = np.array([plain_stops(rng, 2)[1] for _ in range(1000)])
+    assert (steps == 3).mean() == pytest.approx(0.6, abs=0.06)
+    assert (steps >= 2).all()
+    assert (steps <= 4).all()
+    three = np.array([plain_stops(rng, 3) for _ in range(1000)])
+    np.testing.assert_allclose(three[:, 2], 2 * three[:, 1])
+    assert three[:, 1].min() >= 1.5
+    assert three[:, 1].max() <= 2.5
+    with pytest.raises(UsageError, match="2 or 3"):
+        plain_stops(rng, 4)
 
 
 @given(SEEDS, st.floats(0.01, 0.5))

@@ -71,7 +71,7 @@ def test_results_on_stdout_and_the_rest_on_stderr(
     code, stdout, stderr = hdrvid(capfd, "reconstruct", clip, "-o", out, *CLASSICAL)
     assert code == 0
     lines = stdout.splitlines()
-    assert lines[0].startswith(f"{clip}: 64x48, exposures 0,3 stops (declared), response gamma2.2 (assumed)")
+    assert lines[0].startswith(f"{clip}: 64x48, exposures 0,3 stops (declared), response gamma2.2 (measured)")
     assert lines[1:] == [
         f"{out}/clip.000000.exr ... 4 frame(s)",
         f"{out}/clip.preview.mp4",
@@ -314,6 +314,9 @@ def test_other_settings_are_refused_until_overwrite(
         ("train", "--crop", "100"),
         ("train", "--crop", "128", "--window-size", "96"),
         ("train", "--stage", "last"),
+        ("train", "--stage", "imitation"),
+        ("train", "--preset", "memo", "--stall", "50"),
+        ("train", "--preset", "memo", "--flow-crop", "40"),
         ("train", "--schedule", "flat"),
         ("train", "--precision", "fp16"),
         ("train", "--batch", "6", "--accumulate", "4"),
@@ -430,6 +433,18 @@ TINY_TRAINING = (
     *("--epochs", "1", "--steps-per-epoch", "2", "--batch", "2", "--crop", "32", "--window-size", "64"),
     *("--windows", "4", "--workers", "0", "--device", "cpu"),
 )
+
+
+def test_the_memo_trains_in_stages(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    with made_in_process():
+        code, stdout, stderr = hdrvid(capfd, "train", "--preset", "memo", *TINY_TRAINING, "--epochs", 3, "-o", run)
+        assert code == 0
+        assert "(imitation): log_l1" in stderr
+        more = ("--cycle", 3, "--init", run / "model.safetensors", "--stage", "merge", "-o", tmp_path / "three")
+        code, stdout, _ = hdrvid(capfd, "train", "--preset", "memo", *TINY_TRAINING, *more)
+    assert code == 0
+    assert load_reconstructor(stdout.strip(), 3, device="cpu").num_exposures == 3
 
 
 def test_train_ends_with_weights_that_reconstruct(

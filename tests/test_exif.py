@@ -14,6 +14,7 @@ import pytest
 from hdrvid.cli import main
 from hdrvid.data.camera import expose, normalise
 from hdrvid.data.scenes import procedural_scene
+from hdrvid.detect import inspect_clip
 from hdrvid.io.exif import (
     EXIF_DIRECTORY,
     EXPOSURE_TIME,
@@ -24,7 +25,6 @@ from hdrvid.io.exif import (
     read_settings,
     recorded_cycle,
 )
-from hdrvid.reconstruct import inspect_clip
 
 Rational = tuple[int, int]
 

@@ -11,7 +11,7 @@ import pytest
 from hdrvid.data.camera import SynthesisOptions, drawn_value, expose, film, normalise
 from hdrvid.data.scenes import procedural_scene
 from hdrvid.errors import InputError
-from hdrvid.exposures import MIN_CONFIDENCE, ROUGH_STOPS, are_rough, contradictions, estimate_cycle
+from hdrvid.exposures import MIN_CONFIDENCE, ROUGH_STOPS, are_rough, contradiction, estimate_cycle
 from hdrvid.types import ExposureCycle
 
 WIDTH, HEIGHT = 240, 136
@@ -213,52 +213,74 @@ def test_frames_must_have_one_shape():
 # contradictions
 
 
+def text_of(found):
+    assert found is not None
+    return found.text
+
+
 @pytest.mark.parametrize("stops", [(0, 3), (3, 0), (0, 2, 4), (2, 0, 4)])
 @pytest.mark.parametrize("first", [0, 1, 2])
 def test_a_right_declaration_is_not_contradicted(stops, first):
     frames = clip(stops, 10, pan=3.0, noise=0.002)
-    assert contradictions(frames[first:], ExposureCycle(stops), first) == []
+    assert contradiction(estimate_cycle(frames[first:]), ExposureCycle(stops), first) is None
 
 
 def test_a_third_of_a_stop_off_is_not_contradicted():
-    assert contradictions(clip((0, 3), 8), ExposureCycle((0, 3.33))) == []
+    assert contradiction(estimate_cycle(clip((0, 3), 8)), ExposureCycle((0, 3.33))) is None
 
 
 @pytest.mark.parametrize("num_frames", [2, 9])
 @pytest.mark.parametrize("first", [0, 1])
 def test_wrong_stops_are_told_with_both_figures(num_frames, first):
     frames = clip((0, 3), num_frames + first)
-    (warning,) = contradictions(frames[first:], ExposureCycle((0, 2)), first)
+    warning = text_of(contradiction(estimate_cycle(frames[first:]), ExposureCycle((0, 2)), first))
     assert "0,2 are declared, but 0,3 were measured" in warning
 
 
 def test_wrong_order_is_told():
-    (warning,) = contradictions(clip((0, 3), 7)[1:], ExposureCycle((3, 0)), 1)
+    warning = text_of(contradiction(estimate_cycle(clip((0, 3), 7)[1:]), ExposureCycle((3, 0)), 1))
     assert "--exposures 3,0" in warning
     assert "order 0,3" in warning
-    (warning,) = contradictions(clip((2, 0, 4), 7), ExposureCycle((0, 4, 2)))
+    warning = text_of(contradiction(estimate_cycle(clip((2, 0, 4), 7)), ExposureCycle((0, 4, 2))))
     assert "order 2,0,4" in warning
 
 
 def test_wrong_number_of_exposures_is_told():
-    (warning,) = contradictions(clip((2, 0, 4), 9)[1:], ExposureCycle((0, 3)), 1)
+    warning = text_of(contradiction(estimate_cycle(clip((2, 0, 4), 9)[1:]), ExposureCycle((0, 3)), 1))
     assert "2 exposures (0,3) are declared" in warning
     assert "repeat after 3 (2,0,4 stops)" in warning
 
 
 def test_a_clip_that_does_not_alternate_contradicts_any_cycle():
-    (warning,) = contradictions(clip((0,), 8), ExposureCycle((0, 3)))
+    warning = text_of(contradiction(estimate_cycle(clip((0,), 8)), ExposureCycle((0, 3))))
     assert "3 stops apart are declared" in warning
     assert "0.00 stops apart" in warning
 
 
+def test_a_contradiction_stops_a_run_only_where_the_measurement_is_sure():
+    many = contradiction(estimate_cycle(clip((0, 3), 12, noise=0.002)), ExposureCycle((0, 7)))
+    few = contradiction(estimate_cycle(clip((0, 2, 4), 3)), ExposureCycle((0, 2, 3)))
+    still = contradiction(estimate_cycle(clip((0,), 8)), ExposureCycle((0, 3)))
+    assert many is not None
+    assert many.is_sure
+    assert few is not None
+    assert not few.is_sure
+    assert still is not None
+    assert still.is_sure
+
+
+def test_exposures_too_far_apart_to_be_measured_are_not_contradicted():
+    estimate = estimate_cycle(clip((0, 5), 12))
+    assert contradiction(estimate, ExposureCycle((0, 6))) is None
+
+
 @pytest.mark.parametrize("level", [0.0, 1.0])
 def test_no_contradiction_where_the_pixels_cannot_tell(level):
-    assert contradictions([np.full((20, 30, 3), level, np.float32)] * 6, ExposureCycle((0, 3))) == []
+    assert contradiction(estimate_cycle([np.full((20, 30, 3), level, np.float32)] * 6), ExposureCycle((0, 3))) is None
 
 
 def test_no_contradiction_without_frames():
-    assert contradictions([], ExposureCycle((0, 3))) == []
+    assert contradiction(estimate_cycle([]), ExposureCycle((0, 3))) is None
 
 
 # the generator's moving, noisy, compressed clips

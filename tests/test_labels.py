@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hdrvid.data.camera import SynthesisOptions
 from hdrvid.data.scenes import procedural_scene
 from hdrvid.data.synth import synthesise
+from hdrvid.exposures import MIN_CONFIDENCE, estimate_cycle
 from hdrvid.labels import Labeller
 from hdrvid.radiance import gamma_linearize
 from hdrvid.types import ExposureCycle
@@ -150,3 +151,54 @@ def test_too_few_frames():
     labeller = labelled(clip(81, (0, 2, 4))[:2], (0, 2, 4))
     assert labeller.window(0) is None
     assert labelled(clip(81, (0, 3))[:1], (0, 3)).window(0) is None
+
+
+# slips at the start of a clip: the order of the exposures belongs to frame 0
+
+SLIPS = [("dropped", at) for at in range(1, 10)] + [("doubled", at) for at in range(1, 9)]
+
+
+def slipped(frames, kind: str, at: int):
+    """Frames without frame `at`, or with frame `at - 1` twice, and the frame of the clip that each one is."""
+    order = list(range(len(frames)))
+    order = order[:at] + order[at + 1 :] if kind == "dropped" else [*order[:at], at - 1, *order[at:]]
+    return [frames[i] for i in order], order
+
+
+@pytest.mark.parametrize("stops", [(0, 3), (3, 0), (0, 2, 4), (4, 0, 2)])
+def test_a_slip_near_the_start_does_not_turn_the_order(stops):
+    frames, cycle = clip(21, stops), ExposureCycle(stops)
+    wrong, unsure = [], []
+    for kind, at in SLIPS:
+        given, order = slipped(frames, kind, at)
+        estimate = estimate_cycle(given[:24])
+        if estimate.cycle is None or estimate.confidence < MIN_CONFIDENCE:
+            unsure.append((kind, at))  # which a run says
+            continue
+        labeller = labelled(given, estimate.cycle.stops)
+        off = [
+            index for index, true in enumerate(order) if abs(labeller.label(index).stops - cycle.stops_at(true)) > 0.2
+        ]
+        if off:
+            wrong.append((kind, at, str(estimate.cycle), off))
+    assert wrong == []
+    assert len(unsure) <= 2
+
+
+def test_a_clip_that_shows_every_frame_twice():
+    frames = clip(21, (0, 3))[:12]
+    for repeats, lead in (((2, 0), 0), ((2, 1), 1)):
+        twice = [f for f in frames for _ in range(2)][lead:]
+        labeller = Labeller(ExposureCycle((0, 3)), repeats)
+        for index, frame in enumerate(twice):
+            labeller.add(index, frame)
+        labeller.finish()
+        assert labeller.events == []
+        for index in range(len(twice)):
+            distinct = (index + lead) // 2
+            first = max(0, 2 * distinct - lead)
+            assert labeller.label(index).stops == 3.0 * (distinct % 2)
+            window = labeller.window(index)
+            assert window is not None
+            assert window[1] == first
+            assert all((i + lead) // 2 % 2 != distinct % 2 for i in (window[0], window[2]))

@@ -42,10 +42,15 @@ few = settings(max_examples=60, deadline=None)
 
 
 def black_of(response):
-    """The code of no light: 0 but for the log curves."""
-    return {"slog3": 95 / 1023, "vlog": 0.125, "logc3": 0.092809, "logc4": 95 / 1023, "clog3": 0.12512219}.get(
-        response.name, 0.0
-    )
+    """The code of no light: 0 but for the log curves and PQ."""
+    return {
+        "slog3": 95 / 1023,
+        "vlog": 0.125,
+        "logc3": 0.092809,
+        "logc4": 95 / 1023,
+        "clog3": 0.12512219,
+        "pq": (3424 / 4096) ** (2523 / 32),
+    }.get(response.name, 0.0)
 
 
 @few

@@ -20,12 +20,13 @@ from test_response_estimate import clip as coded_clip
 
 import hdrvid.reconstruct as engine
 from hdrvid.cli.app import run
+from hdrvid.detect import LOG_BLACK_CODE, inspect_clip
 from hdrvid.errors import InputError, UsageError
 from hdrvid.io.atomic import _machine
 from hdrvid.io.lock import frames_lock
 from hdrvid.radiance import LOG_RESPONSES, RESPONSES
 from hdrvid.ranks import Ranks, joined
-from hdrvid.reconstruct import inspect_clip, part_name, reconstruct_clip
+from hdrvid.reconstruct import part_name, reconstruct_clip
 from hdrvid.types import ClipInfo
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -353,4 +354,4 @@ def test_exposures_and_curve_of_a_log_clip_are_found_together(
 
 def test_curves_that_may_be_log_have_no_code_near_zero() -> None:
     for name in LOG_RESPONSES:
-        assert float(RESPONSES[name].encode(np.zeros(1, np.float32))[0]) > engine.LOG_BLACK_CODE
+        assert float(RESPONSES[name].encode(np.zeros(1, np.float32))[0]) > LOG_BLACK_CODE

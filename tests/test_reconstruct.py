@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,6 +20,8 @@ import numpy as np
 import pytest
 
 import hdrvid.reconstruct as engine
+from hdrvid import detect
+from hdrvid.detect import inspect_clip
 from hdrvid.errors import ExposureError, InputError, ModelError, OutputError, UsageError
 from hdrvid.io.atomic import ABANDONED_SECONDS, _machine
 from hdrvid.io.exr import read_exr, write_exr
@@ -29,7 +32,6 @@ from hdrvid.radiance import RESPONSES, gamma_encode, measured_response, srgb_enc
 from hdrvid.reconstruct import (
     ClipReport,
     ReconstructOptions,
-    inspect_clip,
     network_code,
     parse_frame_range,
     parse_white,
@@ -160,7 +162,8 @@ def test_header_and_report_say_how_the_frame_was_made(undisturbed: Path, clip: P
     assert report["cycle"] == 2
     assert report["confidence"] is None
     assert report["response"] == "gamma2.2"
-    assert report["response_from"] == "assumed"
+    assert report["response_from"] == "measured"
+    assert report["quality"]["flicker_stops"] < 0.05
     assert report["model"]["name"] == "classical"
     assert report["frames"] == {"first": 0, "last": 7, "count": 8, "new": 8, "kept": 0}
     assert report["source"] == str(clip)
@@ -345,11 +348,11 @@ def test_small_frames_are_decoded_once_to_be_measured(clip: Path, monkeypatch: p
             decoded.append(index)
             yield pixels
 
-    read = engine.probed
-    monkeypatch.setattr(engine, "probed", probed)
+    read = detect.probed
+    monkeypatch.setattr(detect, "probed", probed)
     once = inspect_clip([str(clip)]).as_dict()
     assert decoded == list(range(8))
-    monkeypatch.setattr(engine, "KEPT_PROBE_BYTES", 0)
+    monkeypatch.setattr(detect, "KEPT_PROBE_BYTES", 0)
     assert inspect_clip([str(clip)]).as_dict() == once
     assert len(decoded) > 2 * 8
 
@@ -444,7 +447,7 @@ def test_a_frame_says_the_tiles_it_was_made_in(clip: Path, tmp_path: Path, monke
 
 def test_another_clip_of_the_same_name_is_noticed(clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    declared = options(deflicker=False)
+    declared = options(deflicker=False, response="gamma2.2")
     reconstruct_clip([str(clip)], out, declared)
     other = write_frames(tmp_path / "clip", stops=(0, 2.5))
     with pytest.raises(OutputError, match="another clip of the same name"):
@@ -652,11 +655,13 @@ def test_a_clip_that_does_not_alternate_asks_for_the_exposures(tmp_path: Path) -
     assert inspect_clip([str(constant)]).as_dict()["stops"] is None
 
 
-def test_wrong_declared_exposures_are_a_warning(clip: Path, tmp_path: Path) -> None:
+def test_wrong_declared_exposures_are_an_error(clip: Path, tmp_path: Path) -> None:
     said: list[str] = []
-    report = reconstruct_clip(
-        [str(clip)], tmp_path / "out", options(exposures="0,2,4", frame_range=(0, 0)), message=said.append
-    )
+    wrong = options(exposures="0,2,4", frame_range=(0, 0))
+    with pytest.raises(ExposureError, match=r"3 exposures \(0,2,4\) are declared, but the frames repeat after 2 \(0,3"):
+        reconstruct_clip([str(clip)], tmp_path / "out", wrong)
+    trusted = replace(wrong, regular=True)
+    report = reconstruct_clip([str(clip)], tmp_path / "out", trusted, message=said.append)
     assert any(text.startswith("warning: ") and "--exposures" in text for text in said)
     assert report.as_dict()["warnings"]
 
@@ -721,7 +726,6 @@ def test_frame_ranges_and_white() -> None:
 
 
 def test_memory_does_not_grow_with_the_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import hdrvid.reconstruct as engine
 
     held: list[int] = []
     iterate = engine._LabelledWindows.__iter__

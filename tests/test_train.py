@@ -93,7 +93,9 @@ class TestOptions:
 
     def test_stages_of_the_presets(self):
         memo = replace(TINY, preset="memo", steps_per_epoch=100)
-        assert [stage_at(memo, s).name for s in (0, 50, 99)] == ["flow", "merge", "joint"]
+        assert [s.name for s in stages(memo)] == ["flow", "imitation", "merge", "joint"]
+        few_shot = replace(memo, shots=1)
+        assert [stage_at(few_shot, s).name for s in (0, 50, 99)] == ["flow", "merge", "joint"]
         assert [s.name for s in stages(replace(memo, stages=("joint", "merge")))] == ["merge", "joint"]
         alone = stages(replace(memo, stages=("joint",)))
         assert [(s.start, s.stop, s.rate) for s in alone] == [(0, 100, 1.0)]
@@ -123,6 +125,9 @@ class TestOptions:
             ({"crop": 0}, "--crop"),
             ({"crop": 64}, "--window-size"),
             ({"stages": ("last",)}, "--stage"),
+            ({"preset": "memo", "shots": 1, "stages": ("imitation",)}, "--stage takes flow, merge, joint"),
+            ({"flow_crop": 80}, "fits a window"),
+            ({"stall_steps": 10}, "--stall"),
         ],
     )
     def test_options_without_meaning(self, more, names):
@@ -385,7 +390,7 @@ class TestEnding:
         assert float(provenance["validation_psnr_t"]) == pytest.approx(scores[best], abs=1e-3)
         sample = SampleOptions(2, 64, seed=options.seed, augment=False)
         batch = batch_of(caches / "cache-0-validation", sample, 4)
-        score, _, _ = validate(networks, options, [batch])
+        score = validate(networks, options, [batch]).psnr_t
         assert score == pytest.approx(scores[best], abs=0.1)  # the file is in half precision
         assert scores[best + 2] < scores[best] - 0.3
 
@@ -596,9 +601,7 @@ class TestStartingWeights:
         state = networks.state_dict()
         assert all(torch.equal(started[k], state[k]) for k in started)
 
-    @pytest.mark.parametrize(
-        "options", [replace(TINY, num_exposures=3), replace(TINY, preset="memo", num_exposures=3), TINY]
-    )
+    @pytest.mark.parametrize("options", [replace(TINY, num_exposures=3), replace(TINY, preset="fast"), TINY])
     def test_weights_that_do_not_fit_are_refused(self, tmp_path, options):
         config = ModelConfig("memo", 2)
         save_weights(tmp_path / "start.safetensors", build(config), config, {})

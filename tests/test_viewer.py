@@ -26,23 +26,25 @@ from test_reconstruct import scene_radiance, write_frames
 from hdrvid import pictures, viewer
 from hdrvid.cli import main
 from hdrvid.errors import InputError, ModelError, OutputError, UsageError
+from hdrvid.flicker import (
+    FrameBrightness,
+    brightness_by_exposure,
+    flicker_stops,
+    frame_levels,
+    step_from_neighbours,
+)
 from hdrvid.io.exr import read_exr, write_exr
 from hdrvid.radiance import RESPONSES, luminance
 from hdrvid.reconstruct import ReconstructOptions, reconstruct_clip
 from hdrvid.types import Window
 from hdrvid.viewer import (
     MAX_PAGE_BYTES,
-    FrameBrightness,
     Histogram,
     ReportOptions,
-    brightness_by_exposure,
     chosen_frames,
     find_clips,
-    frame_levels,
     measured_indices,
     parse_frames,
-    ping_pong_stops,
-    step_from_neighbours,
     write_report,
 )
 from hdrvid.weights import load_reconstructor
@@ -147,7 +149,7 @@ def hdrvid(capfd, *arguments):
     return int(leaving.value.code or 0), out, err
 
 
-# ---- ping-pong -------------------------------------------------------------------------------------------------------
+# ---- flicker ---------------------------------------------------------------------------------------------------------
 
 
 def moving_levels(index, offset, fade=0.0):
@@ -174,29 +176,29 @@ def brightness_of(offsets, cycle, num_frames=18, fade=0.0):
 
 
 @pytest.mark.parametrize("fade", [0.0, 0.05])
-def test_ping_pong_is_what_was_put_in(fade):
+def test_flicker_is_what_was_put_in(fade):
     for offsets in ((0.0, 0.0), (0.0, 0.08), (0.3, 0.0), (0.0, 0.01, -0.02), (0.0, 0.2, 0.1)):
         frames = brightness_of(offsets, len(offsets), fade=fade)
         found = brightness_by_exposure(frames, len(offsets))
         expected = np.array(offsets) - np.mean(offsets)
         assert list(found.values()) == pytest.approx(list(expected), abs=0.003)
-        assert ping_pong_stops(frames, len(offsets)) == pytest.approx(max(offsets) - min(offsets), abs=0.004)
+        assert flicker_stops(frames, len(offsets)) == pytest.approx(max(offsets) - min(offsets), abs=0.004)
 
 
-def test_ping_pong_of_cuts_motion_and_darkness_is_not_invented():
+def test_flicker_of_cuts_motion_and_darkness_is_not_invented():
     rng = np.random.default_rng(0)
     wild = [rng.uniform(-7, 2, (40, 60)) for _ in range(3)]
     assert step_from_neighbours(*wild) is None
     dark = np.full((40, 60), -9.0)
     assert step_from_neighbours(dark, dark + 1, dark) is None
     one = [FrameBrightness(0, 0.0, "short", -3.0)]
-    assert ping_pong_stops(one, 2) is None
+    assert flicker_stops(one, 2) is None
     # a doubled frame has a neighbour of its own exposure, a missing one leaves a gap: neither counts
     frames = brightness_of((0.0, 0.1), 2)
     doubled = [FrameBrightness(f.index, 0.0, "short", f.mean_level, 9.0) if f.index == 7 else f for f in frames]
     gap = [f for f in frames if f.index != 7]
     for odd in (doubled, gap):
-        assert ping_pong_stops(odd, 2) == pytest.approx(0.1, abs=0.004)
+        assert flicker_stops(odd, 2) == pytest.approx(0.1, abs=0.004)
 
 
 def test_levels_are_finite_whatever_the_file_holds():
@@ -297,13 +299,13 @@ def test_the_page_says_what_was_done(written, page, original):
     for fact in (
         "64 × 48, 24 fps",
         "12 frames, 0 to 11",
-        "gamma2.2 (assumed)",
+        "gamma2.2 (measured)",
         "(declared)",
         "classical",
         str(original),
     ):
         assert fact in page.text
-    assert f"{written.ping_pong:.3f}" in page.text
+    assert f"{written.flicker:.3f}" in page.text
     for index in written.shown:
         assert f"Frame {index} · {('short', 'long')[index % 2]} · {3 * (index % 2)} stops" in page.text
     assert page.tags.count("svg") == 2
@@ -435,7 +437,7 @@ def test_settings_do_not_change_what_is_seen(original, page, written, tmp_path, 
     assert found.shown == written.shown
     if "response" not in settings:
         assert found.range_stops == pytest.approx(written.range_stops, abs=0.05)
-        assert found.ping_pong == pytest.approx(written.ping_pong, abs=0.003)
+        assert found.flicker == pytest.approx(written.flicker, abs=0.003)
         a, b = (p.picture("Frame 1, result").astype(int) for p in (page, own))
         assert np.abs(a - b).max() <= 3
     if settings.get("white") == "shortest":
@@ -458,7 +460,7 @@ def test_small_odd_frames_and_a_single_result(tmp_path):
     assert [c.stem for c in find_clips(out)] == ["small.000001-000001"]
     written, page = report_of(out, tmp_path)
     assert written.shown == (1,)
-    assert written.ping_pong is None
+    assert written.flicker is None
     assert page.picture("Frame 1, result").shape == (13, 17, 3)
     assert page.picture("Frame 1 as shot").shape == (13, 17, 3)
     assert ("figure", "class", "frame tiny") in page.attributes
@@ -719,7 +721,7 @@ def test_the_command(results, original, tmp_path, capfd):
     code, out, err = hdrvid(capfd, "report", results, "--no-weights")
     assert code == 0, err
     lines = out.splitlines()
-    assert lines[0].startswith("shot: 12 frame(s), ping-pong 0.0")
+    assert lines[0].startswith("shot: 12 frame(s), flicker 0.0")
     assert lines[1] == f"{results}/shot.report.html"
     assert (results / "shot.report.html").is_file()
     assert {p.suffix for p in results.iterdir()} == {".exr", ".json", ".html"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -332,6 +333,24 @@ class TestSamples:
         changed = [not torch.equal(a, b) for a, b in zip(plain["ldr"], perturbed["ldr"], strict=True)]
         assert changed == [False, True, False]
         assert torch.equal(plain["truth"], perturbed["truth"])
+
+    def test_a_share_of_the_samples_is_filmed_by_a_plain_camera(self, cache):
+        def stops(plain: float) -> list[float]:
+            data = TrainingWindows(cache, SampleOptions(2, 32, seed=5, search="", plain=plain), 60)
+            exposures = [data[i]["exposures"] for i in range(60)]
+            return [float((e.max() / e.min()).log2()) for e in exposures]
+
+        assert all(1.99 < s < 4.01 for s in stops(1.0))
+        assert any(not 1.99 < s < 4.01 for s in stops(0.5))
+        assert sum(abs(s - 3) < 0.01 for s in stops(1.0)) > sum(abs(s - 3) < 0.01 for s in stops(0.0))
+
+    def test_inexact_flow_leaves_the_sample_as_it_is(self, cache):
+        options = SampleOptions(2, 48, seed=5, search="", exact_flow=True)
+        without = TrainingWindows(cache, options, 9)[3]
+        given = TrainingWindows(cache, replace(options, inexact_flow=True), 9)[3]
+        assert set(given) - set(without) == {"inexact"}
+        assert given["inexact"].shape == given["flow"].shape
+        assert all(torch.equal(given[k], without[k]) for k in without if k != "seconds")
 
     def test_a_sample_is_no_larger_than_its_window(self, cache):
         assert TrainingWindows(cache, SampleOptions(2, 500, search=""), 9)[0]["ldr"].shape[-2:] == (64, 64)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import platform
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +13,7 @@ import typer
 from hdrvid.cli.console import print_json, say
 
 if TYPE_CHECKING:
-    from hdrvid.reconstruct import Detection
+    from hdrvid.detect import Detection
     from hdrvid.response_estimate import RatioByLevel
 
 HELP = """What hdrvid finds on this machine, and in a clip.
@@ -33,6 +32,8 @@ rises or falls with the level shows a wrong response, one that is off everywhere
 
     hdrvid info shot.mov --plot ratio.png
 
+    hdrvid info shot.mov --exposures 0,3     (the curve that these stops mean)
+
     hdrvid info frames/ --response rec709 --json
 """
 
@@ -42,8 +43,17 @@ def command(
         list[str] | None,
         typer.Argument(metavar="CLIP", help="A video file, a folder of frames, or a pattern.", show_default=False),
     ] = None,
+    exposures: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|0,3|FILE", help="Stops of one cycle, as for `hdrvid reconstruct`: see what they would do."
+        ),
+    ] = "auto",
     response: Annotated[
         str, typer.Option(metavar="auto|NAME|FILE", help="Camera curve of the clip, as for `hdrvid reconstruct`.")
+    ] = "auto",
+    input_primaries: Annotated[
+        str, typer.Option(metavar="auto|NAME", help="Primaries of the clip, as for `hdrvid reconstruct`.")
     ] = "auto",
     plot: Annotated[
         Path | None,
@@ -56,13 +66,13 @@ def command(
     if plot is not None and plot.suffix.lower() != ".png":
         raise UsageError(f"--plot writes a PNG file, but '{plot.name}' does not end in .png")
     if clip:
+        from hdrvid.detect import DetectOptions, inspect_clip
         from hdrvid.io import split_inputs
-        from hdrvid.reconstruct import inspect_clip
 
         groups = split_inputs(clip)
         if len(groups) != 1:
             raise UsageError(f"hdrvid info looks at one clip at a time, but {len(groups)} were given")
-        detection = inspect_clip(groups[0], response=response)
+        detection = inspect_clip(groups[0], DetectOptions(exposures, response, input_primaries, trusted=True))
         tables = _ratios(groups[0], detection)
         if json:
             print_json({**detection.as_dict(), "ratio_by_level": [table.as_dict() for table in tables]})
@@ -151,29 +161,31 @@ def _print_clip(detection: Detection) -> None:
         typer.echo(f"exposures: not found ({detection.reason})")
     else:
         sure = detection.reason if detection.confidence is None else f"confidence {detection.confidence:.2f}"
+        if detection.cycle_confidence is not None:
+            sure += f" (of the cycle {detection.cycle_confidence:.2f}, of the stops {detection.stops_confidence:.2f})"
         typer.echo(f"exposures: {detection.cycle} stops, a cycle of {len(detection.cycle)}, {sure}")
+        if detection.measured and detection.measured.corrected:
+            typer.echo(f"  {detection.measured.reason}: corrected")
     steps = " ".join(f"{s:+.2f}" if s == s else "?" for s in detection.pair_stops)
     if steps:
         typer.echo(f"from frame to frame: {steps} stops")
-    typer.echo(f"response: {detection.response.name} ({detection.response_from})")
+    why = f": {detection.response_reason}" if detection.response_reason else ""
+    typer.echo(f"response: {detection.response.name} ({detection.response_from}){why}")
+    typer.echo(f"primaries: {detection.gamut.name} ({detection.gamut_from})")
     for text in detection.warnings:
         typer.echo(f"warning: {text}")
 
 
 def _ratios(inputs: list[str], detection: Detection) -> tuple[RatioByLevel, ...]:
     """The check of the response and the exposures, from the frames that the exposures were measured from."""
-    from hdrvid.errors import InputError
-    from hdrvid.exposures import probed
+    from hdrvid.detect import look
     from hdrvid.io import open_clip
-    from hdrvid.response_estimate import frame_levels, ratio_by_level
+    from hdrvid.response_estimate import ratio_by_level
 
     if detection.cycle is None:
         return ()
-    levels = []
-    # what lies before damage can be compared, and `inspect_clip` has judged whether it is enough
-    with open_clip(inputs) as reader, suppress(InputError):
-        for codes in probed(reader):
-            levels.append(frame_levels(codes))
+    with open_clip(inputs) as reader:
+        levels = look(reader).levels
     if len(levels) < len(detection.cycle):
         return ()
     return ratio_by_level(levels, detection.cycle.stops, detection.response)

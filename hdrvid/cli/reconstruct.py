@@ -73,6 +73,14 @@ def command(
             "linear for EXR and .hdr frames, gamma2.2 otherwise.",
         ),
     ] = "auto",
+    input_primaries: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|NAME",
+            help="Primaries of the clip: rec709, rec2020, p3d65, sgamut3, ... auto takes the tag, ICC profile or EXR "
+            "header, or the gamut that a log curve comes with. Output files hold Rec. 709.",
+        ),
+    ] = "auto",
     model: Annotated[
         str,
         typer.Option(
@@ -169,6 +177,7 @@ def command(
     options = ReconstructOptions(
         exposures=exposures,
         response=response,
+        input_primaries=input_primaries,
         model=model,
         device=device,
         precision=precision,
@@ -313,7 +322,9 @@ def _print_report(report: ClipReport) -> None:
     outputs = facts["outputs"]
     count = facts["frames"]["count"]
     kept = f", {facts['frames']['kept']} of them from an earlier run" if facts["frames"]["kept"] else ""
-    typer.echo(f"{outputs['first_frame']} ... {count} frame(s){kept}")
+    flicker = facts["quality"]["flicker_stops"]
+    even = "" if flicker is None else f", flicker {flicker:.3f} stops"
+    typer.echo(f"{outputs['first_frame']} ... {count} frame(s){kept}{even}")
     for kind in ("preview", "hdr10", "hlg"):
         if outputs.get(kind):
             typer.echo(outputs[kind])

@@ -15,7 +15,7 @@ HELP = """Show a finished reconstruction: one HTML file a clip, which needs noth
 
 RESULTS is the folder given to `hdrvid reconstruct` with -o, or one STEM.json in it. The page, STEM.report.html beside
 it, has a slider between frame as shot and result, blend weights and flow, the exposures found, the brightness of every
-frame with the ping-pong between exposures in stops, and the range of luminance that was gained. It stays below 8 MB.
+frame with the flicker between exposures in stops, and the range of luminance that was gained. It stays below 8 MB.
 
 [bold]Examples[/bold]
 
@@ -114,10 +114,10 @@ command.__doc__ = HELP
 
 
 def _print_report(report: WrittenReport) -> None:
-    ping_pong = "not measured" if report.ping_pong is None else f"{report.ping_pong:.3f} stops"
+    flicker = "not measured" if report.flicker is None else f"{report.flicker:.3f} stops"
     best = max(report.input_range_stops.values(), default=None)
     single = "" if best is None else f", {best:.1f} in a single exposure"
     typer.echo(
-        f"{report.stem}: {report.frames} frame(s), ping-pong {ping_pong}, range {report.range_stops:.1f} stops{single}"
+        f"{report.stem}: {report.frames} frame(s), flicker {flicker}, range {report.range_stops:.1f} stops{single}"
     )
     typer.echo(report.path)

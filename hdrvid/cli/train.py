@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -37,6 +38,7 @@ septuplets. A run that was interrupted goes on with the same options and
 """
 
 FEW_SHOT_PATIENCE = 10
+STALL_STEPS = 1000
 
 
 def command(
@@ -73,6 +75,10 @@ def command(
         ),
     ] = None,
     init: Annotated[str, typer.Option(metavar="NAME|FILE", help="Weights to start from.", show_default=False)] = "",
+    leg: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="Number of a training that goes on with --init: draws other samples."),
+    ] = 0,
     distill: Annotated[
         str,
         typer.Option(
@@ -126,7 +132,36 @@ def command(
     window_size: Annotated[int, typer.Option(min=64, metavar="PIXELS", help="Side of a rendered window.")] = 192,
     stage: Annotated[
         list[str] | None,
-        typer.Option(metavar="flow|merge|joint", help="Train this stage only; may be given again.", show_default=False),
+        typer.Option(
+            metavar="flow|imitation|merge|joint",
+            help="Train this stage only; may be given again. Stage imitation is for preset memo without --shots.",
+            show_default=False,
+        ),
+    ] = None,
+    flow_crop: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="PIXELS",
+            help="Preset memo: side of a crop in stage flow. [default: 160, or what a window holds]",
+            show_default=False,
+        ),
+    ] = 0,
+    plain: Annotated[
+        float,
+        typer.Option(
+            min=0.0, max=1.0, metavar="SHARE", help="Preset memo: share of samples without codec and wide brackets."
+        ),
+    ] = 0.75,
+    stall: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="STEPS",
+            help="Stop a stage that has not improved on its start after so many steps; 0: never. "
+            "[default: 1000 for preset memo without --shots and --init, else 0]",
+            show_default=False,
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of everything random.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the output folder.")] = False,
@@ -149,6 +184,7 @@ def command(
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:i]|mps", help="Where the training runs.")] = "auto",
 ) -> None:
     from hdrvid.train import Progress, TrainOptions, train
+    from hdrvid.train.loop import brings_flow
 
     options = TrainOptions(
         preset=preset,
@@ -177,7 +213,17 @@ def command(
         init=init,
         distill=distill,
         width=width or 0,
+        leg=leg,
+        flow_crop=flow_crop,
+        plain=plain,
     )
+    if options.imitates:
+        fresh = STALL_STEPS if not init else 0
+        options = replace(
+            options, shared_levels=not brings_flow(options), stall_steps=fresh if stall is None else stall
+        )
+    elif stall:
+        options = replace(options, stall_steps=stall)
     if unlabelled and not shots:
         raise UsageError("--unlabelled belongs to few-shot training: give --shots, the number of labelled windows, too")
     with FrameProgress("train", "steps") as training:

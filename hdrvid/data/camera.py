@@ -382,6 +382,34 @@ def random_stops(rng: np.random.Generator, num_exposures: int) -> tuple[float, .
     raise UsageError(f"a cycle has 2 or 3 exposures, not {num_exposures}: choose one of these")
 
 
+def plain_camera(rng: np.random.Generator) -> SynthesisOptions:
+    """One camera of the kind that test sets have: gamma 2.2 (half), sRGB or Rec. 709, known, no codec, little noise.
+
+    What networks that begin from nothing learn from sooner than from `random_camera`.
+    """
+    return SynthesisOptions(
+        read_noise=_log_uniform(rng, 4e-4, 3e-3),
+        full_well=_log_uniform(rng, 3e3, 2e4),
+        bits=int(rng.choice([8, 8, 10])),
+        response=str(rng.choice([_NETWORK_RESPONSE, _NETWORK_RESPONSE, "srgb", "rec709"])),
+    )
+
+
+def plain_stops(rng: np.random.Generator, num_exposures: int) -> tuple[float, ...]:
+    """Stops of one cycle of a `plain_camera`, rising from 0.
+
+    2 exposures: 3 stops apart in 60 % of the draws, else 2 to 4. 3 exposures: steps of 2, else two equal ones of 1.5 to
+    2.5. Raises UsageError for another number of exposures.
+    """
+    usual = rng.random() < 0.6
+    if num_exposures == 2:
+        return (0.0, 3.0 if usual else float(rng.uniform(2, 4)))
+    if num_exposures == 3:
+        step = 2.0 if usual else float(rng.uniform(1.5, 2.5))
+        return (0.0, step, 2 * step)
+    raise UsageError(f"a cycle has 2 or 3 exposures, not {num_exposures}: choose one of these")
+
+
 def perturb_tone(code: np.ndarray, rng: np.random.Generator, strength: float = 0.1) -> np.ndarray:
     """The reference frame with its tone slightly off, for a flow network in training to be aligned to.
 

@@ -25,11 +25,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from hdrvid.data.camera import SynthesisOptions, film, open_shutter, perturb_tone, random_camera, random_stops
+from hdrvid.data.camera import (
+    SynthesisOptions,
+    film,
+    open_shutter,
+    perturb_tone,
+    plain_camera,
+    plain_stops,
+    random_camera,
+    random_stops,
+)
 from hdrvid.data.layouts import HdrWindow, LdrWindow
 from hdrvid.data.scenes import Scene, picture_scene, procedural_scene
 from hdrvid.data.synth import read_hdr_image
@@ -49,6 +59,11 @@ CLIP_END_SHARE = 0.08
 PATCH_GRID = (2, 4)
 """Rows and columns of the patches that a scene is cut into where `CacheOptions.patches` is set: the memo's eight."""
 PROCEDURAL = "procedural"
+CLIPPING, PLAIN_CLIPPING = (96.0, 99.97), (98.0, 99.9)
+"""Percentiles of the reference frame between which the shortest exposure clips, also with a plain camera."""
+INEXACT_PX = (0.15, 2.0)
+INEXACT_GRID = 6
+"""See `_inexact`."""
 VALIDATION_CAMERA = SynthesisOptions(read_noise=1.5e-3, full_well=8000.0)
 VALIDATION_STEP = {2: 3.0, 3: 2.0}
 """Stops between two exposures of the validation windows."""
@@ -382,11 +397,33 @@ class SampleOptions:
     perturb: bool = False
     """Perturb the tone of the reference, for a flow network that sees codes to be robust to exposures that are not
     quite known. Not for the refinement, which has to learn how well the codes of two frames agree."""
+    plain: float = 0.0
+    """Share of the samples that a plain camera films: `plain_camera` at `plain_stops`, sharp, no tone perturbed."""
+    inexact_flow: bool = False
+    """Give `inexact`, the exact flow with errors as a flow network has them, or none (see `_inexact`)."""
 
 
-def _random_exposures(rng: np.random.Generator, num_exposures: int, count: int) -> np.ndarray:
+def _inexact(exact: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Flow (K, 2, s, s) for a merge to learn from: of 20 % of the samples zero, of 15 % `exact`, else off smoothly.
+
+    Errors are bicubic between the nodes of a grid of INEXACT_GRID^2, their deviation log-uniform in INEXACT_PX.
+    """
+    kind = rng.random()
+    if kind < 0.2:
+        return np.zeros_like(exact)
+    if kind < 0.35:
+        return exact
+    low, high = np.log(INEXACT_PX)
+    deviation = float(np.exp(rng.uniform(low, high)))
+    grid = rng.standard_normal((INEXACT_GRID, INEXACT_GRID, exact.shape[0] * 2), dtype=np.float32)
+    height, width = exact.shape[-2:]
+    error = cv2.resize(grid * deviation, (width, height), interpolation=cv2.INTER_CUBIC)
+    return exact + error.transpose(2, 0, 1).reshape(exact.shape)
+
+
+def _random_exposures(rng: np.random.Generator, num_exposures: int, count: int, *, plain: bool = False) -> np.ndarray:
     """Exposures (count,) of consecutive frames: random stops, order and phase."""
-    cycle = rng.permutation(random_stops(rng, num_exposures))
+    cycle = rng.permutation((plain_stops if plain else random_stops)(rng, num_exposures))
     phase = int(rng.integers(num_exposures))
     return np.exp2([cycle[(phase + i) % num_exposures] for i in range(count)]).astype(np.float32)
 
@@ -455,7 +492,8 @@ class TrainingWindows(_Windows):
             times.reverse()
         part = (slice(None), *self.crop(rng, radiance.shape[-1]))
         frames = radiance[n][(times, *part)].astype(np.float32)
-        opened = self._open_shutter(n)
+        plain = o.augment and o.plain > 0 and rng.random() < o.plain
+        opened = None if plain else self._open_shutter(n)
         blurred = None if opened is None or not o.augment else opened[(times, *part)].astype(np.float32)
         if centre == MIDDLE:
             picks = [NEIGHBOURS.index(t) for t in times if t != centre]
@@ -471,9 +509,10 @@ class TrainingWindows(_Windows):
             frames = flips.frames(frames)[:, colours] * gains
             blurred = None if blurred is None else flips.frames(blurred)[:, colours] * gains
             exact, seen = flips.flow(exact), flips.frames(seen)
-        white = _white(frames[radius].max(0), rng.uniform(96.0, 99.97) if o.augment else 99.5)
+        clipping = rng.uniform(*(PLAIN_CLIPPING if plain else CLIPPING)) if o.augment else 99.5
+        white = _white(frames[radius].max(0), clipping)
         if o.augment:
-            exposures = _random_exposures(rng, o.num_exposures, len(times))
+            exposures = _random_exposures(rng, o.num_exposures, len(times), plain=plain)
         else:
             cycle = [VALIDATION_STEP[o.num_exposures] * i for i in range(o.num_exposures)]
             exposures = np.exp2([cycle[(index + i) % o.num_exposures] for i in range(len(times))]).astype(np.float32)
@@ -482,16 +521,20 @@ class TrainingWindows(_Windows):
             exposures.tolist(),
             None if blurred is None else (blurred / white).transpose(0, 2, 3, 1),
         )
-        ldr = film(scene, exposures.tolist(), rng, random_camera(rng) if o.augment else VALIDATION_CAMERA)
+        camera = VALIDATION_CAMERA
+        if o.augment:
+            camera = plain_camera(rng) if plain else random_camera(rng)
+        ldr = film(scene, exposures.tolist(), rng, camera)
         if o.augment and rng.random() < CLIP_END_SHARE:
             mirror = [*range(2 * radius, radius, -1), *range(radius, 2 * radius + 1)]
             ldr, scene, exposures = ldr[mirror], scene[mirror], exposures[mirror]
             neighbours = [*range(2 * radius - 1, radius - 1, -1), *range(radius, 2 * radius)]
             exact, seen = exact[neighbours], seen[neighbours]
-        if o.perturb:
+        if o.perturb and not plain:
             ldr[radius] = perturb_tone(ldr[radius], rng)
         truth = np.clip(scene.transpose(0, 3, 1, 2), 0.0, 1.0)
-        return self.sample(started, ldr, exposures, truth=truth, flow=exact, visible=seen)
+        more = {"inexact": _inexact(exact, rng)} if o.inexact_flow else {}
+        return self.sample(started, ldr, exposures, truth=truth, flow=exact, visible=seen, **more)
 
     def _open_shutter(self, row: int) -> np.ndarray | None:
         """Open-shutter frames of a window, where its cache has them."""

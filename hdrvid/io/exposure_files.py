@@ -6,12 +6,16 @@ import math
 import os
 import re
 import stat
+from itertools import pairwise
 from pathlib import Path
 
 from hdrvid.errors import ExposureError, InputError
 from hdrvid.types import ExposureCycle
 
 _EXAMPLE = "0,3 or 0,2,4"
+MIN_DECLARED_STOPS = 0.5
+"""Exposures closer than this are no bracket."""
+
 _LARGEST_FILE_BYTES = 4 << 20
 """A stop a line for hours of video; anything larger is some other file."""
 
@@ -31,7 +35,7 @@ def parse_exposures(text: str) -> ExposureCycle | None:
     words = _split(text)
     values = [_number(word) for word in words]
     if words and None not in values:
-        return ExposureCycle.from_stops([v for v in values if v is not None])
+        return _plausible(ExposureCycle.from_stops([v for v in values if v is not None]), text)
     name = os.path.expanduser(text)
     if not os.path.exists(name):  # unlike Path.exists, False for a text that can be no path at all
         raise InputError(
@@ -70,9 +74,20 @@ def read_exposure_file(path: Path) -> ExposureCycle:
     if not stops:
         raise InputError(f"{path} holds no stops: write one a line, for example 0 and 3")
     try:
-        return ExposureCycle.from_stops(stops)
+        return _plausible(ExposureCycle.from_stops(stops), f"in {path}")
     except ExposureError as error:
         raise ExposureError(f"{path}: {error}") from None
+
+
+def _plausible(cycle: ExposureCycle, name: str) -> ExposureCycle:
+    """The cycle. Raises ExposureError where it cannot be stops: times and gains, say, written as they are."""
+    apart = min(b - a for a, b in pairwise(sorted(cycle.stops)))
+    if apart < MIN_DECLARED_STOPS:
+        raise ExposureError(
+            f"the exposures {name} are {apart:.2g} stops apart, less than half a stop apart: give stops, not times or "
+            "gains (1 ms and 8 ms are 3 stops apart: --exposures 0,3)"
+        )
+    return cycle
 
 
 def _split(text: str) -> list[str]:

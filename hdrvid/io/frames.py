@@ -8,7 +8,7 @@ import re
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -20,8 +20,10 @@ import numpy as np
 from av.video.reformatter import ColorTrc
 
 from hdrvid.errors import InputError
+from hdrvid.gamuts import GAMUTS, Gamut
 from hdrvid.io.exr import read_exr
 from hdrvid.io.hdr import read_hdr
+from hdrvid.io.icc import read_profile
 from hdrvid.io.raw import read_dng
 from hdrvid.io.video import frame_bits, frame_codes, output_stem, tag_name
 from hdrvid.types import ClipInfo, Frame, PathLike
@@ -75,6 +77,10 @@ class Picture:
     """DNG: the multipliers that were used."""
     details: Mapping[str, str] = field(default_factory=dict)
     """What the file says of its colours, for people to read."""
+    transfer: str = ""
+    """As in `ClipInfo`."""
+    gamut: Gamut | None = None
+    """As in `ClipInfo`."""
 
     def __repr__(self) -> str:
         return f"Picture(pixels={self.pixels.shape}, bit_depth={self.bit_depth}, linear={self.linear})"
@@ -116,8 +122,9 @@ def read_picture(path: PathLike, white_balance: Sequence[float] | None = None) -
     except OSError as error:
         raise InputError(f"{source} cannot be opened: {error.strerror or error}") from error
     if kind == "OpenEXR":
-        pixels, count = _repaired(read_exr(source)[0], source)
-        return Picture(pixels, 32, True, count)
+        stored_pixels, header = read_exr(source)
+        pixels, count = _repaired(stored_pixels, source)
+        return Picture(pixels, 32, True, count, gamut=_exr_gamut(header))
     if kind == "Radiance HDR":
         return Picture(read_hdr(source), 32, True)
     if kind == "DNG":
@@ -136,7 +143,27 @@ def read_picture(path: PathLike, white_balance: Sequence[float] | None = None) -
     else:
         rgb = stored[..., 2::-1]
     top = np.float32(np.iinfo(stored.dtype).max)
-    return Picture(np.ascontiguousarray(rgb, dtype=np.float32) / top, stored.dtype.itemsize * 8, False)
+    profile = read_profile(source)
+    return Picture(
+        np.ascontiguousarray(rgb, dtype=np.float32) / top,
+        stored.dtype.itemsize * 8,
+        False,
+        details={} if profile is None else {"icc_profile": profile.name},
+        transfer="" if profile is None else profile.transfer,
+        gamut=None if profile is None else profile.gamut,
+    )
+
+
+def _exr_gamut(header: Mapping[str, object]) -> Gamut | None:
+    values = header.get("chromaticities")
+    if not isinstance(values, tuple):
+        return None
+    try:
+        gamut = Gamut.from_chromaticities(tuple(float(v) for v in values))
+    except ValueError:
+        return None
+    known = (g for g in GAMUTS.values() if np.allclose(g.chromaticities, gamut.chromaticities, atol=2e-3))
+    return next(known, gamut)
 
 
 def _bytes_of(source: Path) -> bytes:
@@ -162,7 +189,8 @@ def _read_dpx(source: Path) -> Picture:
             raise _unreadable(source, "DPX")
         transfer = _DPX_TRANSFER.get(data[801]) or tag_name(ColorTrc, frames[0].color_trc)
         details = {"pixel_format": frames[0].format.name, "transfer": transfer}
-        return Picture(frame_codes(frames[0]), frame_bits(frames[0]), False, details=details)
+        tag = transfer if transfer in ("linear", "bt709") else ""
+        return Picture(frame_codes(frames[0]), frame_bits(frames[0]), False, details=details, transfer=tag)
     except (av.FFmpegError, ValueError, MemoryError) as error:
         raise _unreadable(source, "DPX") from error
 
@@ -350,8 +378,10 @@ class FramesReader:
         self.paths = tuple(paths)
         self._warnings: dict[str, None] = {}
         self._white_balance: tuple[float, ...] = ()
+        self._scale = np.float32(1)
         first = self._read(0)
         self._white_balance = first.white_balance
+        self._stored_bits = first.bit_depth
         height, width = first.pixels.shape[:2]
         self.info = ClipInfo(
             source=source,
@@ -369,8 +399,18 @@ class FramesReader:
                 "last": self.paths[-1].name,
                 **first.details,
             },
+            transfer=first.transfer,
+            gamut=first.gamut,
         )
         self._note_gap()
+
+    def set_white_code(self, code: int | None) -> None:
+        """Take `code` of 16-bit files as white, from now on: sensors store 10, 12 or 14 bits in them. None: 65535."""
+        self._scale = np.float32(1 if code is None else 65535 / code)
+        if code is not None:
+            bits = min(b for b in range(1, 17) if (code >> max(0, (code & -code).bit_length() - 1)) < 1 << b)
+            details = {**self.info.details, "levels": f"{bits} bits in 16, white at code {code}"}
+            self.info = replace(self.info, bit_depth=bits, details=details)
 
     def frames(
         self, start: int = 0, stop: int | None = None, on_damage: Callable[[int, str], None] | None = None
@@ -394,7 +434,8 @@ class FramesReader:
                     raise
                 on_damage(index, str(error))
                 continue
-            yield Frame(index, picture.pixels, float(index / SEQUENCE_RATE))
+            pixels = picture.pixels if self._scale == 1 else np.minimum(picture.pixels * self._scale, np.float32(1))
+            yield Frame(index, pixels, float(index / SEQUENCE_RATE))
 
     def _check_kind(self, index: int, picture: Picture) -> None:
         """Raise InputError where a picture does not go with the first one."""
@@ -404,10 +445,10 @@ class FramesReader:
                 f"{self.paths[index]} is {width}x{height} but {self.paths[0].name} is "
                 f"{self.info.width}x{self.info.height}: all frames of a clip must have one size"
             )
-        if (picture.linear, picture.bit_depth) != (self.info.linear, self.info.bit_depth):
+        if (picture.linear, picture.bit_depth) != (self.info.linear, self._stored_bits):
             raise InputError(
                 f"{self.paths[index]} has {picture.bit_depth} bit samples but {self.paths[0].name} has "
-                f"{self.info.bit_depth}: all frames of a clip must be of one kind"
+                f"{self._stored_bits}: all frames of a clip must be of one kind"
             )
 
     def _read(self, index: int) -> Picture:

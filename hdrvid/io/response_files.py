@@ -1,6 +1,7 @@
 """What `--response` takes: the name of a curve, or a measured one in a .mat or .csv file.
 
-`gammaX.Y` and `sigmoidN,S` are names that hdrvid itself gives to a response it has found in a clip.
+`gammaX.Y`, `sigmoidN,S`, `contrastG,S` and `NAME@BLACK,WHITE` are names that hdrvid itself gives to a response it has
+found in a clip.
 
 A file holds the INVERSE response: the linear exposure of evenly spaced codes from black to white, for one curve or
 for R, G and B. Any scale will do, the curve is normalised to 0..1. A curve with negative values is taken to be the
@@ -19,7 +20,16 @@ import numpy as np
 
 from hdrvid.errors import InputError
 from hdrvid.io.mat import read_mat
-from hdrvid.radiance import RESPONSES, Response, gamma_response, measured_response, sigmoid_response
+from hdrvid.radiance import (
+    RESPONSES,
+    Response,
+    clipped_response,
+    contrast_response,
+    gamma_response,
+    levelled_response,
+    measured_response,
+    sigmoid_response,
+)
 
 MAT_VARIABLE = "BaslerCRF"
 """Variable of the curve in Kalantari's set."""
@@ -33,6 +43,8 @@ LARGEST_CSV_BYTES = 16 << 20
 SIGMOID_RANGE = (0.1, 10.0)
 """Numbers that `sigmoidN,S` may have."""
 
+_UNSIGNED = r"\d+(?:\.\d+)?"
+_SIGNED = rf"-?{_UNSIGNED}(?:e-?\d+)?"
 _FIX = "give a .csv with the columns code,r,g,b, or one of the named responses"
 
 
@@ -40,7 +52,9 @@ def load_response(spec: str) -> Response:
     """The response that `spec` names.
 
     A name of `RESPONSES`, `gammaX.Y` with 1 <= X.Y <= 4, `sigmoidN,S` for `sigmoid_response(N, S)` with both from 0.1
-    to 10, or a .mat or .csv file.
+    to 10, `contrastG,S` for `contrast_response(G, S)`, or a .mat or .csv file. `NAME@BLACK,WHITE` is any of these with
+    codes scaled by `levelled_response`: gamma2.2@0.0627,0.9216 is limited range that was read as full.
+    `NAME:CODE` is a curve whose sensor clips at that code (`clipped_response`).
 
     A .mat file holds the curve in the variable `BaslerCRF`, or in its only numeric array of 1 or 3 columns (or rows)
     and at least 2 samples. A .csv file has the columns code,r,g,b or r,g,b or code,linear or linear, with or without
@@ -62,6 +76,23 @@ def load_response(spec: str) -> Response:
         if not all(SIGMOID_RANGE[0] <= value <= SIGMOID_RANGE[1] for value in (exponent, sigma)):
             raise InputError(f"'{spec[:80]}' is not a camera's: give two numbers as in sigmoid0.9,0.6")
         return sigmoid_response(exponent, sigma)
+    if match := re.fullmatch(rf"contrast({_UNSIGNED}),({_SIGNED})", spec.lower()):
+        gamma, strength = float(match[1]), float(match[2])
+        if not (GAMMA_RANGE[0] <= gamma <= GAMMA_RANGE[1] and -1.0 <= strength < 1.0):
+            raise InputError(f"'{spec[:80]}' is not a camera's: give a gamma and a strength as in contrast2.2,0.4")
+        return contrast_response(gamma, strength)
+    match = re.fullmatch(rf"(.+):({_UNSIGNED})", spec)
+    if match and not os.path.isfile(os.path.expanduser(spec)):
+        try:
+            return clipped_response(load_response(match[1]), float(match[2]))
+        except ValueError as error:
+            raise InputError(f"'{spec[:80]}': {error}") from None
+    match = re.fullmatch(rf"(.+)@({_SIGNED}),({_SIGNED})", spec)
+    if match and not os.path.isfile(os.path.expanduser(spec)):
+        try:
+            return levelled_response(load_response(match[1]), float(match[2]), float(match[3]))
+        except ValueError as error:
+            raise InputError(f"'{spec[:80]}': {error}") from None
     path = Path(os.path.expanduser(spec))
     readers = {".mat": _read_mat, ".csv": _read_csv}
     reader = readers.get(path.suffix.lower())

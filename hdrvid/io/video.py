@@ -28,6 +28,7 @@ from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
 
 from hdrvid.errors import InputError
+from hdrvid.gamuts import GAMUT_OF_TAG, GAMUTS
 from hdrvid.types import ClipInfo, Frame, PathLike
 
 LONGEST_STEM = 200
@@ -644,6 +645,8 @@ class VideoReader:
             frames_per_second=self._rate,
             bit_depth=frame_bits(first),
             details=details,
+            transfer="" if details["transfer"] == "unspecified" else details["transfer"],
+            gamut=GAMUTS.get(GAMUT_OF_TAG.get(details["primaries"], "")),
         )
 
 

@@ -22,6 +22,7 @@ from hdrvid.radiance import match_exposure
 from hdrvid.warp import resize_flow, warp
 
 NUM_LEVELS = 5
+SIZE_MULTIPLE = 2 ** (NUM_LEVELS - 1)
 LEVEL_HALO_PX = 8
 """Reach of one level's four 5x5 convolutions, in pixels of that level."""
 
@@ -39,6 +40,11 @@ class FlowLevel(nn.Sequential):
             nn.ReLU(inplace=True),
             nn.Conv2d(25, c_out, 5, padding=2),
         )
+
+
+def conv_input(sources: list[torch.Tensor], matched: list[torch.Tensor]) -> torch.Tensor:
+    """Triples (before, matched reference, after) of a level as the channels of its input: (B, 9 or 18, h, w)."""
+    return torch.cat([t for i, m in enumerate(matched) for t in (sources[2 * i], m, sources[2 * i + 1])], 1)
 
 
 class FlowNet(nn.Module):
@@ -69,7 +75,32 @@ class FlowNet(nn.Module):
 
     def forward(self, ldr: torch.Tensor, exposures: torch.Tensor) -> torch.Tensor:
         """`ldr` (B, W, 3, H, W'), `exposures` (B, W), W = 3 or 5 frames. Returns flows (B, K, 2, H, W')."""
-        b, n, _, height, width = ldr.shape
+        return self.full_size(self.level_flows(ldr, exposures)[-1], ldr.shape[-2:])
+
+    @property
+    def num_levels(self) -> int:
+        """Levels that are run: all, or all but the finest with `finest` 'half'."""
+        return NUM_LEVELS if self.finest == "full" else NUM_LEVELS - 1
+
+    def full_size(self, flows: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
+        """Flows (B, K, 2, h, w) of a level at the frames' `size` = (H, W): bilinear, in pixels of the frames."""
+        height, width = (-(-n // SIZE_MULTIPLE) * SIZE_MULTIPLE for n in size)
+        resized = resize_flow(flows.flatten(0, 1), (height, width)).unflatten(0, flows.shape[:2])
+        return resized[..., : size[0], : size[1]]
+
+    def share_coarsest(self) -> None:
+        """Give every level the weights of the coarsest one: motion looks alike at every scale."""
+        for level in list(self.levels)[1:]:
+            level.load_state_dict(self.levels[0].state_dict())
+
+    def pyramid(
+        self, ldr: torch.Tensor, exposures: torch.Tensor
+    ) -> list[tuple[list[torch.Tensor], list[torch.Tensor]]]:
+        """What the levels compare, coarsest first: neighbours and matched references (B, 3, h, w) of every triple.
+
+        The frames are edge-replicated to multiples of 16 at the right and the bottom.
+        """
+        n, height, width = ldr.shape[1], *ldr.shape[-2:]
         if n != 2 * self.num_exposures - 1:
             raise ValueError(
                 f"a window of {self.num_exposures} exposures has {2 * self.num_exposures - 1} frames, not {n}"
@@ -81,31 +112,38 @@ class FlowNet(nn.Module):
         for before, after in self.pairs(self.num_exposures):
             sources += [ldr[:, before], ldr[:, after]]
             matched.append(match_exposure(ref, e[:, n // 2], e[:, before]))
-        multiple = 2 ** (NUM_LEVELS - 1)
-        pad = (0, -width % multiple, 0, -height % multiple)
+        pad = (0, -width % SIZE_MULTIPLE, 0, -height % SIZE_MULTIPLE)
         sources = [F.pad(s, pad, mode="replicate") for s in sources]
         matched = [F.pad(m, pad, mode="replicate") for m in matched]
 
         pyramid = [(sources, matched)]
         for _ in range(NUM_LEVELS - 1):
             pyramid.append(([F.avg_pool2d(s, 2) for s in pyramid[-1][0]], [F.avg_pool2d(m, 2) for m in pyramid[-1][1]]))
+        return pyramid[::-1]
+
+    def level_flows(
+        self, ldr: torch.Tensor, exposures: torch.Tensor, *, detached: bool = False, shared: int = 0
+    ) -> list[torch.Tensor]:
+        """The flow of every level, coarsest first: (B, K, 2, h, w) in pixels of the level, time order, padded frames.
+
+        `detached`: gradients stay inside a level. `shared`: run so many levels, all with the coarsest one's weights.
+        """
         flow: torch.Tensor | None = None
-        count = NUM_LEVELS if self.finest == "full" else NUM_LEVELS - 1
-        for level, (srcs, refs) in zip(list(self.levels)[:count], pyramid[::-1], strict=False):
-            h, w = srcs[0].shape[-2:]
+        flows: list[torch.Tensor] = []
+        levels = [self.levels[0]] * shared or list(self.levels)[: self.num_levels]
+        for level, (sources, matched) in zip(levels, self.pyramid(ldr, exposures), strict=False):
+            h, w = sources[0].shape[-2:]
             if flow is None:
-                flow = ldr.new_zeros((b, 2 * len(srcs), h, w))
+                flow = ldr.new_zeros((len(ldr), 2 * len(sources), h, w))
             else:
                 flow = torch.cat([resize_flow(f, (h, w)) for f in flow.split(2, 1)], 1)
-            warped = [warp(s, f) for s, f in zip(srcs, flow.split(2, 1), strict=True)]
-            x = torch.cat([t for i, m in enumerate(refs) for t in (warped[2 * i], m, warped[2 * i + 1])], 1)
-            flow = flow + self._in_strips(level, x)
-        assert flow is not None
-        padded = (height + pad[3], width + pad[1])
-        flows = [resize_flow(f, padded)[..., :height, :width] for f in flow.split(2, 1)]
-        if self.num_exposures == 3:  # (prev2, next, prev, next2) -> time order
-            flows = [flows[0], flows[2], flows[1], flows[3]]
-        return torch.stack(flows, 1)
+                flow = flow.detach() if detached else flow
+            warped = [warp(s, f) for s, f in zip(sources, flow.split(2, 1), strict=True)]
+            flow = flow + self._in_strips(level, conv_input(warped, matched))
+            pairs = flow.unflatten(1, (-1, 2))
+            # (prev2, next, prev, next2) -> time order
+            flows.append(pairs if self.num_exposures == 2 else pairs[:, [0, 2, 1, 3]])
+        return flows
 
     def _in_strips(self, level: nn.Module, x: torch.Tensor) -> torch.Tensor:
         h, w = x.shape[-2:]

@@ -89,12 +89,15 @@ class MemoMerge(nn.Module):
         """Of candidates (B, C, 3, H, W), each by itself: (B, C, 32, H / 2, W / 2)."""
         return self.hdc(torch.cat([ldr, radiance], 2).flatten(0, 1)).unflatten(0, ldr.shape[:2])
 
-    def weights(self, features: torch.Tensor) -> torch.Tensor:
-        """Weights (B, C, 3, H, W), summing to 1 over C, from the features of all candidates."""
+    def logits(self, features: torch.Tensor) -> torch.Tensor:
+        """Logits (B, C, 3, H, W) of the sigmoid weights, from the features of all candidates."""
         ref = features[:, 0]
         attended = [ref] + [att(features[:, i + 1], ref) for i, att in enumerate(self.attention)]
-        logits = self.decoder(self.encoder(torch.cat(attended, 1)))
-        weights = torch.sigmoid(logits).unflatten(1, (self.num_candidates, 3))
+        return self.decoder(self.encoder(torch.cat(attended, 1))).unflatten(1, (self.num_candidates, 3))
+
+    def weights(self, features: torch.Tensor) -> torch.Tensor:
+        """Weights (B, C, 3, H, W), summing to 1 over C, from the features of all candidates."""
+        weights = torch.sigmoid(self.logits(features))
         return weights / (weights.sum(1, keepdim=True) + 1e-8)
 
     def forward(self, candidates_ldr: torch.Tensor, candidates_radiance: torch.Tensor) -> torch.Tensor:

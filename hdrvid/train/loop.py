@@ -28,21 +28,40 @@ from torch.utils.data import DataLoader, Dataset
 from hdrvid.data.windows import SampleOptions, TrainingWindows, UnlabelledWindows
 from hdrvid.errors import InputError, ModelError, OutputError
 from hdrvid.io.atomic import atomic_path, output_error
+from hdrvid.losses import endpoint_error
 from hdrvid.models.blend import CHANNELS_PER_CANDIDATE, BlendNet
 from hdrvid.models.config import ModelConfig
+from hdrvid.models.flow import FlowNet
+from hdrvid.models.merge import MemoMerge
 from hdrvid.models.runner import build, place, resolve_device
 from hdrvid.radiance import mu_law
 from hdrvid.ranks import Ranks, joined, local_device, piece
+from hdrvid.train.initial import initial_flow, initial_merge, transfer_merge
 from hdrvid.train.log import TrainLog
 from hdrvid.train.material import Material, plan, prepare
+from hdrvid.train.memo import MemoObjective
 from hdrvid.train.objective import Batch, Objective, Result, cut, run
-from hdrvid.train.options import WIDTHS, Stage, TrainOptions, learning_rate, published, stages
+from hdrvid.train.options import (
+    STALL_WINDOW,
+    WIDTHS,
+    Stage,
+    TrainOptions,
+    learning_rate,
+    own_levels_start,
+    published,
+    shares_levels,
+    stages,
+)
 from hdrvid.weights import find_weights, read_weights, save_weights
 
 CHECKPOINT = "checkpoint.pt"
 MODEL = "model.safetensors"
 REPORT_EVERY = 50
 """Steps between two lines of the log."""
+SCALING_SAMPLES = 6
+"""Samples on which the first variances of the memo's flow are measured."""
+LEG_SEED = 1_000_003
+"""Between the seeds of the samples of two legs."""
 SKIPPED_STEPS = 20
 """Steps in a row without a finite gradient that end a run."""
 
@@ -77,8 +96,11 @@ def initial_networks(options: TrainOptions) -> tuple[nn.ModuleDict, ModelConfig]
     )
     torch.manual_seed(options.seed)
     if not options.init:
-        return build(config), config
-    trained, trained_config, _ = read_weights(find_weights(options.init, options.num_exposures))
+        networks = build(config)
+        if isinstance(networks["merge"], MemoMerge):
+            initial_merge(networks["merge"])
+        return networks, config
+    trained, trained_config, _ = read_weights(_init_file(options))
     if trained_config.preset != options.preset:
         raise ModelError(f"{options.init} holds preset '{trained_config.preset}', not '{options.preset}'")
     config = replace(trained_config, num_exposures=options.num_exposures, refine_flow=options.refine_flow)
@@ -87,9 +109,32 @@ def initial_networks(options: TrainOptions) -> tuple[nn.ModuleDict, ModelConfig]
         networks["merge"].load_state_dict(trained["merge"].state_dict())
     else:
         transfer(trained, networks)
-    if "flow" in trained and "flow" in networks:
+    if "flow" in trained and "flow" in networks and _flow_fits(trained_config, options.num_exposures):
         networks["flow"].load_state_dict(trained["flow"].state_dict())
     return networks, config
+
+
+def brings_flow(options: TrainOptions) -> bool:
+    """Whether the weights to start from hold a flow network of preset 'memo' that fits."""
+    if not options.init:
+        return False
+    _, config, _ = read_weights(_init_file(options))
+    return config.preset == "memo" and _flow_fits(config, options.num_exposures)
+
+
+def _init_file(options: TrainOptions) -> Path:
+    """The weights to start from: of a name, those for 2 exposures where there are none for 3."""
+    try:
+        return find_weights(options.init, options.num_exposures)
+    except ModelError:
+        if options.num_exposures == 2 or options.init.endswith(".safetensors"):
+            raise
+        return find_weights(options.init, 2)
+
+
+def _flow_fits(config: ModelConfig, num_exposures: int) -> bool:
+    """The memo's levels see all neighbours at once; the refinement sees one, whatever their number."""
+    return config.preset != "memo" or config.num_exposures == num_exposures
 
 
 def transfer(source: nn.ModuleDict, target: nn.ModuleDict) -> None:
@@ -99,8 +144,11 @@ def transfer(source: nn.ModuleDict, target: nn.ModuleDict) -> None:
     stem's neighbour weights halved because there are twice as many.
     """
     a, b = source["merge"], target["merge"]
+    if isinstance(a, MemoMerge) and isinstance(b, MemoMerge) and (a.num_candidates, b.num_candidates) == (5, 9):
+        transfer_merge(a, b)
+        return
     if not isinstance(a, BlendNet) or not isinstance(b, BlendNet) or (a.num_candidates, b.num_candidates) != (3, 5):
-        raise ModelError("only 2-exposure weights of presets 'default' and 'fast' can start a 3-exposure network")
+        raise ModelError("only 2-exposure weights can start a 3-exposure network")
     state = a.state_dict()
     picks, scale = [0, 1, 1, 2, 2], torch.tensor([1.0, 0.5, 0.5, 0.5, 0.5])
     stem = state["stem.weight"]
@@ -115,21 +163,54 @@ def transfer(source: nn.ModuleDict, target: nn.ModuleDict) -> None:
     b.load_state_dict(state)
 
 
-def validate(
-    networks: nn.ModuleDict, options: TrainOptions, batches: list[Batch]
-) -> tuple[float, Result, torch.Tensor]:
-    """Mean PSNR-T in dB over the samples of `batches`; the result and the truth of the first batch, to be looked at."""
-    values: list[float] = []
+@dataclass(frozen=True)
+class Validation:
+    """Means over the samples of the validation batches."""
+
+    psnr_t: float
+    """PSNR-T in dB."""
+    psnr_t_by_rank: dict[int, float]
+    """The same of the samples whose reference has the shortest exposure of its window (0), the next (1), and so on."""
+    endpoint_px: float
+    """Endpoint error of the flow over visible pixels."""
+    endpoint_zero_px: float
+    """The same of zero flow."""
+    result: Result
+    """What the networks make of the first batch, to be looked at."""
+    truth: torch.Tensor
+    """(B, 3, H, W) the truth of the first batch."""
+
+    def entry(self) -> dict[str, float]:
+        """What the log keeps."""
+        ranks = {f"validation_psnr_t_{rank}": value for rank, value in sorted(self.psnr_t_by_rank.items())}
+        flow = {"validation_endpoint": self.endpoint_px, "validation_endpoint_zero": self.endpoint_zero_px}
+        return {"validation_psnr_t": self.psnr_t} | ranks | flow
+
+
+def validate(networks: nn.ModuleDict, options: TrainOptions, batches: list[Batch]) -> Validation:
+    """Run the networks on `batches` and score them."""
+    by_rank: defaultdict[int, list[float]] = defaultdict(list)
+    endpoint, zero, count = 0.0, 0.0, 0
     first: tuple[Result, torch.Tensor] | None = None
     with torch.inference_mode():
         for batch in batches:
             result = run(networks, batch, options.margin)
-            truth = cut(batch["truth"][:, batch["truth"].shape[1] // 2], options.margin)
+            middle = batch["truth"].shape[1] // 2
+            truth, exact, visible = (
+                cut(x, options.margin) for x in (batch["truth"][:, middle], batch["flow"], batch["visible"])
+            )
             error = (mu_law(result.radiance) - mu_law(truth)).square().mean((1, 2, 3))
-            values += (-10 * torch.log10(error.clamp(min=1e-12))).tolist()
+            values = (-10 * torch.log10(error.clamp(min=1e-12))).tolist()
+            for value, exposures in zip(values, batch["exposures"].tolist(), strict=True):
+                by_rank[sorted(set(exposures)).index(exposures[middle])].append(value)
+            endpoint += float(endpoint_error(result.flows, exact, visible)) * len(values)
+            zero += float(endpoint_error(torch.zeros_like(exact), exact, visible)) * len(values)
+            count += len(values)
             first = first or (result, truth)
     assert first is not None
-    return sum(values) / len(values), *first
+    total = sum(sum(values) for values in by_rank.values())
+    means = {rank: sum(values) / len(values) for rank, values in by_rank.items()}
+    return Validation(total / count, means, endpoint / count, zero / count, *first)
 
 
 @dataclass
@@ -140,6 +221,10 @@ class _State:
     best: float = -math.inf
     best_step: int = 0
     validation: float = math.nan
+    stage_start: float = 0.0
+    """Sum of the criterion over the first STALL_WINDOW steps of the stage."""
+    stage_recent: float = 0.0
+    """The same over the STALL_WINDOW steps before a stage is judged."""
 
 
 def train(
@@ -282,6 +367,8 @@ class _Run:
             prepare(planned, cache, max(os.cpu_count() or 1, 1), on_cache)
         self.ranks.wait()
         material = prepare(planned, cache)  # built already: only the folders' names are wanted
+        if self.options.preset == "memo" and not self.state.step and not brings_flow(self.options):
+            self._scale_flow_to_data(material)
         validation = list(self._validation(material)) if self.ranks.is_main else []
         log = TrainLog(self.out) if self.ranks.is_main else None
         first_step = self.state.step
@@ -312,7 +399,8 @@ class _Run:
         options, state = self.options, self.state
         if state.step == stage.start:  # moments of another loss only mislead the first steps
             self.optimizer.state.clear()
-        objective = self.ranks.share(Objective(self.networks, options, stage), self.device)
+        kind = MemoObjective if options.imitates else Objective
+        objective = self.ranks.share(kind(self.networks, options, stage), self.device)
         started = last_save = time.monotonic()
         first_step = state.step
         totals: defaultdict[str, float] = defaultdict(float)
@@ -321,10 +409,12 @@ class _Run:
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate(options, state.step)
             self.optimizer.zero_grad(set_to_none=True)
+            criterion = 0.0
             for i, (labelled, unlabelled) in enumerate(batches):
                 terms = self._gradients(objective, labelled, unlabelled, last=i == len(batches) - 1)
                 for name, value in terms.items():
                     totals[name] += value / len(batches)
+                criterion += _criterion(terms) / len(batches)
                 data_seconds += float(labelled["seconds"].sum())
                 data_samples += len(labelled["seconds"])
             parameters = [p for p in self.networks.parameters() if p.requires_grad]
@@ -339,14 +429,17 @@ class _Run:
                         f"the training diverged: {skipped} steps in a row had no finite gradient: start again with a "
                         "lower --learning-rate"
                     )
+            if shares_levels(options, stage, state.step):
+                self._flow_network(self.networks).share_coarsest()
             state.step += 1
             counted += 1
             self._update_average()
             now = time.monotonic()
             finished = state.step == options.total_steps
-            score = None
-            if state.step % self.validate_every == 0 or finished:
-                score = self._validated(validation, log)
+            score: float | None = None
+            scores: dict[str, float] = {}
+            if state.step % self.validate_every == 0 or finished or (options.imitates and state.step == stage.stop):
+                score, scores = self._validated(validation, log)
             if state.step % REPORT_EVERY == 0 or score is not None:
                 means = self.ranks.mean({k: v / counted for k, v in totals.items()})
                 speed = (state.step - first_step) / (now - started)
@@ -354,7 +447,7 @@ class _Run:
                 if log:
                     entry = {"stage": stage.name, **means, "lr": learning_rate(options, state.step - 1)}
                     entry |= {"samples_per_second": speed * options.batch, "data_samples_per_second": rate}
-                    log.scalars(state.step, entry | ({"validation_psnr_t": score} if score is not None else {}))
+                    log.scalars(state.step, entry | scores)
                 if on_step and self.ranks.is_main:
                     on_step(Progress(state.step, options.total_steps, stage.name, means, speed, rate, score))
                 totals.clear()
@@ -364,12 +457,49 @@ class _Run:
             if self.ranks.is_main and time.monotonic() - last_save > self.checkpoint_seconds and not finished:
                 self._save_or_warn()
                 last_save = time.monotonic()
+            self._stop_where_nothing_is_learnt(stage, criterion)
             # scores of a flow under an untrained merge say nothing, and a stage has the time to improve on the last
             waited = state.step - max(state.best_step, stage.start)
             patient = not options.patience or stage.name == "flow"
             stale = not patient and waited >= options.patience * options.steps_per_epoch
             if self.ranks.any(time.monotonic() > deadline or stale):
                 break
+
+    def _stop_where_nothing_is_learnt(self, stage: Stage, criterion: float) -> None:
+        """Raise ModelError at step `stall_steps` of a stage that is not better than in its first steps."""
+        state, stall = self.state, self.options.stall_steps
+        done = state.step - stage.start
+        if not stall or done > stall:
+            return
+        if done == 1:
+            state.stage_start = state.stage_recent = 0.0
+        if done <= STALL_WINDOW:
+            state.stage_start += criterion / STALL_WINDOW
+        if done > stall - STALL_WINDOW:
+            state.stage_recent += criterion / STALL_WINDOW
+        if done == stall:
+            means = self.ranks.mean({"start": state.stage_start, "recent": state.stage_recent})
+            if not means["recent"] < means["start"]:
+                raise ModelError(
+                    f"stage '{stage.name}' has not improved on its start after {stall} steps (loss "
+                    f"{means['recent']:.4g}, at first {means['start']:.4g}): start again with another --seed or "
+                    "--learning-rate, or give --stall 0 to go on all the same"
+                )
+
+    @staticmethod
+    def _flow_network(networks: nn.ModuleDict) -> FlowNet:
+        flow = networks["flow"]
+        assert isinstance(flow, FlowNet)
+        return flow
+
+    def _scale_flow_to_data(self, material: Material) -> None:
+        """Give the memo's flow the weights that it begins to learn from, the same in every process."""
+        sample = replace(self._sample(), side=self.options.side("flow"), exact_flow=True, plain=1.0)
+        windows = TrainingWindows(material.labelled, sample, SCALING_SAMPLES)
+        batch = self._moved(next(iter(DataLoader(windows, batch_size=SCALING_SAMPLES))))
+        torch.manual_seed(self.options.seed)
+        initial_flow(self._flow_network(self.networks), batch["ldr"], batch["exposures"])
+        self.average.load_state_dict(self.networks.state_dict())
 
     def _gradients(
         self, objective: nn.Module, labelled: Batch, unlabelled: Batch | None, *, last: bool
@@ -387,7 +517,8 @@ class _Run:
                     seen = {**batch, "dis": batch["teacher"], "dis_back": batch["teacher_back"]}
                     with torch.no_grad():
                         batch["taught"] = run(self.teacher, seen, options.margin).radiance
-                terms = objective(batch, self._moved(unlabelled) if unlabelled else None, epoch)
+                other = self._moved(unlabelled) if unlabelled else None
+                terms = objective(batch, other, epoch, self.state.step)
             (terms["loss"] / options.accumulate).backward()
         return {name: float(value.detach()) for name, value in terms.items()}
 
@@ -402,19 +533,21 @@ class _Run:
                 if current.requires_grad:
                     mean.lerp_(current, 1 - decay)
 
-    def _validated(self, batches: list[Batch], log: TrainLog | None) -> float:
-        """Score of the averaged weights, the same in every process; the best are kept where a run may stop early."""
-        score = 0.0
+    def _validated(self, batches: list[Batch], log: TrainLog | None) -> tuple[float, dict[str, float]]:
+        """Scores of the averaged weights, the first the same in every process; the best weights are kept where a run
+        may stop early."""
+        score, scores = 0.0, {}
         if log:
-            score, result, truth = validate(self.average, self.options, batches)
-            log.pictures(self.state.step, result, truth)
+            validation = validate(self.average, self.options, batches)
+            score, scores = validation.psnr_t, validation.entry()
+            log.pictures(self.state.step, validation.result, validation.truth)
         score = self.ranks.mean({"score": score})["score"] * self.ranks.world
         self.state.validation = score
         if score > self.state.best:
             self.state.best, self.state.best_step = score, self.state.step
             if self.options.patience:
                 self.best = {k: v.detach().cpu().clone() for k, v in self.average.state_dict().items()}
-        return score
+        return score, scores
 
     def _save_or_warn(self) -> None:
         try:
@@ -434,30 +567,46 @@ class _Run:
         return SampleOptions(
             o.num_exposures,
             o.crop + 2 * o.margin,
-            seed=o.seed,
+            seed=o.seed + LEG_SEED * o.leg,
             search=self.config.search,
             teacher=self.teacher_search,
         )
 
     def _batches(self, stage: Stage, material: Material) -> Iterator[list[tuple[Batch, Batch | None]]]:
         """The pieces of every batch of this process, from the current step to the end of the stage."""
-        o, sample = self.options, self._sample()
+        o, sample = self.options, replace(self._sample(), side=self.options.side(stage.name) + 2 * self.options.margin)
         only_flow = stage.name == "flow"
-        labelled = replace(sample, exact_flow=only_flow, perturb=only_flow and o.preset == "memo")
+        labelled = replace(
+            sample,
+            exact_flow=only_flow or (o.imitates and stage.name != "merge"),
+            perturb=only_flow and o.preset == "memo",
+            plain=o.plain if o.imitates else 0.0,
+            inexact_flow=stage.name == "imitation",
+        )
+        parts = [(stage.stop, labelled)]
+        if o.imitates and o.shared_levels and only_flow:
+            parts.insert(0, (own_levels_start(stage), replace(labelled, plain=1.0)))
         total = o.total_steps * o.batch
-        loader = iter(self._loader(TrainingWindows(material.labelled, labelled, total), stage))
         other: Iterator[Batch] | None = None
         if material.unlabelled and not only_flow:
-            other = iter(self._loader(UnlabelledWindows(material.unlabelled, sample, total), stage))
-        for _ in range(self.state.step, stage.stop):
-            yield [(next(loader), next(other) if other else None) for _ in range(o.accumulate)]
+            windows = UnlabelledWindows(material.unlabelled, sample, total)
+            other = iter(self._loader(windows, self.state.step, stage.stop))
+        step = self.state.step
+        for stop, options in parts:
+            if step >= stop:
+                continue
+            loader = iter(self._loader(TrainingWindows(material.labelled, options, total), step, stop))
+            for _ in range(step, stop):
+                yield [(next(loader), next(other) if other else None) for _ in range(o.accumulate)]
+            step = stop
 
-    def _loader(self, windows: Dataset, stage: Stage) -> DataLoader:
+    def _loader(self, windows: Dataset, start: int, stop: int) -> DataLoader:
+        """The samples of this process for the steps from `start` to `stop`."""
         o, rank = self.options, self.ranks.rank
         each = self.piece * o.accumulate
         mine = [
             index
-            for step in range(self.state.step, stage.stop)
+            for step in range(start, stop)
             for index in range(step * o.batch + rank * each, step * o.batch + (rank + 1) * each)
         ]
         return DataLoader(
@@ -470,6 +619,13 @@ class _Run:
             worker_init_fn=_quiet_worker if self.workers else None,
             pin_memory=self.device.type == "cuda",
         )
+
+
+def _criterion(terms: dict[str, float]) -> float:
+    """What tells whether a stage learns: of flow the loss above that of zero flow, of a merge the L1 alone."""
+    if "log_l1" in terms:
+        return terms["log_l1"]
+    return terms["loss"] - terms.get("loss_zero", 0.0)
 
 
 def _validation_side(options: TrainOptions) -> int:

@@ -74,8 +74,8 @@ class Objective(nn.Module):
         for name, network in networks.items():
             network.requires_grad_(name in trained)
 
-    def forward(self, batch: Batch, unlabelled: Batch | None, epoch: int) -> Batch:
-        """Every term by its name, and their weighted sum 'loss'."""
+    def forward(self, batch: Batch, unlabelled: Batch | None, epoch: int, step: int = 0) -> Batch:
+        """Every term by its name, and their weighted sum 'loss'. `step` decides nothing here."""
         if self.stage == "flow":
             return self._flow(batch)
         options = self.options
@@ -127,7 +127,7 @@ class Objective(nn.Module):
         aligned = align(self.networks, batch["ldr"], batch["exposures"], batch.get("dis"), batch.get("dis_back"))
         flows, truth = cut(aligned.flows, margin), cut(batch["truth"], margin)
         exact, visible = cut(batch["flow"], margin), cut(batch["visible"], margin)
-        neighbours, reference = _split(truth)
+        neighbours, reference = split_window(truth)
         if aligned.logits is None or aligned.candidates is None:
             terms = {"alignment": losses.alignment(flows, neighbours, reference)}
             terms["endpoint"] = losses.endpoint_error(flows, exact, visible)
@@ -144,10 +144,10 @@ class Objective(nn.Module):
         return terms | {"loss": loss}
 
     def _alignment(self, batch: Batch, flows: torch.Tensor) -> torch.Tensor:
-        return losses.alignment(flows, *_split(cut(batch["truth"], self.options.margin)))
+        return losses.alignment(flows, *split_window(cut(batch["truth"], self.options.margin)))
 
 
-def _split(frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def split_window(frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The neighbours (B, K, ...) and the reference (B, ...) of windows (B, W, ...)."""
     middle = frames.shape[1] // 2
     return torch.cat([frames[:, :middle], frames[:, middle + 1 :]], 1), frames[:, middle]

@@ -14,10 +14,18 @@ TERMS = ("l1", "structure", "self", "smoothness")
 
 STAGES = {"flow": 0.45, "merge": 0.45, "joint": 0.1}
 """Share of the steps that each stage has where all three are trained."""
+MEMO_STAGES = {"flow": 0.45, "imitation": 0.2, "merge": 0.2, "joint": 0.15}
+"""The same for supervised training of preset 'memo'."""
+SHARED_SHARE = 0.6
+"""Part of the flow stage in which the coarsest SHARED_LEVELS are trained with one set of weights."""
+SHARED_LEVELS = 3
 WIDTHS = {"default": 48, "fast": 32, "memo": 48}
 """Channels of the merging network at half resolution, by preset; the memo's has its own."""
 JOINT_RATE = 0.1
-"""Factor on the learning rate while both networks are trained."""
+MEMO_JOINT_RATE = 0.3
+"""Factor on the learning rate while both networks are trained; the second for supervised training of 'memo'."""
+STALL_WINDOW = 200
+"""Steps whose mean is compared to tell whether a stage has improved on its start."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,16 @@ class TrainOptions:
     """Seed of scenes, samples and initial weights."""
     init: str = ""
     """Weights to start from, a file or the name of a model; 2-exposure ones may start a 3-exposure network."""
+    leg: int = 0
+    """Which samples are drawn from the windows: a training that goes on with `init` should see others."""
+    shared_levels: bool = True
+    """'memo': begin the flow stage with one set of weights for the coarsest levels, as flow without `init` should."""
+    flow_crop: int = 0
+    """'memo', supervised: side of a crop while the flow is trained, in pixels; 0: the largest in a window below 161."""
+    plain: float = 0.75
+    """'memo', supervised: share of the samples that a plain camera films; all of them while levels are shared."""
+    stall_steps: int = 0
+    """Stop a stage that after this many steps has not improved on its first STALL_WINDOW; 0: never."""
 
     def __post_init__(self) -> None:
         unknown = [t for t in self.without if t not in TERMS]
@@ -91,6 +109,10 @@ class TrainOptions:
             raise UsageError(f"training runs in fp32 or bf16, not '{self.precision}'")
         if not self.crop or self.crop % 16:
             raise UsageError(f"--crop is a multiple of 16, not {self.crop}")
+        if self.flow_crop % 16 or self.flow_crop > self.window_size:
+            raise UsageError(f"the crop of the flow stage is a multiple of 16 that fits a window, not {self.flow_crop}")
+        if self.stall_steps and self.stall_steps < 2 * STALL_WINDOW:
+            raise UsageError(f"--stall takes 0 or at least {2 * STALL_WINDOW} steps, not {self.stall_steps}")
         if self.crop + 2 * self.margin > self.window_size:
             raise UsageError(
                 f"a crop of {self.crop} px needs windows of {self.crop + 2 * self.margin} px, not "
@@ -127,8 +149,26 @@ class TrainOptions:
         return self.few_shot and not {"self", "smoothness"} <= set(self.without)
 
     @property
+    def imitates(self) -> bool:
+        """Whether the stages and losses are those of `hdrvid.train.objective.MemoObjective`."""
+        return self.preset == "memo" and not self.few_shot
+
+    @property
+    def _shares(self) -> dict[str, float]:
+        """Share of the steps by stage, where all that the preset has are trained."""
+        if self.imitates:
+            return MEMO_STAGES
+        return STAGES if self.preset == "memo" or self.refine_flow else {"merge": 1.0}
+
+    @property
     def _possible_stages(self) -> tuple[str, ...]:
-        return tuple(STAGES) if self.preset == "memo" or self.refine_flow else ("merge",)
+        return tuple(self._shares)
+
+    def side(self, stage: str) -> int:
+        """Side of a crop in a stage, in pixels, without the margin."""
+        if stage == "flow" and self.imitates:
+            return self.flow_crop or min(self.window_size, 160) // 16 * 16
+        return self.crop
 
 
 @dataclass(frozen=True)
@@ -136,13 +176,17 @@ class Stage:
     """A stretch of a run."""
 
     name: str
-    """'flow', 'merge' or 'joint'."""
+    """'flow', 'imitation', 'merge' or 'joint'."""
     start: int
     """First step."""
     stop: int
     """One past the last step."""
     rate: float
     """Factor on the learning rate."""
+
+    def position(self, step: int) -> float:
+        """How far the stage is at a step, from 0 to 1."""
+        return (step - self.start) / (self.stop - self.start)
 
 
 def published(options: TrainOptions) -> dict[str, Any]:
@@ -153,13 +197,14 @@ def published(options: TrainOptions) -> dict[str, Any]:
 
 
 def stages(options: TrainOptions) -> tuple[Stage, ...]:
-    """The stages of a run, covering its steps in the order flow, merge, joint."""
+    """The stages of a run, covering its steps in the order flow, imitation, merge, joint."""
     possible = options._possible_stages
     names = [n for n in possible if not options.stages or n in options.stages]
-    shares = [STAGES[n] for n in names]
+    shares = [options._shares[n] for n in names]
     ends = [round(options.total_steps * sum(shares[: i + 1]) / sum(shares)) for i in range(len(names))]
     starts = [0, *ends[:-1]]
-    rates = [JOINT_RATE if n == "joint" and len(names) > 1 else 1.0 for n in names]
+    joint = MEMO_JOINT_RATE if options.imitates else JOINT_RATE
+    rates = [joint if n == "joint" and len(names) > 1 else 1.0 for n in names]
     return tuple(Stage(*values) for values in zip(names, starts, ends, rates, strict=True))
 
 
@@ -179,3 +224,15 @@ def learning_rate(options: TrainOptions, step: int) -> float:
     else:
         decay = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * position / length))
     return options.learning_rate * stage.rate * ramp * decay
+
+
+def shares_levels(options: TrainOptions, stage: Stage, step: int) -> bool:
+    """Whether the coarsest levels of the memo's flow are trained with one set of weights at this step."""
+    if not options.imitates or not options.shared_levels or stage.name != "flow":
+        return False
+    return step < own_levels_start(stage)
+
+
+def own_levels_start(stage: Stage) -> int:
+    """First step of the flow stage at which every level has its own weights."""
+    return stage.start + round(SHARED_SHARE * (stage.stop - stage.start))

@@ -1219,6 +1219,7 @@ class _Job:
         values: dict[str, Any] = {
             "version": __version__,
             **{key: value for key, value in detected.items() if key not in ("source", "warnings")},
+            "response_curve": _curve_to_keep(self.detection.response),
             "frames": {"first": made[0], "last": made[-1], "count": len(made), "new": new, "kept": kept},
             "events": [{"kind": e.kind, "index": e.index, "text": e.text} for e in piece.events],
             "damaged": {str(index): text for index, text in piece.damaged.items()},
@@ -1318,6 +1319,22 @@ def _settings(
 
 _SAME_FRAME = ("tile_px", "compiled_loops")
 """Settings that follow what a machine has: a frame says them, and is kept by a run that would choose others."""
+
+
+KEPT_CURVE_CODES = 1025
+"""Codes, evenly spaced, at which a report keeps a curve that has no samples of its own."""
+
+
+def _curve_to_keep(response: Response) -> list[str] | None:
+    """The linear values of evenly spaced codes, as 'r,g,b', of a curve that its name alone does not give back."""
+    curve = response.curve
+    if curve is None:
+        with suppress(InputError):
+            load_response(response.name)
+            return None
+        codes = np.repeat(np.linspace(0.0, 1.0, KEPT_CURVE_CODES)[:, None], 3, axis=1)
+        curve = np.asarray(response.linearize(codes))
+    return [",".join(f"{value:.8g}" for value in row) for row in curve]
 
 
 def _canonical(settings: Mapping[str, Any]) -> str:

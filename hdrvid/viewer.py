@@ -47,7 +47,15 @@ from hdrvid.flicker import (
 from hdrvid.io import open_clip
 from hdrvid.io.atomic import atomic_path, writable_target
 from hdrvid.io.response_files import load_response
-from hdrvid.radiance import RESPONSES, Response, gamma_encode, gamma_linearize, luminance, srgb_encode
+from hdrvid.radiance import (
+    RESPONSES,
+    Response,
+    gamma_encode,
+    gamma_linearize,
+    luminance,
+    measured_response,
+    srgb_encode,
+)
 from hdrvid.reconstruct import parse_frame_range, read_output
 from hdrvid.tonemap import OPERATORS, Tonemapper
 from hdrvid.types import ClipReader, ExposureCycle, PathLike, Reconstruction, Reconstructor, Window
@@ -302,6 +310,11 @@ class _Original:
     def _find_response(self) -> None:
         assert self.reader is not None
         name = str(self.clip.values.get("response"))
+        kept = self.clip.values.get("response_curve")
+        with suppress(ValueError, TypeError):
+            rows = [[float(value) for value in str(row).split(",")] for row in kept or ()]
+            self.response = measured_response(name, np.asarray(rows))
+            return
         try:
             self.response = RESPONSES["linear"] if self.reader.info.linear else load_response(name)
         except InputError as error:

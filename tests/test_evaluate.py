@@ -376,6 +376,16 @@ def test_options_of_synthetic_are_refused_elsewhere(tmp_path, capsys):
     assert "cinematic" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("root", ["none", "empty"])
+def test_advice_names_the_option_that_was_given(root, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert run(["eval", "--root", str(tmp_path / root), "--out", str(tmp_path / "out")]) == 1
+    text = capsys.readouterr().err
+    assert "give --root a folder" in text
+    assert "--data" not in text
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_that_cannot_be_written(tmp_path, capsys):
     (tmp_path / "file").write_text("in the way")
     assert run([*TINY, "--out", str(tmp_path / "file")]) == 1

@@ -1,4 +1,4 @@
-"""The README cannot drift: every command and option it shows exists, and every option of a command is in its help."""
+"""README and help cannot drift: what they show exists, what exists is in the help, and defaults do what is said."""
 
 import re
 import shlex
@@ -31,6 +31,90 @@ def test_options_exist(command, capsys, monkeypatch):
     for word in words[2:]:
         if word.startswith("-"):
             assert re.search(rf"(^|\s|,|/){re.escape(word)}\b", text), f"{word} is not an option of {words[1]}"
+
+
+def help_of(command, capsys, monkeypatch):
+    """The words of a command's help, without the frame around them."""
+    monkeypatch.setenv("COLUMNS", "400")
+    assert run([command, "--help"]) == 0
+    return " ".join(re.sub("[^ -~]", " ", capsys.readouterr().out).split())
+
+
+def choices():
+    from hdrvid.cli.evaluate import DATASETS
+    from hdrvid.evaluate import PROTOCOLS
+    from hdrvid.io.exr import COMPRESSIONS
+    from hdrvid.models.runner import PRECISIONS
+    from hdrvid.radiance import RESPONSES
+    from hdrvid.reconstruct import FORMATS
+    from hdrvid.tonemap import OPERATORS
+
+    return [
+        ("reconstruct", "--response", RESPONSES),
+        ("reconstruct", "--compression", COMPRESSIONS),
+        ("reconstruct", "--tonemap", OPERATORS),
+        ("reconstruct", "--format", FORMATS),
+        ("reconstruct", "--precision", PRECISIONS),
+        ("eval", "--dataset", DATASETS),
+        ("eval", "--protocol", PROTOCOLS),
+        ("eval", "--precision", PRECISIONS),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "names"), choices(), ids=lambda value: value if str(value) == value else ""
+)
+def test_every_choice_is_in_the_help(command, option, names, capsys, monkeypatch):
+    text = help_of(command, capsys, monkeypatch)
+    said = text[text.rindex(f"{option} ") :] + " --end"
+    said = said[: re.search(r" --[a-z]", said[3:]).start() + 3]
+    assert [name for name in names if not re.search(rf"\b{re.escape(name)}\b", said)] == []
+
+
+def test_models_of_the_readme_are_those_there_are():
+    from hdrvid.weights import available_models
+
+    table = README[README.index("| `--model` |") :].split("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(available_models())
+
+
+def test_options_in_messages_exist(capsys, monkeypatch):
+    """Advice that names an option that no command has helps nobody."""
+    from hdrvid.cli.app import app
+
+    known = " ".join(help_of(c.name, capsys, monkeypatch) for c in app.registered_commands)
+    named = {}
+    for path in sorted((ROOT / "hdrvid").rglob("*.py")):
+        for text in re.findall(r'"[^"\n]*"', path.read_text(encoding="utf-8")):
+            for option in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", text):
+                named.setdefault(option, path.name)
+    foreign = {"--at", "--version", "--help", "--nproc-per-node", "--standalone", "--force-reinstall"}
+    assert {o: p for o, p in named.items() if o not in foreign and not re.search(rf"{o}\b(?!-)", known)} == {}
+
+
+def test_what_the_help_says_of_the_automatic_response(tmp_path, capsys, monkeypatch):
+    from test_reconstruct import scene_radiance, write_frames, write_video
+
+    from hdrvid.detect import DetectOptions, inspect_clip
+    from hdrvid.io.exr import write_exr
+
+    said = help_of("reconstruct", capsys, monkeypatch)
+    assert (
+        "auto: linear for EXR and .hdr frames, the tag of a PQ, HLG or linear clip, else what the pixels show" in said
+    )
+    (tmp_path / "exr").mkdir()
+    for i in range(4):
+        light = scene_radiance(i, 64, 48)
+        write_exr(tmp_path / "exr" / f"{i}.exr", (light * (1, 8)[i % 2]).clip(0, 1))
+    frames = write_frames(tmp_path / "frames", num_frames=4)
+    found = [inspect_clip([str(p)], DetectOptions(exposures="0,3")) for p in (tmp_path / "exr", frames)]
+    assert (found[0].response.name, found[0].response_from) == ("linear", "linear frames")
+    assert found[1].response_from in ("measured", "assumed")
+    assert found[1].response_from == "measured" or found[1].response.name == "gamma2.2"
+    video = inspect_clip([str(write_video(tmp_path / "plain.mkv", frames))], DetectOptions(exposures="0,3"))
+    assert video.response_from != "tagged"
+    tagged = write_video(tmp_path / "tagged.mkv", frames, transfer=18)  # HLG
+    assert inspect_clip([str(tagged)], DetectOptions(exposures="0,3")).response_from == "tagged"
 
 
 def test_the_test_command_is_the_one_ci_runs():

@@ -65,15 +65,17 @@ def write_frames(
     return folder
 
 
-def write_video(path: Path, frames: Path, rate: int = 25) -> Path:
-    """A lossless FFV1 video of a PNG sequence."""
+def write_video(path: Path, frames: Path, rate: int = 25, transfer: int = 2) -> Path:
+    """A lossless FFV1 video of a PNG sequence; `transfer`: its tag, a code of ITU-T H.273."""
     pictures = [cv2.imread(str(p))[..., ::-1] for p in sorted(frames.iterdir())]
     with av.open(str(path), "w") as container:
         stream = container.add_stream("ffv1", rate=rate)
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = "bgr0"
+        stream.codec_context.color_trc = transfer
         for picture in pictures:
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame.color_trc = transfer
             for packet in stream.encode(frame):
                 container.mux(packet)
         for packet in stream.encode():

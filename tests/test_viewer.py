@@ -607,9 +607,29 @@ def test_an_original_that_lost_frames(results, original, tmp_path):
     assert len(page.uris["blend weights"]) == 2
 
 
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_response_of_a_file_is_in_the_results(original, tmp_path, lost, monkeypatch):
+    """Given by a relative path, and by a file that is not there any more when the page is made."""
+    (tmp_path / "cameras").mkdir()
+    codes = np.linspace(0, 1, 256)
+    np.savetxt(tmp_path / "cameras" / "mine.csv", np.stack([codes, codes**2.1], 1), delimiter=",")
+    monkeypatch.chdir(tmp_path)
+    out = reconstructed(original, tmp_path / "out", response="cameras/mine.csv")
+    monkeypatch.chdir(tmp_path / "out")
+    if lost:
+        (tmp_path / "cameras" / "mine.csv").unlink()
+    written, page = report_of(out, tmp_path)
+    assert not [note for note in written.notes if "weights" in note.lower()]
+    assert page.uris["blend weights"]
+    assert written.input_range_stops
+    kept = json.loads((out / "shot.json").read_text())["response_curve"]
+    assert len(kept) == 256
+    assert float(kept[100].split(",")[1]) == pytest.approx(codes[100] ** 2.1, rel=1e-6)
+
+
 def test_an_unknown_response_costs_the_weights_only(results, tmp_path):
     values = json.loads((results / "shot.json").read_text())
-    (results / "shot.json").write_text(json.dumps({**values, "response": "lost.csv"}))
+    (results / "shot.json").write_text(json.dumps({**values, "response": "lost.csv", "response_curve": ["x"]}))
     written, page = report_of(results, tmp_path)
     assert "lost.csv" in " ".join(written.notes)
     assert not written.input_range_stops

@@ -69,8 +69,9 @@ def command(
         str,
         typer.Option(
             metavar="auto|NAME|FILE",
-            help="Camera curve of the input: gamma2.2, srgb, rec709, linear, or a measured one (.mat, .csv). auto is "
-            "linear for EXR and .hdr frames, gamma2.2 otherwise.",
+            help="Camera curve of the input: gamma2.2 or another gamma, srgb, rec709, linear, slog3, vlog, logc3, "
+            "logc4, clog3, pq, hlg, or a measured one (.mat, .csv). auto: linear for EXR and .hdr frames, the tag of a "
+            "PQ, HLG or linear clip, else what the pixels show, else gamma2.2 or the tag of the clip.",
         ),
     ] = "auto",
     input_primaries: Annotated[

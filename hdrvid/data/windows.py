@@ -133,19 +133,19 @@ class LdrCacheOptions:
         return self.count + len(self.files)
 
 
-def find_hdr_images(roots: Sequence[Path], hold_out: Sequence[str] = ()) -> tuple[str, ...]:
+def find_hdr_images(roots: Sequence[Path], hold_out: Sequence[str] = (), option: str = "--data") -> tuple[str, ...]:
     """Every .exr and .hdr picture below the roots, sorted, without the stems in `hold_out`.
 
-    Raises InputError for a root that is missing or holds none.
+    `option`: what the roots were given with. Raises InputError for a root that is missing or holds none.
     """
     found: list[str] = []
     for root in roots:
         if not root.exists():
-            raise InputError(f"training data folder {root} does not exist: give --data a folder of .exr or .hdr files")
+            raise InputError(f"the folder {root} does not exist: give {option} a folder of .exr or .hdr files")
         files = [root] if root.is_file() else (p for p in root.rglob("*") if not p.name.startswith("."))
         paths = sorted(p for p in files if p.suffix.lower() in (".exr", ".hdr"))
         if not paths:
-            raise InputError(f"{root} holds no .exr or .hdr pictures: give --data a folder of HDR frames or panoramas")
+            raise InputError(f"{root} holds no .exr or .hdr pictures: give {option} a folder with HDR pictures")
         found += [str(p) for p in paths if p.stem not in set(hold_out)]
     return tuple(found)
 

@@ -60,7 +60,7 @@ class SyntheticOptions:
     def benchmark(self) -> Benchmark:
         """The clips; a clip is made when its first frame is asked for, and one is kept at a time."""
         if self.root is not None:
-            scenes = [(Path(p).stem, p) for p in find_hdr_images([self.root])]
+            scenes = [(Path(p).stem, p) for p in find_hdr_images([self.root], option="--root")]
         else:
             scenes = [(f"scene_{SCENE_SEED + i}", PROCEDURAL) for i in range(self.num_scenes)]
 

@@ -32,6 +32,7 @@ from hdrvid.radiance import (
 )
 from hdrvid.reconstruct import ReconstructOptions, reconstruct_clip
 from hdrvid.transfer import hlg_encode, pq_encode
+from hdrvid.viewer import ReportOptions, find_clips, write_report
 
 WIDTH, HEIGHT, FRAMES = 320, 192, 12
 CLASSICAL = ReconstructOptions(model="classical", preview=False)
@@ -423,3 +424,15 @@ def test_interlaced_video_is_said(tmp_path: Path) -> None:
         container.mux(stream.encode())
     found = detected(path)
     assert any("is interlaced" in text and "bwdif" in text for text in found.warnings)
+
+
+def test_the_report_shows_a_wide_gamut_clip_in_the_colours_of_the_results(tmp_path: Path) -> None:
+    to_bt2020 = conversion_matrix(REC709, GAMUTS["rec2020"])
+    red = np.array([1.0, 0.1, 0.05])  # a grey or pale scene has the same luminance in both
+    pictures = [np.clip(hlg_encode(np.clip((x * red) @ to_bt2020.T, 0, 1)), 0, 1) for x in exposed()]
+    clip = tmp_path / "shot.mkv"
+    tagged_video(clip, pictures, primaries=9, transfer=18)
+    reconstruct_clip([str(clip)], tmp_path / "out", CLASSICAL)
+    (results,) = find_clips(tmp_path / "out")
+    written = write_report(results, tmp_path / "page.html", ReportOptions(device="cpu", frames="3-6"))
+    assert not [note for note in written.notes if "differs" in note]

@@ -10,10 +10,11 @@ from hdrvid.cli.app import run
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+EXAMPLES = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
 
 
 def commands():
-    blocks = re.findall(r"```\n(.*?)```", README, re.DOTALL)
+    blocks = re.findall(r"```\n(.*?)```", f"{README}\n{EXAMPLES}", re.DOTALL)
     lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
     return [part for line in lines for part in line.split(" && ") if part.startswith("hdrvid ")]
 

@@ -91,6 +91,9 @@ PILE_SHARES = (4e-4, 0.01)
 PILE_CONTRAST = 2.0
 """How many times denser than the codes below it a pile is."""
 
+MOSAIC_SPREAD = 0.03
+"""Difference of the means of the four places in 2x2 cells, over their mean. Of grey pictures it is below 0.005."""
+
 SENSOR_BITS = (10, 12, 14)
 """Depths that cameras for machine vision store in 16 bits."""
 
@@ -228,8 +231,9 @@ def required_cycle(detection: Detection) -> ExposureCycle:
     measured = f" (measured from frame to frame: {', '.join(steps)} stops)" if steps else ""
     if detection.cycle is not None:
         measured += f" (confidence {detection.confidence:.2f}, {MIN_CONFIDENCE:g} is needed)"
+    noticed = "".join(f"; {text}" for text in detection.warnings if "interlaced" in text)
     raise ExposureError(
-        f"the exposures of {detection.info.source} are not clear{measured}: {detection.reason}; "
+        f"the exposures of {detection.info.source} are not clear{measured}: {detection.reason}{noticed}; "
         "--exposures 0,3 declares the stops of one cycle, beginning with the first frame"
     )
 
@@ -288,6 +292,13 @@ def look(reader: ClipReader) -> Look:
         white_code, warning = _stored_white(reader)
         reader.set_white_code(white_code)
         warnings += [warning] if warning else []
+    if isinstance(reader, FramesReader):
+        _refuse_mosaic(reader)
+    if info.details.get("scan") == "interlaced":
+        warnings.append(
+            f"{info.source} is interlaced, so every frame holds two moments: deinterlace it first, for example with "
+            "ffmpeg -vf bwdif=send_frame"
+        )
     frames: list[np.ndarray] = []
     reduced: list[Future[FrameLevels]] = []
     small: list[np.ndarray] = []
@@ -361,6 +372,25 @@ def _pile(share: np.ndarray) -> float | None:
         if is_top and smooth[peak] >= PILE_SHARES[0] and smooth[peak] > PILE_CONTRAST * below:
             return (peak + 0.5) / len(share)
     return None
+
+
+def _refuse_mosaic(reader: FramesReader) -> None:
+    """Raise InputError for grey pictures that are the mosaic of a sensor with colour filters."""
+    frame = next(iter(reader.frames(0, 1)), None)
+    if frame is None or not np.array_equal(frame.pixels[..., 0], frame.pixels[..., 2]):
+        return
+    grey = frame.pixels[: frame.pixels.shape[0] // 2 * 2, : frame.pixels.shape[1] // 2 * 2, 1].astype(np.float64)
+    if min(grey.shape) < 32:
+        return
+    places = [grey[y::2, x::2] for y in (0, 1) for x in (0, 1)]
+    means = [place.mean() for place in places]
+    # of a grey picture the four places show the same; of a mosaic both greens do, and red and blue do not
+    spread = (max(means) - min(means)) / max(np.mean(means), 1e-6)
+    if spread > MOSAIC_SPREAD:
+        raise InputError(
+            f"{reader.info.source} holds the mosaic of a colour sensor, not pictures: the four pixels of its 2x2 cells "
+            f"differ by {100 * spread:.0f} % on average. Develop it to RGB (16-bit TIFF, or DNG) first"
+        )
 
 
 def _stored_white(reader: FramesReader) -> tuple[int | None, str]:

@@ -305,6 +305,8 @@ def reconstruct_clip(
             message(f"assuming the response {detection.response.name}{why}; --response names another")
         elif detection.response_from == "measured":
             message(f"response {detection.response.name}: {detection.response_reason}")
+        if detection.to_output is not None:
+            message(f"primaries {detection.gamut.name} ({detection.gamut_from}): converted to Rec. 709")
         parse_white(options.white, cycle)
         reconstructor = _in_each(
             ranks,

@@ -44,8 +44,10 @@ from hdrvid.flicker import (
     flicker_stops,
     frame_levels,
 )
+from hdrvid.gamuts import REC709, Gamut, conversion_matrix
 from hdrvid.io import open_clip
 from hdrvid.io.atomic import atomic_path, writable_target
+from hdrvid.io.frames import FramesReader
 from hdrvid.io.response_files import load_response
 from hdrvid.radiance import (
     RESPONSES,
@@ -275,8 +277,11 @@ class _Original:
         self.model: Reconstructor | None = None
         self._held: dict[int, np.ndarray] = {}
         self._open(options)
+        self.to_output: np.ndarray | None = None
+        """(3, 3) linear RGB of the clip to that of the results; None where they are the same."""
         if self.reader is not None:
             self._find_response()
+            self._find_colours()
         if options.weights:
             self._load(options)
 
@@ -319,6 +324,21 @@ class _Original:
             self.response = RESPONSES["linear"] if self.reader.info.linear else load_response(name)
         except InputError as error:
             self.notes.append(f"Blend weights and the range of the frames as shot: {error}.")
+
+    def _find_colours(self) -> None:
+        """Levels and primaries, as the run used them."""
+        white_code = self.clip.values.get("white_code")
+        if isinstance(self.reader, FramesReader) and isinstance(white_code, int) and white_code > 0:
+            self.reader.set_white_code(white_code)
+        primaries = _mapping(self.clip.values.get("settings")).get("primaries")
+        with suppress(ValueError, TypeError):
+            gamut = Gamut.from_chromaticities(tuple(float(v) for v in primaries or REC709.chromaticities))
+            matrix = conversion_matrix(gamut, REC709)
+            self.to_output = None if np.allclose(matrix, np.eye(3), atol=1e-4) else matrix
+
+    def in_output_colours(self, linear: np.ndarray) -> np.ndarray:
+        """Linear light (H, W, 3) of the clip in the primaries of the results."""
+        return linear if self.to_output is None else linear @ self.to_output.T.astype(linear.dtype)
 
     def _load(self, options: ReportOptions) -> None:
         if self.response is None:
@@ -666,7 +686,7 @@ def _count_pixels(
     if code is None or original.response is None:
         return
     code = np.ascontiguousarray(code[::step, ::step])
-    linear = luminance(np.asarray(original.response.linearize(code), np.float64))
+    linear = luminance(original.in_output_colours(np.asarray(original.response.linearize(code), np.float64)))
     unclipped = code.max(-1) <= CLIPPED_CODE
     inputs[b.exposure].add(linear * clip.cycle.max_exposure / 2.0**b.stops, unclipped & (linear >= darkest))
 
@@ -685,12 +705,15 @@ def _show(
     before = None
     if code is not None:
         assert original.reader is not None
-        coded = np.asarray(srgb_encode(code)) if original.reader.info.linear else code
+        coded = code
+        if original.response is not None and (original.reader.info.linear or original.to_output is not None):
+            linear = np.asarray(original.response.linearize(code), np.float32)
+            coded = np.asarray(srgb_encode(original.in_output_colours(linear)))
         before = _small(pictures.input_picture(coded), MAX_SIDE_PX)
     made = original.diagnose(b.index, header, stops_of)
     weights, flows = None, {}
     if made is not None:
-        _compare(clip, original, b.index, made.radiance, pixels)
+        _compare(clip, original, b.index, original.in_output_colours(made.radiance), pixels)
         if made.weights is None:
             original.notes.append("Blend weights: the model has none.")
         else:

@@ -11,6 +11,7 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+from PIL import Image
 
 from hdrvid.io.exr import write_exr
 from hdrvid.io.hdr import write_hdr
@@ -164,6 +165,13 @@ def write_images(folder: Path, pictures: Sequence[np.ndarray], suffix: str, bits
 
 DPX_BITS = (8, 10, 12, 16)
 """Bits a channel of the DPX files that `write_dpx` makes."""
+
+
+def write_webp(path: Path, pictures: Sequence[np.ndarray]) -> Path:
+    """A lossless animation of 42 ms a frame."""
+    first, *rest = (Image.fromarray(quantised(p, 8)) for p in pictures)
+    first.save(path, save_all=True, append_images=rest, duration=42, lossless=True)
+    return path
 
 
 def write_jpegs_with_exif(path: Path, pictures: Sequence[np.ndarray], orientation: int = 1) -> Path:

@@ -71,7 +71,7 @@ def test_results_on_stdout_and_the_rest_on_stderr(
     code, stdout, stderr = hdrvid(capfd, "reconstruct", clip, "-o", out, *CLASSICAL)
     assert code == 0
     lines = stdout.splitlines()
-    assert lines[0].startswith(f"{clip}: 64x48, exposures 0,3 stops (declared), response gamma2.2 (measured)")
+    assert lines[0].startswith(f"{clip}: 64x48, exposures 0,3 stops (declared), response gamma2.2 (assumed)")
     assert lines[1:] == [
         f"{out}/clip.000000.exr ... 4 frame(s)",
         f"{out}/clip.preview.mp4",

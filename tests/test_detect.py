@@ -18,7 +18,7 @@ from PIL import Image
 
 from hdrvid.data.scenes import procedural_scene
 from hdrvid.detect import Detection, DetectOptions, inspect_clip, required_cycle
-from hdrvid.errors import ExposureError, UsageError
+from hdrvid.errors import ExposureError, InputError, UsageError
 from hdrvid.gamuts import GAMUTS, REC709, Gamut, conversion_matrix, to_white
 from hdrvid.io.exr import read_exr, write_exr
 from hdrvid.radiance import (
@@ -32,6 +32,7 @@ from hdrvid.radiance import (
 )
 from hdrvid.reconstruct import ReconstructOptions, reconstruct_clip
 from hdrvid.transfer import hlg_encode, pq_encode
+from hdrvid.viewer import ReportOptions, find_clips, write_report
 
 WIDTH, HEIGHT, FRAMES = 320, 192, 12
 CLASSICAL = ReconstructOptions(model="classical", preview=False)
@@ -385,3 +386,53 @@ def test_flicker_is_measured_and_said(tmp_path: Path) -> None:
     right = ReconstructOptions("0,3", model="classical", preview=False)
     report = reconstruct_clip([str(clip)], tmp_path / "right", right, message=said.append).as_dict()
     assert report["quality"]["flicker_stops"] < 0.05
+
+
+def test_a_mosaic_is_refused(tmp_path: Path) -> None:
+    def mosaic(x: np.ndarray) -> np.ndarray:
+        grey = x[..., 1].copy()
+        grey[::2, ::2], grey[1::2, 1::2] = x[::2, ::2, 0], x[1::2, 1::2, 2]
+        return grey * (4095 - 64) / 65535 + 64 / 65535
+
+    clip = write_codes(tmp_path / "shot", (mosaic(x) for x in exposed()), 16)
+    with pytest.raises(InputError, match="mosaic of a colour sensor"):
+        detected(clip)
+
+
+def test_portable_grey_maps_are_read(tmp_path: Path) -> None:
+    (tmp_path / "shot").mkdir()
+    for i, x in enumerate(exposed()):
+        code = np.round(64 + x[..., 1] * (4095 - 64)).astype(">u2")
+        (tmp_path / "shot" / f"{i:04d}.pgm").write_bytes(f"P5 {WIDTH} {HEIGHT} 4095\n".encode() + code.tobytes())
+    found = detected(tmp_path / "shot")
+    assert found.white_code == 4095
+    assert required_cycle(found).stops == (0, 3)
+
+
+def test_interlaced_video_is_said(tmp_path: Path) -> None:
+    import av
+
+    path = tmp_path / "fields.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(
+            "libx264", rate=24, options={"crf": "10", "flags": "+ildct", "x264-params": "tff=1"}
+        )
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for x in exposed():
+            code = np.round(x ** (1 / 2.2) * 255).astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(code, format="rgb24")))
+        container.mux(stream.encode())
+    found = detected(path)
+    assert any("is interlaced" in text and "bwdif" in text for text in found.warnings)
+
+
+def test_the_report_shows_a_wide_gamut_clip_in_the_colours_of_the_results(tmp_path: Path) -> None:
+    to_bt2020 = conversion_matrix(REC709, GAMUTS["rec2020"])
+    red = np.array([1.0, 0.1, 0.05])  # a grey or pale scene has the same luminance in both
+    pictures = [np.clip(hlg_encode(np.clip((x * red) @ to_bt2020.T, 0, 1)), 0, 1) for x in exposed()]
+    clip = tmp_path / "shot.mkv"
+    tagged_video(clip, pictures, primaries=9, transfer=18)
+    reconstruct_clip([str(clip)], tmp_path / "out", CLASSICAL)
+    (results,) = find_clips(tmp_path / "out")
+    written = write_report(results, tmp_path / "page.html", ReportOptions(device="cpu", frames="3-6"))
+    assert not [note for note in written.notes if "differs" in note]

@@ -48,6 +48,9 @@ CONTAINERS: dict[str, Maker] = {
     "printf": lambda p: clips.write_images(p / "c", PICTURES, ".png", 16) / "shot.%04d.png",
     "glob": lambda p: clips.write_images(p / "c", PICTURES, ".png", 16) / "shot.*.png",
     "list": lambda p: sorted(clips.write_images(p / "c", PICTURES, ".png", 16).iterdir()),
+    "ppm-8": lambda p: clips.write_images(p / "c", PICTURES, ".ppm"),
+    "ppm-16": lambda p: clips.write_images(p / "c", PICTURES, ".ppm", 16),
+    "webp-8": lambda p: clips.write_webp(p / "c.webp", PICTURES),
 }
 
 # Largest error of a code. Integers: half a step. Y'CbCr: half a step of each plane through the inverse matrix, at most
@@ -70,8 +73,22 @@ TOLERANCES = {
     "printf": 0.5 / 65535,
     "glob": 0.5 / 65535,
     "list": 0.5 / 65535,
+    "ppm-8": 0.5 / 255,
+    "ppm-16": 0.5 / 65535,
+    "webp-8": 0.5 / 255,
 }
-BIT_DEPTHS = {"rgb8": 8, "420-8": 8, "png-8": 8, "tiff-8": 8, "jpeg": 8, "444-10": 10, "422-10": 10, "444-12": 12}
+BIT_DEPTHS = {
+    "ppm-8": 8,
+    "webp-8": 8,
+    "rgb8": 8,
+    "420-8": 8,
+    "png-8": 8,
+    "tiff-8": 8,
+    "jpeg": 8,
+    "444-10": 10,
+    "422-10": 10,
+    "444-12": 12,
+}
 
 
 @pytest.fixture(scope="module", params=CONTAINERS)
@@ -101,7 +118,8 @@ class TestEveryReader:
             info = clip.info
         assert (info.width, info.height) == (WIDTH, HEIGHT)
         assert info.linear == (name in ("exr", "hdr"))
-        assert info.frames_per_second == 24
+        # WebP counts whole milliseconds
+        assert info.frames_per_second == (Fraction(1000, 42) if name == "webp-8" else 24)
         assert info.num_frames in (len(PICTURES), None if info.kind == "video" else len(PICTURES))
         assert info.stem in ("c", "shot")
         expected = next((depth for part, depth in BIT_DEPTHS.items() if name.endswith(part)), None)
@@ -128,8 +146,9 @@ class TestEveryReader:
     def test_times(self, container: tuple[str, list[str]]) -> None:
         with open_clip(container[1]) as clip:
             times = [f.pts_seconds for f in clip.frames()]
+            rate = clip.info.frames_per_second
         # Matroska counts in milliseconds
-        assert times == pytest.approx([i / 24 for i in range(len(PICTURES))], abs=0.00051)
+        assert times == pytest.approx([float(i / rate) for i in range(len(PICTURES))], abs=0.00051)
 
     def test_negative_index(self, container: tuple[str, list[str]]) -> None:
         with open_clip(container[1]) as clip, pytest.raises(ValueError, match="indices begin at 0"):

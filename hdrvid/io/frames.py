@@ -35,6 +35,8 @@ IMAGE_KINDS = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
     ".bmp": "BMP",
+    ".pgm": "PNM",
+    ".ppm": "PNM",
     ".dpx": "DPX",
     ".dng": "DNG",
     ".exr": "OpenEXR",
@@ -48,7 +50,7 @@ SEQUENCE_RATE = Fraction(24)
 MAX_NON_FINITE = 0.01
 """A frame with a larger share of NaN or infinite pixels is refused: there is too little to repair it from."""
 
-_READ_KINDS = "PNG, TIFF, JPEG, DPX, DNG, EXR or .hdr"
+_READ_KINDS = "PNG, TIFF, JPEG, PGM, PPM, DPX, DNG, EXR or .hdr"
 _MOST_JPEG_PIXELS_PER_BYTE = 1024
 """A progressive grey JPEG spends at least one bit on 64 pixels; twice that room for what is not worth counting."""
 

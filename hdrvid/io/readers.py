@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from hdrvid.errors import InputError
+from hdrvid.io.animation import SUFFIXES, AnimationReader
 from hdrvid.io.frames import FramesReader, folder_frames, glob_frames, has_printf, is_image, printf_frames
 from hdrvid.io.video import VideoReader
 from hdrvid.types import ClipReader, PathLike
@@ -72,4 +73,4 @@ def open_clip(inputs: Sequence[PathLike] | PathLike) -> ClipReader:
         return FramesReader(glob_frames(item), item)
     if kind == "image":
         return FramesReader([Path(item)], item)
-    return VideoReader(item)
+    return AnimationReader(item) if Path(item).suffix.lower() in SUFFIXES else VideoReader(item)

@@ -630,6 +630,8 @@ class VideoReader:
             "transfer": tag_name(ColorTrc, first.color_trc),
             "primaries": tag_name(ColorPrimaries, first.color_primaries),
         }
+        if first.interlaced_frame:
+            details["scan"] = "interlaced"
         if str(self._orientation):
             details["rotation"] = str(self._orientation)
         aspect = stream.sample_aspect_ratio

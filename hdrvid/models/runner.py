@@ -22,6 +22,7 @@ from hdrvid.models.blocks import rounded
 from hdrvid.models.clock import StageClock
 from hdrvid.models.compiled import compile_networks
 from hdrvid.models.config import ModelConfig
+from hdrvid.models.edges import denoise_unseen
 from hdrvid.models.flow import FlowNet
 from hdrvid.models.merge import MemoMerge
 from hdrvid.models.prior import Candidates, alignment_confidence, blend, candidates_and_prior
@@ -488,7 +489,12 @@ class ModelRunner:
                 canvas.put(tile, h_tile, weights)
             del codes, radiance, prior, h_tile, weights
         self._between_stages(h, w)
-        return self._result(canvas, flows, size)
+        result = self._result(canvas, flows, size)
+        if window.exposures[len(window.frames) // 2] < max(window.exposures):
+            with self._stage("result"):
+                moved = flows[0, ..., :h, :w].permute(0, 2, 3, 1).cpu().numpy()
+                denoise_unseen(result.radiance, window.reference, list(moved))
+        return result
 
     def _in_bands(self, window: Window, diagnostics: bool) -> Reconstruction:
         """What `_prior_based` does, with all that is not convolution in bands of rows."""
@@ -530,6 +536,8 @@ class ModelRunner:
             del given, out
         self._between_stages(h, w)
         with self._stage("result"):
+            if exposure < max(window.exposures):
+                denoise_unseen(radiance, reference, neighbours.flows)
             if weights is None:
                 return Reconstruction(radiance)
             return Reconstruction(radiance, np.stack(neighbours.flows), weights.transpose(0, 2, 3, 1))

@@ -436,3 +436,37 @@ def test_the_report_shows_a_wide_gamut_clip_in_the_colours_of_the_results(tmp_pa
     (results,) = find_clips(tmp_path / "out")
     written = write_report(results, tmp_path / "page.html", ReportOptions(device="cpu", frames="3-6"))
     assert not [note for note in written.notes if "differs" in note]
+
+
+# patterns that are not reconstructed: one sentence says so, from the pixels and from a file of stops
+
+
+@pytest.mark.parametrize(
+    ("stops", "measured"),
+    [
+        ((0, 2, 4, 2), r"repeat after 4 frames \(stops 0,2,4,2\): only cycles of 2 or 3"),
+        ((0, 1, 2, 3, 4), "without a repeating pattern of 2 or 3 exposures"),
+        ((0, 3, 0, 3, 3, 0, 3, 0, 0, 3, 0, 3), r"are not clear \(measured from frame to frame: \+3\.0"),
+        ((1, 1, 1), "does not alternate"),
+    ],
+)
+def test_other_patterns_are_refused(tmp_path: Path, stops: tuple[float, ...], measured: str) -> None:
+    clip = write_codes(tmp_path / "shot", (x ** (1 / 2.2) for x in exposed(stops)), 16)
+    with pytest.raises(ExposureError, match=measured):
+        required_cycle(detected(clip))
+    listed = tmp_path / "stops.txt"
+    listed.write_text("".join(f"{s}\n" for s, _ in zip(itertools.cycle(stops), range(FRAMES), strict=False)))
+    with pytest.raises(ExposureError):
+        detected(clip, str(listed))
+
+
+def test_a_table_of_times_is_refused(tmp_path: Path) -> None:
+    clip = write_codes(tmp_path / "shot", (x ** (1 / 2.2) for x in exposed()))
+    table = tmp_path / "times.csv"
+    table.write_text("frame,exposure_ms\n" + "".join(f"{i},{(1, 8)[i % 2]}\n" for i in range(FRAMES)))
+    with pytest.raises(InputError, match="has 'frame' where a stop is expected"):
+        detected(clip, str(table))
+    plain = tmp_path / "times.txt"
+    plain.write_text("".join(f"{(1, 8)[i % 2]}\n" for i in range(FRAMES)))
+    with pytest.raises(ExposureError, match="stops 0,7 are declared, but 0,3 were measured"):
+        detected(clip, str(plain))

@@ -335,8 +335,8 @@ class _Run:
         }
         data = io.BytesIO()  # a full disk then is Python's OSError, not an assertion inside torch
         torch.save(state, data)
-        with atomic_path(self.out / CHECKPOINT) as partial:
-            partial.write_bytes(data.getbuffer())
+        with atomic_path(self.out / CHECKPOINT) as partial, data.getbuffer() as view:
+            partial.write_bytes(view)
         shipped, step, score = self.average, self.state.step, self.state.validation
         if self.best is not None:
             shipped = build(self.config)

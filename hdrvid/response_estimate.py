@@ -360,6 +360,9 @@ DISPLAY_RESPONSES = ("gamma2.2", "srgb", "rec709")
 WRONG_RANGES = ((16 / 255, 235 / 255), (-16 / 219, 1 + 20 / 219))
 """Codes of black and white where limited range was read as full, and full range as limited."""
 
+RANGE_TOLERANCE = 0.01
+"""Codes of black and white that are this close to those of a wrong range speak for it."""
+
 FLAT_STOPS = 0.1
 """A ratio that leaves less than this over the levels is flat."""
 
@@ -497,7 +500,8 @@ def _candidates(
     fits = [fitted(response) for response in named]
     if declared is not None and not sensor:
         fits.append(_search(lambda gamma: fitted(gamma_response(round(gamma, 2)), 1), GAMMA_RANGE))
-    if min(fit.cost for fit in fits) < PARAMETER_COST:
+    ends = (max(abs(darkest - b), abs(peak - w)) < RANGE_TOLERANCE for b, w in WRONG_RANGES)
+    if min(fit.cost for fit in fits) < PARAMETER_COST and not any(ends):
         return sorted(fits, key=lambda fit: fit.cost)  # no curve with more parameters can be better
     blacks = BLACK_RANGE[0], min(BLACK_RANGE[1], darkest + 0.01)
 
@@ -541,7 +545,10 @@ def _candidates(
     if not sensor:
         for black, white in WRONG_RANGES:  # half a parameter: likelier than any other black level
             if black <= darkest + 0.02 and peak <= white + 0.03:
-                fits += [fitted(levelled_response(base, black, white), 0.5) for base in bases]
+                # where the darkest and the brightest codes are just those, it is likelier than full range
+                ends_there = max(abs(darkest - black), abs(peak - white)) < RANGE_TOLERANCE
+                cost = -1.0 if ends_there else 0.5
+                fits += [fitted(levelled_response(base, black, white), cost) for base in bases]
     return sorted(fits, key=lambda fit: fit.cost)
 
 

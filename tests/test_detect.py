@@ -205,11 +205,12 @@ def test_sixteen_bits_stay_sixteen(tmp_path: Path) -> None:
     assert (found.info.bit_depth, found.white_code) == (16, None)
 
 
-def test_limited_range_read_as_full(tmp_path: Path) -> None:
-    codes = ((16 + 219 * x ** (1 / 2.2)) / 255 for x in exposed())
+@pytest.mark.parametrize("name", ["gamma2.2", "srgb", "rec709"])
+def test_limited_range_read_as_full(tmp_path: Path, name: str) -> None:
+    codes = ((16 + 219 * RESPONSES[name].encode(x)) / 255 for x in exposed(noise=1e-4))
     found = detected(write_codes(tmp_path / "shot", codes))
+    assert found.response.name.startswith(f"{name}@0.0627")
     assert required_cycle(found).stops == (0, 3)
-    assert found.response.name.startswith("gamma2.2@0.0627")
 
 
 # repeated frames

@@ -35,6 +35,7 @@ from hdrvid.exposures import (
     estimate_cycle,
     probed,
     snap,
+    stops_of_frames,
 )
 from hdrvid.gamuts import GAMUT_OF_RESPONSE, GAMUTS, REC709, Gamut, conversion_matrix, find_gamut
 from hdrvid.io import open_clip
@@ -478,7 +479,9 @@ def detect(reader: ClipReader, options: DetectOptions) -> Detection:
         exposures, curve = _solve(seen, _said_curve(options.response, info, seen), None, "measured")
     if declared is not None:
         against = contradiction(exposures.estimate, declared)
-        if against and against.is_sure and not options.trusted:
+        # a curve that is only assumed, for want of frames, contradicts nobody
+        unchecked = curve.is_open and len(seen.levels) < MIN_RESPONSE_FRAMES
+        if against and against.is_sure and not options.trusted and not unchecked:
             raise ExposureError(f"{info.source}: {against.text}, or give --regular to take them as they are")
         warnings += [against.text] if against else []
     deviation = _deviation(seen, curve, exposures)
@@ -491,7 +494,8 @@ def detect(reader: ClipReader, options: DetectOptions) -> Detection:
         )
     measured = None
     # where the curve bends the ratio, no stops are right, and declared ones are likelier than others
-    if options.deflicker and exposures.is_sure and not (exposures.known and deviation > FLAT_STOPS):
+    bent = exposures.known and (deviation > FLAT_STOPS or (curve.is_open and len(seen.levels) < MIN_RESPONSE_FRAMES))
+    if options.deflicker and exposures.is_sure and not bent:
         assert exposures.cycle is not None
         frames = itertools.islice(seen.linear(curve.response), CALIBRATION_FRAMES)
         measured = measure_stops(frames, exposures.cycle)
@@ -575,22 +579,32 @@ def _solve(seen: Look, curve: _Curve, known: ExposureCycle | None, source: str) 
     if not curve.is_open:
         return _Exposures(known or estimate.cycle, source, estimate), curve
     if known is not None:
-        found = _measured_curve(seen, curve, known, declared=True)
+        base = (
+            _sensor_curve(seen) if seen.white_code is not None and _suits(seen, _sensor_curve(seen), known) else curve
+        )
+        frames = stops_of_frames(estimate, known)[: len(seen.levels)]
+        found = _measured_curve(seen, base, frames, declared=True)
+        if found.source == "measured" and _is_bent_to(seen, found.response, known, frames):
+            found = base  # which the declared stops then contradict
         if found.response is not curve.response:
             estimate = estimate_cycle(seen.linear(found.response))
         return _Exposures(known, source, estimate), found
     starts = [(curve, estimate)]
     if seen.white_code is not None:
-        starts.insert(0, _started(seen, "linear"))
+        displays = [_started(seen, name) for name in DISPLAY_RESPONSES if name != curve.response.name]
+        starts = [_started(seen, "linear"), *starts, *displays]
     elif estimate.confidence < MIN_CONFIDENCE and _may_be_log(seen.levels):
         starts += [_started(seen, name) for name in PROBED_LOG_RESPONSES]
-    # of sensors that store linear light the first start is likeliest; of others the one that measures best
     sure = [s for s in starts if s[1].confidence >= MIN_CONFIDENCE]
-    begun, first = sure[0] if seen.white_code is not None and sure else max(starts, key=lambda s: s[1].confidence)
+    if seen.white_code is not None and sure:  # linear, unless only a display curve makes the stops whole
+        whole = [s for s in sure if s[1].cycle and _is_whole(s[1].cycle)]
+        begun, first = (whole or sure)[0]
+    else:
+        begun, first = max(starts, key=lambda s: s[1].confidence)
     if first.cycle is None or first.confidence < MIN_CONFIDENCE:
         return _Exposures(estimate.cycle, source, estimate), replace(curve, reason="the exposures are not known")
-    base = begun if is_linear(begun.response) else curve
-    found = _measured_curve(seen, base, first.cycle, declared=False)
+    base = begun if seen.white_code is not None else curve
+    found = _measured_curve(seen, base, stops_of_frames(first, first.cycle), declared=False)
     if found.response is not curve.response:
         # the stops were measured under another curve
         estimate = estimate_cycle(seen.linear(found.response))
@@ -605,7 +619,7 @@ def _by_rank(seen: Look, estimate: CycleEstimate, response: Response) -> Exposur
     cycle = estimate.cycle
     if cycle is None or estimate.confidence < MIN_CONFIDENCE:
         return cycle
-    stops, error = stops_by_rank(seen.levels, cycle.stops, response)
+    stops, error = stops_by_rank(seen.levels, stops_of_frames(estimate, cycle), response)
     off = np.abs(np.array(stops) - np.sort(cycle.stops)).max() if len(stops) == len(cycle) else math.inf
     if not (error < FLAT_STOPS / 2 and off < MAX_RANK_STOPS):
         return cycle
@@ -616,12 +630,46 @@ def _by_rank(seen: Look, estimate: CycleEstimate, response: Response) -> Exposur
 
 
 def _started(seen: Look, name: str) -> tuple[_Curve, CycleEstimate]:
-    """The exposures under another curve; under that of a sensor, codes begin at the darkest one."""
-    response = RESPONSES[name]
-    if name == "linear":
-        darkest = min(float(level.quantiles[:, 0].min()) for level in seen.levels)
-        response = levelled_response(response, min(darkest, 0.2), 1.0)
-    return _Curve(response, "assumed"), estimate_cycle(seen.linear(response))
+    """The exposures under another curve."""
+    curve = _sensor_curve(seen) if name == "linear" else _Curve(RESPONSES[name], "assumed")
+    return curve, estimate_cycle(seen.linear(curve.response))
+
+
+def _sensor_curve(seen: Look) -> _Curve:
+    """Linear light, with black at the darkest code."""
+    darkest = min(float(level.quantiles[:, 0].min()) for level in seen.levels)
+    return _Curve(levelled_response(RESPONSES["linear"], min(darkest, 0.2), 1.0), "assumed")
+
+
+def _suits(seen: Look, curve: _Curve, cycle: ExposureCycle) -> bool:
+    """Whether a curve makes codes matched by rank about as far apart as the declared stops."""
+    stops, _ = stops_by_rank(seen.levels, cycle.stops, curve.response)
+    if len(stops) != len(cycle):
+        return True  # a sensor's curve where nothing can be compared
+    return bool(np.abs(np.array(stops) - np.sort(cycle.stops)).max() < 0.5)
+
+
+def _is_whole(cycle: ExposureCycle) -> bool:
+    return all(abs(s - round(s)) < ODD_STOPS / 2 for s in cycle.stops)
+
+
+def _is_bent_to(seen: Look, response: Response, declared: ExposureCycle, frames: Sequence[float]) -> bool:
+    """Whether a curve of several parameters fits declared stops where a likelier one fits others, half a stop off.
+
+    A power is let through: stops decide its exponent. `frames`: stops of every frame.
+    """
+    if response.name in RESPONSES or response.name.startswith("gamma"):
+        return False
+    if is_linear(response) and seen.white_code is not None:
+        return False
+    fits = [stops_by_rank(seen.levels, frames, RESPONSES[name]) for name in DISPLAY_RESPONSES]
+    free = estimate_response(seen.levels, frames, False)
+    if free.response is not None and free.confidence >= MIN_RESPONSE_CONFIDENCE:
+        fits.append((free.stops, free.error_stops))
+    return any(
+        error < FLAT_STOPS / 2 and np.abs(np.array(stops) - np.sort(declared.stops)).max() > 0.5
+        for stops, error in fits
+    )
 
 
 def _may_be_log(levels: Sequence[FrameLevels]) -> bool:
@@ -629,13 +677,13 @@ def _may_be_log(levels: Sequence[FrameLevels]) -> bool:
     return bool(levels) and min(float(level.quantiles[:, 0].min()) for level in levels) >= LOG_BLACK_CODE
 
 
-def _measured_curve(seen: Look, assumed: _Curve, cycle: ExposureCycle, *, declared: bool) -> _Curve:
-    """The curve that the clip shows where it can tell, else the assumed one with the reason."""
+def _measured_curve(seen: Look, assumed: _Curve, stops: Sequence[float], *, declared: bool) -> _Curve:
+    """The curve that the clip shows where it can tell, else the assumed one with the reason. `stops`: one a frame."""
     levels = seen.levels
     if len(levels) < MIN_RESPONSE_FRAMES:
         return replace(assumed, reason=f"{len(levels)} frames are too few to tell the response from")
     try:
-        found = estimate_response(levels, cycle.stops, declared, assumed.response)
+        found = estimate_response(levels, stops[: len(levels)], declared, assumed.response)
     except ExposureError as error:
         return replace(assumed, reason=str(error))
     if found.response is None or found.confidence < MIN_RESPONSE_CONFIDENCE:
@@ -672,14 +720,15 @@ def _deviation(seen: Look, curve: _Curve, exposures: _Exposures) -> float:
     cycle = exposures.cycle
     if cycle is None or not exposures.is_sure or len(seen.levels) < MIN_RESPONSE_FRAMES or seen.reader.info.linear:
         return 0.0
-    _, deviation = stops_by_rank(seen.levels, cycle.stops, curve.response)
+    _, deviation = stops_by_rank(seen.levels, stops_of_frames(exposures.estimate, cycle), curve.response)
     return deviation if math.isfinite(deviation) else 0.0
 
 
 def _bent(seen: Look, curve: _Curve, exposures: _Exposures, deviation: float) -> str:
     """The warning that the pixels contradict the curve, with a better one where there is one."""
     assert exposures.cycle is not None
-    other = estimate_response(seen.levels, exposures.cycle.stops, exposures.known)
+    frames = stops_of_frames(exposures.estimate, exposures.cycle)
+    other = estimate_response(seen.levels, frames, exposures.known)
     better = ""
     if other.response is not None and other.error_stops < min(FLAT_STOPS, deviation / 3):
         better = f"; {other.response.name} makes it the same within {other.error_stops:.2f}"

@@ -211,6 +211,8 @@ def contradiction(estimate: CycleEstimate, declared: ExposureCycle, first_index:
     n = len(declared)
     start = first_index % n
     expected = declared.stops[start:] + declared.stops[:start]
+    if estimate.cycle is not None and len(estimate.cycle) == n and _furthest(estimate.cycle.stops, expected) <= 0.5:
+        return None  # as far as the first frames tell, whatever is missing later
     if estimate.cycle is not None and estimate.confidence >= MIN_CONFIDENCE and len(estimate.cycle) != n:
         other = estimate.cycle
         return Contradiction(
@@ -251,6 +253,36 @@ def contradiction(estimate: CycleEstimate, declared: ExposureCycle, first_index:
         "check --exposures, which takes stops and not times, and --response",
         is_sure,
     )
+
+
+def stops_of_frames(estimate: CycleEstimate, cycle: ExposureCycle) -> list[float]:
+    """Stops of every frame of the estimate: those of the cycle, which jumps at missing and doubled frames.
+
+    A frame leaves the cycle where another exposure explains its ratios to the frames before clearly better.
+    """
+    n = len(cycle)
+    # the ratios were measured under some curve, and so were these stops
+    seen = cycle
+    if estimate.cycle is not None and len(estimate.cycle) == n:
+        seen = estimate.cycle if np.array_equal(np.argsort(estimate.cycle.stops), np.argsort(cycle.stops)) else cycle
+    elif np.isfinite(estimate.pair_stops).any():
+        steps = np.abs(np.diff([*cycle.stops, cycle.stops[0]]))
+        scale = float(np.nanmedian(np.abs(estimate.pair_stops)) / np.median(steps))
+        seen = ExposureCycle(tuple(s * scale for s in cycle.stops)) if 0.3 < scale < 3 else cycle
+    phases = [0]
+    for index in range(1, estimate.num_frames):
+        pairs = [p for p in estimate.pairs if p.later == index]
+        expected = (phases[-1] + 1) % n
+
+        def misfit(phase: int, pairs: Sequence[_Pair] = pairs) -> float:
+            steps = [seen.stops[phase] - seen.stops[phases[p.earlier]] for p in pairs]
+            return float(np.mean([min(abs(p.stops - s), 2.0) for p, s in zip(pairs, steps, strict=True)]))
+
+        best = min(range(n), key=misfit) if pairs else expected
+        if pairs and (misfit(best) > 0.3 or misfit(best) > 0.3 * misfit(expected)):
+            best = expected
+        phases.append(best)
+    return [cycle.stops[phase] for phase in phases]
 
 
 def quantiles(values: np.ndarray, shares: np.ndarray) -> np.ndarray:

@@ -484,7 +484,7 @@ def _candidates(
     """
 
     def fitted(response: Response, num_parameters: float = 0) -> _Fit:
-        if not (sensor or _plausible(response)):
+        if not (sensor or is_linear(response) or _plausible(response)):
             return _Fit(response, np.zeros(num_stops), np.inf, np.inf)
         fit = _evaluate(response, points, num_stops, declared)
         extra = PARAMETER_COST * num_parameters + (_oddness(fit.stops) if declared is None else 0.0)
@@ -537,17 +537,19 @@ def _candidates(
         fits.append(_search(lambda gamma, b: raised(gamma_response(round(gamma, 2)), b, 2), GAMMA_RANGE, blacks))
     for base in bases:
         fits.append(_search(lambda black, base=base: raised(base, black, 1), blacks))
+    if declared is not None and not sensor and blacks[1] > 0:  # a sensor's black level is never below 0
+        fits.append(_search(lambda black: raised(RESPONSES["linear"], black, 1), (0.0, blacks[1])))
     # a named curve that is flat under other stops says that the declared ones are wrong
     named_flat = any(_evaluate(base, points, num_stops, None).error_stops < FLAT_STOPS / 2 for base in bases)
     if min(fit.cost for fit in fits) > REFINEMENT_COST and declared is not None and not named_flat:
         nearest = sorted((f for f in fits if f.error_stops < REFINED_FROM_STOPS), key=lambda f: f.cost)[:REFINED_CURVES]
         fits += [_refined(fit.response, points, num_stops, declared) for fit in nearest]
     if not sensor:
-        for black, white in WRONG_RANGES:  # half a parameter: likelier than any other black level
+        for black, white in WRONG_RANGES:
             if black <= darkest + 0.02 and peak <= white + 0.03:
                 # where the darkest and the brightest codes are just those, it is likelier than full range
                 ends_there = max(abs(darkest - black), abs(peak - white)) < RANGE_TOLERANCE
-                cost = -1.0 if ends_there else 0.5
+                cost = -1.0 if ends_there else 1.0
                 fits += [fitted(levelled_response(base, black, white), cost) for base in bases]
     return sorted(fits, key=lambda fit: fit.cost)
 
@@ -583,7 +585,10 @@ def _refined(base: Response, points: _Points, num_stops: int, declared: np.ndarr
         residual = (start + design @ coefficients) / sigma
         weight = share / sigma**2 / np.sqrt(1 + residual**2)
         coefficients = np.linalg.solve(design.T @ (design * weight[:, None]) + penalty, -design.T @ (weight * start))
-    fit = _evaluate(curve(coefficients), points, num_stops, declared)
+    response = curve(coefficients)
+    if not _plausible(response):
+        return _Fit(response, np.zeros(num_stops), np.inf, np.inf)
+    fit = _evaluate(response, points, num_stops, declared)
     return replace(fit, cost=fit.cost + REFINEMENT_COST)
 
 
@@ -734,7 +739,8 @@ def estimate_response(
         else:
             why = "no curve is clearly better than a power, and measured stops do not tell its exponent"
         return result(plain, 0.0, f"{why}: {assumed.name} is assumed")
-    rivals = [f.response.name for f in fits[1:] if f.cost - best.cost < 2 * scale and f.response.name != assumed.name]
+    rivals = [f.response.name for f in fits[1:] if f.cost - best.cost < 2 * scale]
+    rivals = [rival for rival in rivals if rival not in (assumed.name, name)]
     confidence = gain / (gain + REQUIRED_GAIN) * _trust(best) * (0.85 if rivals else 1.0)
     also = f"; {' and '.join(rivals[:2])} would fit as well" if rivals else ""
     return result(

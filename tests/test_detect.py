@@ -172,6 +172,44 @@ def test_exposure_times_are_not_taken_for_stops(tmp_path: Path) -> None:
         detected(clip, "0.998,1.2")
 
 
+@pytest.mark.parametrize(
+    ("name", "stops", "declared"),
+    [
+        ("contrast2.2,0.45", (0, 3), "0,5"),
+        ("contrast2.2,0.45", (0, 1), "0,2"),
+        ("srgb", (0, 2, 4), "0,1,2"),
+        ("srgb", (0, 3), "0,5"),
+        ("gamma2.2", (0, 3), "0,5"),
+        ("gamma2.2", (0, 3), "3,0"),
+    ],
+)
+def test_no_curve_is_bent_to_wrong_stops(tmp_path: Path, name: str, stops: tuple[float, ...], declared: str) -> None:
+    true = CURVES.get(name) or RESPONSES[name]
+    clip = write_codes(tmp_path / "shot", (true.encode(x) for x in exposed(stops)))
+    with pytest.raises(ExposureError):
+        detected(clip, declared)
+
+
+@pytest.mark.parametrize("name", ["gamma2.2", "srgb", "contrast2.2,0.45"])
+@pytest.mark.parametrize("kind", ["dropped", "doubled"])
+@pytest.mark.parametrize("at", [1, 3, 6])
+def test_a_slip_harms_neither_the_curve_nor_declared_stops(tmp_path: Path, name: str, kind: str, at: int) -> None:
+    true = CURVES.get(name) or RESPONSES[name]
+    codes = [true.encode(x) for x in exposed()]
+    codes = codes[:at] + codes[at + 1 :] if kind == "dropped" else [*codes[:at], codes[at - 1], *codes[at:]]
+    found = detected(write_codes(tmp_path / "shot", iter(codes)), "0,3")
+    assert required_cycle(found).stops == (0, 3)
+    assert found.warnings == ()
+    assert curve_error(found.response, true) < 0.2
+
+
+def test_few_frames_contradict_nobody(tmp_path: Path) -> None:
+    clip = write_codes(tmp_path / "shot", (CURVES["gamma1.8"].encode(x) for x in itertools.islice(exposed(), 5)))
+    found = detected(clip, "0,3")
+    assert found.cycle is not None
+    assert found.cycle.stops == (0, 3)
+
+
 def test_a_palette_does_not_move_the_stops(tmp_path: Path) -> None:
     def dithered(code: np.ndarray) -> np.ndarray:
         noise = np.random.default_rng(1).uniform(-0.5, 0.5, code.shape)
@@ -188,16 +226,33 @@ def test_a_palette_does_not_move_the_stops(tmp_path: Path) -> None:
 # levels
 
 
+@pytest.mark.parametrize("exposures", ["auto", "0,3"])
 @pytest.mark.parametrize(("shift", "mono"), [(0, False), (4, False), (0, True)])
-def test_twelve_bits_in_sixteen(tmp_path: Path, shift: int, mono: bool) -> None:
+def test_twelve_bits_in_sixteen(tmp_path: Path, shift: int, mono: bool, exposures: str) -> None:
     codes = (np.round(64 + x * (4095 - 64)) / 4095 for x in exposed())
     scaled = (np.round(c * 4095) * 2**shift / 65535 for c in codes)
     clip = write_codes(tmp_path / "shot", (c[..., 1] if mono else c for c in scaled), 16, ".tif")
-    found = detected(clip)
+    found = detected(clip, exposures)
     assert (found.info.bit_depth, found.white_code) == (12, 4095 << shift)
     assert required_cycle(found).stops == (0, 3)
     black = float(found.response.name.removeprefix("linear@").split(",")[0])
     assert black == pytest.approx(64 / 4095, abs=2e-4)
+
+
+@pytest.mark.parametrize("name", ["gamma2.2", "srgb"])
+@pytest.mark.parametrize("exposures", ["auto", "0,3"])
+def test_display_codes_of_ten_bits_in_sixteen_are_not_linear(tmp_path: Path, name: str, exposures: str) -> None:
+    codes = (np.round(RESPONSES[name].encode(x) * 1023) * 64 / 65535 for x in exposed())
+    found = detected(write_codes(tmp_path / "shot", codes, 16), exposures)
+    assert found.info.bit_depth == 10
+    assert required_cycle(found).stops == (0, 3)
+    assert curve_error(found.response, RESPONSES[name]) < 0.15
+
+
+def test_a_sensor_that_clips_early(tmp_path: Path) -> None:
+    codes = (np.minimum(np.round(64 + x * (4095 - 64)), 3800) / 65535 for x in exposed((0, 4)))
+    found = detected(write_codes(tmp_path / "shot", codes, 16))
+    assert (found.info.bit_depth, found.white_code) == (12, 3800)
 
 
 def test_sixteen_bits_stay_sixteen(tmp_path: Path) -> None:

@@ -410,7 +410,8 @@ class FramesReader:
         """Take `code` of 16-bit files as white, from now on: sensors store 10, 12 or 14 bits in them. None: 65535."""
         self._scale = np.float32(1 if code is None else 65535 / code)
         if code is not None:
-            bits = min(b for b in range(1, 17) if (code >> max(0, (code & -code).bit_length() - 1)) < 1 << b)
+            # stored low, or shifted to the top of the 16 bits
+            bits = code.bit_length() if code < 1 << 15 else 17 - (code & -code).bit_length()
             details = {**self.info.details, "levels": f"{bits} bits in 16, white at code {code}"}
             self.info = replace(self.info, bit_depth=bits, details=details)
 

@@ -579,9 +579,11 @@ def _solve(seen: Look, curve: _Curve, known: ExposureCycle | None, source: str) 
     if not curve.is_open:
         return _Exposures(known or estimate.cycle, source, estimate), curve
     if known is not None:
-        base = (
-            _sensor_curve(seen) if seen.white_code is not None and _suits(seen, _sensor_curve(seen), known) else curve
-        )
+        if estimate.cycle and estimate.confidence >= MIN_CONFIDENCE and len(estimate.cycle) != len(known):
+            return _Exposures(known, source, estimate), curve  # which no curve can mend
+        base, sensor = curve, _sensor_curve(seen)
+        if seen.white_code is not None and _suits(seen, sensor, known):
+            base = sensor
         frames = stops_of_frames(estimate, known)[: len(seen.levels)]
         found = _measured_curve(seen, base, frames, declared=True)
         if found.source == "measured" and _is_bent_to(seen, found.response, known, frames):
@@ -667,7 +669,9 @@ def _is_bent_to(seen: Look, response: Response, declared: ExposureCycle, frames:
     if free.response is not None and free.confidence >= MIN_RESPONSE_CONFIDENCE:
         fits.append((free.stops, free.error_stops))
     return any(
-        error < FLAT_STOPS / 2 and np.abs(np.array(stops) - np.sort(declared.stops)).max() > 0.5
+        len(stops) == len(declared)
+        and error < FLAT_STOPS / 2
+        and np.abs(np.array(stops) - np.sort(declared.stops)).max() > 0.5
         for stops, error in fits
     )
 

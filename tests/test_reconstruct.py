@@ -409,7 +409,7 @@ def test_frames_of_other_settings_are_not_mixed(clip: Path, tmp_path: Path, form
     with pytest.raises(OutputError, match=r"other settings \(white longest, now shortest\).*--overwrite"):
         reconstruct_clip([str(clip)], out, options(format=format, white="shortest"))
     with pytest.raises(OutputError, match="stops"):
-        reconstruct_clip([str(clip)], out, options(format=format, exposures="0,2"))
+        reconstruct_clip([str(clip)], out, options(format=format, exposures="0,2.7"))
 
 
 def test_a_frame_says_the_tiles_it_was_made_in(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,8 @@ from hdrvid.response_estimate import (
     GAMMA_RANGE,
     FrameLevels,
     ResponseEstimate,
+    base_name,
+    darkest_code,
     estimate_response,
     frame_levels,
     is_linear,
@@ -581,8 +583,8 @@ def _solve(seen: Look, curve: _Curve, known: ExposureCycle | None, source: str) 
     if known is not None:
         if estimate.cycle and estimate.confidence >= MIN_CONFIDENCE and len(estimate.cycle) != len(known):
             return _Exposures(known, source, estimate), curve  # which no curve can mend
-        base, sensor = curve, _sensor_curve(seen)
-        if seen.white_code is not None and _suits(seen, sensor, known):
+        base = curve
+        if seen.white_code is not None and _suits(seen, sensor := _sensor_curve(seen), known):
             base = sensor
         frames = stops_of_frames(estimate, known)[: len(seen.levels)]
         found = _measured_curve(seen, base, frames, declared=True)
@@ -606,7 +608,8 @@ def _solve(seen: Look, curve: _Curve, known: ExposureCycle | None, source: str) 
     if first.cycle is None or first.confidence < MIN_CONFIDENCE:
         return _Exposures(estimate.cycle, source, estimate), replace(curve, reason="the exposures are not known")
     base = begun if seen.white_code is not None else curve
-    found = _measured_curve(seen, base, stops_of_frames(first, first.cycle), declared=False)
+    frames = stops_of_frames(first, first.cycle)[: len(seen.levels)]
+    found = _measured_curve(seen, base, frames, declared=False)
     if found.response is not curve.response:
         # the stops were measured under another curve
         estimate = estimate_cycle(seen.linear(found.response))
@@ -639,8 +642,8 @@ def _started(seen: Look, name: str) -> tuple[_Curve, CycleEstimate]:
 
 def _sensor_curve(seen: Look) -> _Curve:
     """Linear light, with black at the darkest code."""
-    darkest = min(float(level.quantiles[:, 0].min()) for level in seen.levels)
-    return _Curve(levelled_response(RESPONSES["linear"], min(darkest, 0.2), 1.0), "assumed")
+    black = min(darkest_code(seen.levels), 0.2)
+    return _Curve(levelled_response(RESPONSES["linear"], black, 1.0), "assumed")
 
 
 def _suits(seen: Look, curve: _Curve, cycle: ExposureCycle) -> bool:
@@ -678,7 +681,7 @@ def _is_bent_to(seen: Look, response: Response, declared: ExposureCycle, frames:
 
 def _may_be_log(levels: Sequence[FrameLevels]) -> bool:
     """Whether black is nowhere near code 0."""
-    return bool(levels) and min(float(level.quantiles[:, 0].min()) for level in levels) >= LOG_BLACK_CODE
+    return bool(levels) and darkest_code(levels) >= LOG_BLACK_CODE
 
 
 def _measured_curve(seen: Look, assumed: _Curve, stops: Sequence[float], *, declared: bool) -> _Curve:
@@ -687,7 +690,7 @@ def _measured_curve(seen: Look, assumed: _Curve, stops: Sequence[float], *, decl
     if len(levels) < MIN_RESPONSE_FRAMES:
         return replace(assumed, reason=f"{len(levels)} frames are too few to tell the response from")
     try:
-        found = estimate_response(levels, stops[: len(levels)], declared, assumed.response)
+        found = estimate_response(levels, stops, declared, assumed.response)
     except ExposureError as error:
         return replace(assumed, reason=str(error))
     if found.response is None or found.confidence < MIN_RESPONSE_CONFIDENCE:
@@ -747,7 +750,7 @@ def _gamut(text: str, info: ClipInfo, curve: _Curve) -> tuple[Gamut, str]:
     """Primaries of the clip, and who says so."""
     if text.lower() != "auto":
         return find_gamut(text), "declared"
-    log = next((name for name in LOG_RESPONSES if curve.response.name.split(":")[0].split("@")[0] == name), None)
+    log = next((name for name in LOG_RESPONSES if base_name(curve.response) == name), None)
     if info.gamut is not None and not (log and info.gamut == REC709):
         return info.gamut, "tagged"
     if log:  # cameras that record a log curve seldom tag its gamut, or tag it BT.709

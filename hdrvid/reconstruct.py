@@ -952,7 +952,7 @@ class _Job:
                 assert file_values is not None
                 meter.add(index, reference, self.cycle.class_of(reference), file_values)
                 if preview is not None:
-                    unread.append((path if read_back or file_values is None else file_values, due.pts_seconds))
+                    unread.append((path if read_back else file_values, due.pts_seconds))
                     while unread and (isinstance(unread[0][0], np.ndarray) or unread[0][0].exists()):
                         preview.add(*unread.popleft())
                 del due, file_values

@@ -197,6 +197,11 @@ def frame_levels(codes: np.ndarray) -> FrameLevels:
     return FrameLevels(levels.astype(np.float64), peak, _shadow_noise(pixels[..., 1]), len(samples))
 
 
+def darkest_code(levels: Sequence[FrameLevels]) -> float:
+    """Lowest code of a clip, of any channel."""
+    return min(float(level.quantiles[:, 0].min()) for level in levels)
+
+
 def _shadow_noise(green: np.ndarray) -> float:
     """Standard deviation of the code between neighbouring samples just above black."""
     lines = green[:: max(1, green.shape[0] // 128)]
@@ -233,7 +238,7 @@ def _match_all(levels: Sequence[FrameLevels], stops: np.ndarray) -> tuple[np.nda
     if min(level.num_samples for level in levels) < MIN_SAMPLES:
         return known - known[0], []
     peak = max(level.peak for level in levels)
-    darkest = min(float(level.quantiles[:, 0].min()) for level in levels)
+    darkest = darkest_code(levels)
     low = max(LOWEST_CODE, darkest + max(0.02, 2.5 * float(np.median([level.noise for level in levels]))))
     # a little more than is used in the end: cut at its own value, every row would end where it errs downwards
     valid = [
@@ -594,7 +599,12 @@ def _refined(base: Response, points: _Points, num_stops: int, declared: np.ndarr
 
 def is_linear(response: Response) -> bool:
     """Whether a response is linear but for its levels, as that of a sensor is."""
-    return response.name.split("@")[0].split(":")[0] == "linear"
+    return base_name(response) == "linear"
+
+
+def base_name(response: Response) -> str:
+    """Name of a curve without its levels."""
+    return response.name.split(":")[0].split("@")[0]
 
 
 def _log_range(limits: tuple[float, float]) -> tuple[float, float]:
@@ -690,7 +700,7 @@ def estimate_response(
     if len(points.low) < MIN_POINTS or not _connected(points, len(known)):
         return _nothing("the exposures share too few levels that are well exposed in both", known, assumed.name)
     target = known if declared else None
-    darkest = min(float(level.quantiles[:, 0].min()) for level in levels)
+    darkest = darkest_code(levels)
     peak = max(level.peak for level in levels)
     fits = _candidates(points, len(known), target, darkest, peak, assumed)
     plain = next(fit for fit in fits if fit.response.name == assumed.name)

@@ -16,9 +16,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from hdrvid.color.curves import srgb_encode
+from hdrvid.color.radiance import mu_law
+from hdrvid.detect.response import RatioByLevel
 from hdrvid.io.atomic import atomic_path
-from hdrvid.radiance import mu_law, srgb_encode
-from hdrvid.response_estimate import RatioByLevel
 
 TONE_MU_PER_EXPOSURE = 64.0
 """`tonemapped` is the mu-law with mu = this x the longest exposure: 512 at 3 stops. The mu = 5000 of the measures shows

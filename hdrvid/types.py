@@ -18,8 +18,8 @@ from typing import Protocol, Self
 
 import numpy as np
 
+from hdrvid.color.gamuts import Gamut
 from hdrvid.errors import ExposureError
-from hdrvid.gamuts import Gamut
 
 CYCLE_LENGTHS = (2, 3)
 """Numbers of exposures in a cycle that hdrvid reconstructs."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import torch
 
-from hdrvid import cpu
+from hdrvid import opencv_filters
 
 
 def warp(image: torch.Tensor, flow_px: torch.Tensor, corner: tuple[int, int] = (0, 0)) -> torch.Tensor:
@@ -34,8 +34,8 @@ def warp(image: torch.Tensor, flow_px: torch.Tensor, corner: tuple[int, int] = (
     ys = torch.arange(top, top + rows, device=image.device, dtype=torch.float32)[:, None]
     x = (xs + flow[:, 0]).clamp(0, w - 1)
     y = (ys + flow[:, 1]).clamp(0, h - 1)
-    if cpu.usable(image, flow):
-        return cpu.remap(image, x, y)
+    if opencv_filters.usable(image, flow):
+        return opencv_filters.remap(image, x, y)
     low_x, low_y = x.floor(), y.floor()
     fx, fy = (x - low_x)[:, None].to(image.dtype), (y - low_y)[:, None].to(image.dtype)
     x0, y0 = low_x.long(), low_y.long()

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from scipy.io import savemat
 
+from hdrvid.color.curves import gamma_encode
 from hdrvid.io.hdr import write_hdr
-from hdrvid.radiance import gamma_encode
 
 SIZE = (32, 48)
 STOPS = {2: (0, 3), 3: (0, 2, 4)}

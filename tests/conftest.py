@@ -33,7 +33,7 @@ def undisturbed(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the classical model makes of `clip`, of the module's own where it has one."""
     from test_reconstruct import CLASSICAL
 
-    from hdrvid.reconstruct import reconstruct_clip
+    from hdrvid.pipeline.run import reconstruct_clip
 
     out = tmp_path_factory.mktemp("undisturbed") / "out"
     reconstruct_clip([str(clip)], out, CLASSICAL)

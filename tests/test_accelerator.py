@@ -20,10 +20,10 @@ from torch.utils._pytree import tree_leaves
 
 from hdrvid.bench.clip import make_clip
 from hdrvid.metrics import psnr_t
-from hdrvid.models import runner
-from hdrvid.models.runner import ModelRunner
+from hdrvid.predict import device
+from hdrvid.predict.registry import load_reconstructor
+from hdrvid.predict.runner import ModelRunner
 from hdrvid.types import ExposureCycle, Window
-from hdrvid.weights import load_reconstructor
 
 META = torch.device("meta")
 
@@ -56,7 +56,7 @@ class Sent(TorchDispatchMode):
 
 @pytest.fixture
 def meta(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "resolve_device", lambda _: META)
+    monkeypatch.setattr("hdrvid.predict.runner.resolve_device", lambda _: META)
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # it does not know the device
     monkeypatch.setattr(ModelRunner, "_result", lambda self, canvas, flows, size: (canvas.radiance, canvas.weights))
 
@@ -78,7 +78,7 @@ def test_a_window_stays_on_its_device_and_nobody_waits_for_it(
     model: str, num_exposures: int, tile: str | int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as on_cpu:
-        on_cpu.setattr(runner, "resolve_device", torch.device)
+        on_cpu.setattr(device, "resolve_device", torch.device)
         loaded = load_reconstructor(model, num_exposures, device="cpu")
     made = ModelRunner(model, num_exposures, loaded.config, loaded.networks, device="meta", precision="fp32", tile=tile)
     stages = Stages()

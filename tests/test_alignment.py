@@ -10,7 +10,7 @@ import pytest
 from hdrvid.data.camera import SynthesisOptions
 from hdrvid.data.scenes import procedural_scene
 from hdrvid.data.synth import synthesise
-from hdrvid.models.alignment import DenseInverseSearch
+from hdrvid.flow.dense_inverse_search import DenseInverseSearch
 from hdrvid.types import ExposureCycle
 
 CAMERA = SynthesisOptions(clip_percentile=99.5, read_noise=1.5e-3, full_well=8000.0, bits=8)

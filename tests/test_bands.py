@@ -12,11 +12,12 @@ import pytest
 import torch
 from test_models import window
 
+from hdrvid.compiled import bands
 from hdrvid.io.exr import read_exr
-from hdrvid.models import bands
 from hdrvid.models.config import ModelConfig
-from hdrvid.models.refine import FlowRefiner
-from hdrvid.models.runner import ModelRunner, build
+from hdrvid.models.flow_net import FlowRefiner
+from hdrvid.models.forward import build
+from hdrvid.predict.runner import ModelRunner
 from hdrvid.types import Reconstruction, Window
 
 pytestmark = [
@@ -126,7 +127,7 @@ def whole_of(w: Window) -> tuple[slice, slice]:
 
 
 def test_exponentials_and_logarithms_are_those_of_numpy():
-    from hdrvid.models import kernels
+    from hdrvid.compiled import kernels
 
     x = np.linspace(-86, 88, 20_001, dtype=np.float32)
     got = np.array([kernels._exp(v) for v in x], np.float64)
@@ -185,7 +186,7 @@ def test_a_tile_is_part_of_the_frame():
 
 
 def test_compiled_code_is_found_by_the_constants_in_it():
-    from hdrvid.models import kernels
+    from hdrvid.compiled import kernels
 
     bands.prepare()
     assert all(str(kernels._CONSTANTS) in str(signature) for signature in kernels.matched.signatures)
@@ -198,9 +199,10 @@ if sys.argv[1] == "without":
 if sys.argv[1] == "broken":
     import numba
     numba.njit = None
-from hdrvid.reconstruct import ReconstructOptions, reconstruct_clip
+from hdrvid.pipeline.options import ReconstructOptions
+from hdrvid.pipeline.run import reconstruct_clip
 if sys.argv[1] in ("merge_input", "luma"):
-    from hdrvid.models import kernels
+    from hdrvid.compiled import kernels
     def fails(*arguments):
         raise TypeError("no such signature")
     setattr(kernels, sys.argv[1], fails)

@@ -20,14 +20,14 @@ from hdrvid.bench.clip import RESPONSE, make_clip
 from hdrvid.bench.fresh import end_to_end, in_fresh_process, peak_resident_mib
 from hdrvid.bench.yardstick import yardstick_call
 from hdrvid.cli.app import run as hdrvid
+from hdrvid.color.curves import gamma_encode
 from hdrvid.errors import HdrvidError, InputError, ModelError
 from hdrvid.io import open_clip
 from hdrvid.io.exposure_files import parse_exposures
-from hdrvid.models.blocks import convolved
-from hdrvid.models.clock import STAGES
-from hdrvid.radiance import gamma_encode
+from hdrvid.models.layers import convolved
+from hdrvid.predict.clock import STAGES
+from hdrvid.predict.registry import load_reconstructor
 from hdrvid.types import ExposureCycle
-from hdrvid.weights import load_reconstructor
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -377,7 +377,7 @@ def test_the_precision_of_the_end_to_end_run(monkeypatch, tmp_path):
 
     monkeypatch.setattr(run, "in_fresh_process", fake)
     monkeypatch.setattr(run, "peak_gflops", lambda *args: 100.0)
-    monkeypatch.setattr(run.cpu, "has_bf16", lambda: True)
+    monkeypatch.setattr("hdrvid.machine.has_bf16", lambda: True)
     for precisions, chosen in ((("fp32", "bf16"), "bf16"), (("fp32",), "fp32")):
         calls.clear()
         rows = rows_of(BenchOptions(((64, 48),), ("fast",), precisions, runs=1))

@@ -12,9 +12,9 @@ import pytest
 from scipy.io import savemat
 
 from hdrvid.cli import main
+from hdrvid.color.radiance import radiance_from_ldr
 from hdrvid.data.benchmarks import PUBLISHED, AlignedClip, default_root, open_benchmark, published_folder
 from hdrvid.errors import InputError, UsageError
-from hdrvid.radiance import radiance_from_ldr
 
 WRITERS = {
     "kalantari": layouts.write_kalantari,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hdrvid.calibrate import MIN_CORRECTION, measure_stops
+from hdrvid.color.curves import gamma_linearize
 from hdrvid.data.camera import SynthesisOptions
 from hdrvid.data.scenes import procedural_scene
 from hdrvid.data.synth import synthesise
-from hdrvid.radiance import gamma_linearize
+from hdrvid.detect.stops import MIN_CORRECTION, measure_stops
 from hdrvid.types import ExposureCycle
 
 CAMERA = SynthesisOptions(clip_percentile=99.5, read_noise=1.5e-3, full_well=8000.0, bits=8)

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hdrvid.color.curves import gamma_linearize
+from hdrvid.color.radiance import ldr_from_radiance
 from hdrvid.data import camera as module
 from hdrvid.data.camera import (
     H264_PRESETS,
@@ -28,7 +30,6 @@ from hdrvid.data.scenes import procedural_scene
 from hdrvid.data.synth import synth_to_folder, synthesise
 from hdrvid.errors import HdrvidError, InputError, UsageError
 from hdrvid.io import video
-from hdrvid.radiance import gamma_linearize, ldr_from_radiance
 from hdrvid.types import ExposureCycle
 
 CLEAN = SynthesisOptions(99.0, read_noise=0.0, full_well=None, bits=None)

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hdrvid.cli import main
+from hdrvid.color.curves import gamma_encode, gamma_linearize
 from hdrvid.data.benchmarks import open_benchmark
 from hdrvid.data.cinematic import BORDER_PX, cinematic_scenes, film, prepare_cinematic
 from hdrvid.errors import InputError, OutputError
 from hdrvid.io.exr import write_exr
-from hdrvid.radiance import gamma_encode, gamma_linearize
 
 SIZE = (64, 80)
 

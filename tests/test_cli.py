@@ -22,12 +22,12 @@ from hdrvid import __version__
 from hdrvid.cli import console, main, reconstruct
 from hdrvid.cli.app import run
 from hdrvid.cli.synth import parse_size
+from hdrvid.color.tonemap import OPERATORS
 from hdrvid.errors import UsageError
 from hdrvid.io.exr import write_exr
-from hdrvid.reconstruct import ReconstructOptions
-from hdrvid.tonemap import OPERATORS
+from hdrvid.pipeline.options import ReconstructOptions
+from hdrvid.predict.registry import load_reconstructor
 from hdrvid.types import Window
-from hdrvid.weights import load_reconstructor
 
 CLASSICAL = ("--model", "classical", "--device", "cpu", "--exposures", "0,3")
 
@@ -108,17 +108,17 @@ def test_several_clips_go_on_after_a_failure(clip: Path, tmp_path: Path, capfd: 
 def test_an_unexpected_error_costs_its_own_clip_only(
     clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import hdrvid.reconstruct as engine
+    from hdrvid.pipeline import run
 
     others = [write_frames(tmp_path / name, num_frames=4) for name in ("a", "b")]
-    reconstruct_clip = engine.reconstruct_clip
+    reconstruct_clip = run.reconstruct_clip
 
     def fails(inputs, *arguments, **options):
         if inputs == [str(others[0])]:
             raise ZeroDivisionError("a fault")
         return reconstruct_clip(inputs, *arguments, **options)
 
-    monkeypatch.setattr(engine, "reconstruct_clip", fails)
+    monkeypatch.setattr(run, "reconstruct_clip", fails)
     code, stdout, stderr = hdrvid(capfd, "reconstruct", *others, clip, "-o", tmp_path / "out", *CLASSICAL)
     assert code == 1
     assert sentence(stderr).startswith(f"{others[0]}: unexpected ZeroDivisionError: a fault (this is a fault of hdrvid")

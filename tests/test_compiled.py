@@ -9,7 +9,7 @@ import pytest
 import torch
 from test_models import busy_networks, window
 
-from hdrvid.models.runner import ModelRunner
+from hdrvid.predict.runner import ModelRunner
 
 
 def runners(preset: str) -> tuple[ModelRunner, ModelRunner]:

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from hdrvid import cpu
-from hdrvid.cpu import from_half, to_half
-from hdrvid.models import prior
-from hdrvid.models.blocks import LEAK, convolved, double, folded, gaussian, joined, rounded, smooth
-from hdrvid.models.refine import FlowRefiner
-from hdrvid.radiance import ldr_from_radiance, match_exposure, radiance_from_ldr
+from hdrvid import machine, opencv_filters, threads
+from hdrvid.color.half import from_half, to_half
+from hdrvid.color.radiance import ldr_from_radiance, match_exposure, radiance_from_ldr
+from hdrvid.models import classical
+from hdrvid.models.flow_net import FlowRefiner
+from hdrvid.models.layers import LEAK, convolved, double, folded, gaussian, joined, rounded, smooth
 from hdrvid.warp import warp
 
 SIZES = [(17, 13), (48, 80)]
@@ -24,7 +24,7 @@ def without(monkeypatch):
 
     def run(function, *arguments):
         with monkeypatch.context() as patched:
-            patched.setattr(cpu, "opencv", lambda: None)
+            patched.setattr(opencv_filters, "opencv", lambda: None)
             return function(*arguments)
 
     return run
@@ -36,7 +36,7 @@ def test_remap_is_the_warp(size, channels, without):
     generator = torch.Generator().manual_seed(1)
     image = torch.rand(2, channels, *size, generator=generator)
     flow = 6 * torch.randn(2, 2, *size, generator=generator)
-    assert cpu.usable(image, flow) == (cpu.opencv() is not None)
+    assert opencv_filters.usable(image, flow) == (opencv_filters.opencv() is not None)
     assert torch.allclose(warp(image, flow), without(warp, image, flow), atol=2e-6)
     tile = flow[:, :, 4:9, 3:]
     assert torch.allclose(warp(image, tile, (4, 3)), without(warp, image, tile, (4, 3)), atol=2e-6)
@@ -49,18 +49,18 @@ def test_filters(size, without):
     for sigma, radius in ((0.7, 2), (1.5, 4)):
         expected = gaussian(F.pad(x, (radius,) * 4, mode="replicate"), sigma, radius)
         assert torch.allclose(smooth(x, sigma, radius), expected, atol=2e-6)
-    assert torch.allclose(prior._box5(x), without(prior._box5, x), atol=2e-6)
+    assert torch.allclose(classical._box5(x), without(classical._box5, x), atol=2e-6)
 
 
 def test_gradients_take_the_other_way():
     image = torch.rand(1, 3, 16, 16)
     flow = torch.zeros(1, 2, 16, 16, requires_grad=True)
-    assert not cpu.usable(image, flow)
+    assert not opencv_filters.usable(image, flow)
     warp(image, flow + 0.25).sum().backward()
     assert flow.grad is not None
     with torch.no_grad():
-        assert cpu.usable(image, flow) == (cpu.opencv() is not None)
-    assert not cpu.usable(image.half())
+        assert opencv_filters.usable(image, flow) == (opencv_filters.opencv() is not None)
+    assert not opencv_filters.usable(image.half())
 
 
 @pytest.mark.parametrize(("factor", "size"), [(2, 3), (4, 1)])
@@ -142,7 +142,7 @@ def test_matching_is_radiance_and_back(before, after):
 
 
 def test_memory_is_kept_or_nothing_happens():
-    cpu.keep_memory()
+    machine.keep_memory()
     assert torch.rand(4, 1 << 20).sum() > 0
 
 
@@ -150,7 +150,7 @@ def test_each_inside_each_does_not_wait_for_ever():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        made = cpu.each(lambda i: sum(cpu.each(lambda j: i * j, range(5))), range(8))
+        made = threads.each(lambda i: sum(threads.each(lambda j: i * j, range(5))), range(8))
     finally:
         torch.set_num_threads(before)
     assert made == [10 * i for i in range(8)]

@@ -29,11 +29,12 @@ from test_reconstruct import (
     write_video,
 )
 
+from hdrvid.color.curves import gamma_encode
 from hdrvid.errors import OutputError
 from hdrvid.io.exr import read_exr
 from hdrvid.io.hdr import read_hdr
-from hdrvid.radiance import gamma_encode
-from hdrvid.reconstruct import ReconstructOptions, reconstruct_clip
+from hdrvid.pipeline.options import ReconstructOptions
+from hdrvid.pipeline.run import reconstruct_clip
 
 MOST_EXTRA_MEGABYTES = 150
 """Memory that 100,000 frames may take beyond what a few do: their names."""

@@ -16,23 +16,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hdrvid.data.scenes import procedural_scene
-from hdrvid.detect import Detection, DetectOptions, inspect_clip, required_cycle
-from hdrvid.errors import ExposureError, InputError, UsageError
-from hdrvid.gamuts import GAMUTS, REC709, Gamut, conversion_matrix, to_white
-from hdrvid.io.exr import read_exr, write_exr
-from hdrvid.radiance import (
+from hdrvid.color.gamuts import GAMUTS, REC709, Gamut, conversion_matrix, to_white
+from hdrvid.color.hdr_signals import hlg_encode, pq_encode
+from hdrvid.color.radiance import mu_law
+from hdrvid.color.response import (
     RESPONSES,
     contrast_response,
     gamma_response,
     levelled_response,
     measured_response,
-    mu_law,
     sigmoid_response,
 )
-from hdrvid.reconstruct import ReconstructOptions, reconstruct_clip
-from hdrvid.transfer import hlg_encode, pq_encode
-from hdrvid.viewer import ReportOptions, find_clips, write_report
+from hdrvid.data.scenes import procedural_scene
+from hdrvid.detect.clip import Detection, DetectOptions, inspect_clip, required_cycle
+from hdrvid.errors import ExposureError, InputError, UsageError
+from hdrvid.html.reconstruction_page import ReportOptions, find_clips, write_report
+from hdrvid.io.exr import read_exr, write_exr
+from hdrvid.pipeline.options import ReconstructOptions
+from hdrvid.pipeline.run import reconstruct_clip
 
 WIDTH, HEIGHT, FRAMES = 320, 192, 12
 CLASSICAL = ReconstructOptions(model="classical", preview=False)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from hdrvid.color.radiance import ldr_from_radiance
+from hdrvid.models.classical import inside_picture
 from hdrvid.models.edges import denoise_unseen, unseen_pixels
-from hdrvid.models.prior import inside_picture
-from hdrvid.models.runner import ModelRunner
-from hdrvid.radiance import ldr_from_radiance
+from hdrvid.predict.registry import load_reconstructor
+from hdrvid.predict.runner import ModelRunner
 from hdrvid.types import Window
-from hdrvid.weights import load_reconstructor
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -44,7 +44,6 @@ def panned(pan: int, stops: float) -> tuple[list[np.ndarray], np.ndarray]:
 @pytest.mark.parametrize("model", ["classical", "fast", "default"])
 def test_the_first_frame_of_a_panned_clip_has_no_speckled_edge(model, monkeypatch):
     """Both neighbours are the frame after it, which does not show the columns that the camera has left behind."""
-    from hdrvid.models import runner
 
     frames, truth = panned(6, 3.0)
     window = Window(0, tuple(frames), (8.0, 1.0, 8.0))
@@ -56,7 +55,7 @@ def test_the_first_frame_of_a_panned_clip_has_no_speckled_edge(model, monkeypatc
         return float(relative[:, -4:].mean()), float(relative[:, 20:-20].mean())
 
     edge, middle = error()
-    monkeypatch.setattr(runner, "denoise_unseen", lambda *_: None)
+    monkeypatch.setattr("hdrvid.predict.runner.denoise_unseen", lambda *_: None)
     edge_before, middle_before = error()
     assert edge < 0.75 * edge_before
     assert middle == middle_before

@@ -165,7 +165,7 @@ def test_perfect_scores_are_finite():
             return np.full((32, 48, 3), 0.5, np.float32)
 
         def truth(self, index):
-            from hdrvid.radiance import radiance_from_ldr
+            from hdrvid.color.radiance import radiance_from_ldr
 
             return radiance_from_ldr(self.ldr(index), self.cycle.exposure_at(index))
 

@@ -14,17 +14,9 @@ import pytest
 from hdrvid.cli import main
 from hdrvid.data.camera import expose, normalise
 from hdrvid.data.scenes import procedural_scene
-from hdrvid.detect import inspect_clip
-from hdrvid.io.exif import (
-    EXIF_DIRECTORY,
-    EXPOSURE_TIME,
-    F_NUMBER,
-    ISO,
-    CameraSettings,
-    exif_stops,
-    read_settings,
-    recorded_cycle,
-)
+from hdrvid.detect.clip import inspect_clip
+from hdrvid.detect.recorded import exif_stops, recorded_cycle
+from hdrvid.io.exif import EXIF_DIRECTORY, EXPOSURE_TIME, F_NUMBER, ISO, CameraSettings, read_settings
 
 Rational = tuple[int, int]
 

@@ -10,8 +10,8 @@ import pytest
 
 from hdrvid.data.camera import SynthesisOptions, drawn_value, expose, film, normalise
 from hdrvid.data.scenes import procedural_scene
+from hdrvid.detect.cycle import MIN_CONFIDENCE, ROUGH_STOPS, are_rough, contradiction, estimate_cycle
 from hdrvid.errors import InputError
-from hdrvid.exposures import MIN_CONFIDENCE, ROUGH_STOPS, are_rough, contradiction, estimate_cycle
 from hdrvid.types import ExposureCycle
 
 WIDTH, HEIGHT = 240, 136

@@ -41,7 +41,7 @@ def seed_files(folder: Path) -> list[Path]:
 
     from hdrvid.io.exr import write_exr
     from hdrvid.models.config import ModelConfig
-    from hdrvid.models.runner import build
+    from hdrvid.models.forward import build
     from hdrvid.weights import save_weights
 
     folder.mkdir()
@@ -269,7 +269,7 @@ def weights_file(path: Path, changes: object) -> Path:
     from safetensors.torch import save
 
     from hdrvid.models.config import ModelConfig
-    from hdrvid.models.runner import build
+    from hdrvid.models.forward import build
 
     torch.manual_seed(0)
     config = ModelConfig("default", 2, width=8)

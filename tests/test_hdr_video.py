@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
-from hdrvid import transfer
+from hdrvid.color import hdr_signals
 from hdrvid.errors import InputError, OutputError, UsageError
 from hdrvid.io.atomic import partial_path
 from hdrvid.io.hdr_video import HdrGrade, HdrKind, HdrVideoWriter, grade_clip, measure_light
@@ -58,14 +58,14 @@ def decoded_signals(path: Path) -> Iterator[np.ndarray]:
             grow = np.array([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
             size = (frame.width, frame.height)
             chroma = [cv2.warpAffine(p, grow, size, borderMode=cv2.BORDER_REPLICATE) for p in planes[1:]]
-            yield transfer.signal_of_ycbcr_10bit(np.stack([planes[0], *chroma], axis=-1))
+            yield hdr_signals.signal_of_ycbcr_10bit(np.stack([planes[0], *chroma], axis=-1))
 
 
 def decoded_nits(path: Path, kind: HdrKind) -> list[np.ndarray]:
     """(H, W, 3) cd/m2 of every frame, BT.2020."""
     if kind == "hdr10":
-        return [transfer.pq_decode(s) for s in decoded_signals(path)]
-    return [transfer.hlg_scene_to_nits(transfer.hlg_decode(s)) for s in decoded_signals(path)]
+        return [hdr_signals.pq_decode(s) for s in decoded_signals(path)]
+    return [hdr_signals.hlg_scene_to_nits(hdr_signals.hlg_decode(s)) for s in decoded_signals(path)]
 
 
 def luminance_709(rgb: np.ndarray) -> np.ndarray:
@@ -79,71 +79,71 @@ class TestTransfer:
     def test_pq_against_the_published_table(self) -> None:
         """10-bit limited-range codes of Report ITU-R BT.2408 and ST 2084 for well-known luminances."""
         nits = np.array([0.0, 0.1, 1.0, 10.0, 100.0, 203.0, 1000.0, 4000.0, 10_000.0])
-        signal = transfer.pq_encode(nits)
+        signal = hdr_signals.pq_encode(nits)
         assert signal == pytest.approx([0, 0.0623, 0.1500, 0.2997, 0.5081, 0.5807, 0.7518, 0.9026, 1], abs=1e-4)
-        assert transfer.pq_decode(signal) == pytest.approx(nits, rel=1e-9, abs=1e-9)
+        assert hdr_signals.pq_decode(signal) == pytest.approx(nits, rel=1e-9, abs=1e-9)
 
     def test_hlg_against_the_published_values(self) -> None:
         """BT.2408: reference white of 203 cd/m2 is 75 % HLG and 18 % grey of 26 cd/m2 is 38 %."""
         nits = np.array([[203.0] * 3, [26.0] * 3, [1000.0] * 3, [0.0] * 3])
-        signal = transfer.hlg_encode(transfer.hlg_nits_to_scene(nits))
+        signal = hdr_signals.hlg_encode(hdr_signals.hlg_nits_to_scene(nits))
         assert signal[:, 0] == pytest.approx([0.75, 0.38, 1.0, 0.0], abs=0.003)
         codes = np.linspace(0, 1, 101)
-        assert transfer.hlg_encode(transfer.hlg_decode(codes)) == pytest.approx(codes, abs=1e-7)
+        assert hdr_signals.hlg_encode(hdr_signals.hlg_decode(codes)) == pytest.approx(codes, abs=1e-7)
 
     def test_hlg_display_light_round_trip(self) -> None:
         nits = np.random.default_rng(0).random((500, 3)) * 600
-        assert transfer.hlg_scene_to_nits(transfer.hlg_nits_to_scene(nits)) == pytest.approx(nits, rel=1e-9)
+        assert hdr_signals.hlg_scene_to_nits(hdr_signals.hlg_nits_to_scene(nits)) == pytest.approx(nits, rel=1e-9)
 
     def test_primaries_against_bt2087(self) -> None:
         expected = [[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]]
-        assert np.abs(expected - transfer.REC709_TO_BT2020).max() < 1e-4
+        assert np.abs(expected - hdr_signals.REC709_TO_BT2020).max() < 1e-4
         colours = np.random.default_rng(1).random((100, 3))
-        assert transfer.bt2020_luminance(transfer.rec709_to_bt2020(colours)) == pytest.approx(
+        assert hdr_signals.bt2020_luminance(hdr_signals.rec709_to_bt2020(colours)) == pytest.approx(
             luminance_709(colours), rel=2e-3
         )
 
     def test_ycbcr_against_the_standards_integers(self) -> None:
         signal = np.array([[1.0, 1, 1], [0, 0, 0], [1, 0, 0], [0, 0, 1]])
-        codes = transfer.ycbcr_10bit(signal)
+        codes = hdr_signals.ycbcr_10bit(signal)
         # 64 + 876 * 0.2627 and 512 + 448 where the component is the only one
         assert codes == pytest.approx(
             np.array([[940, 512, 512], [64, 512, 512], [294.13, 386.9, 960], [115.95, 960, 475.97]]), abs=0.01
         )
-        assert transfer.signal_of_ycbcr_10bit(codes) == pytest.approx(signal, abs=1e-12)
+        assert hdr_signals.signal_of_ycbcr_10bit(codes) == pytest.approx(signal, abs=1e-12)
 
     @pytest.mark.parametrize(("source", "target"), [(1600, 1000), (6000, 1000), (52_000, 10_000), (1001, 1000)])
     def test_roll_off(self, source: float, target: float) -> None:
         """Proportional to the bit below the knee; above it smooth, rising, and never brighter; the peak is the peak."""
-        knee = transfer.roll_off_knee(source, target)
+        knee = hdr_signals.roll_off_knee(source, target)
         assert 0.3 * target < knee < target
         below = np.linspace(0, 0.9999 * knee, 1000)
-        assert np.array_equal(transfer.roll_off(below, source, target), below)
+        assert np.array_equal(hdr_signals.roll_off(below, source, target), below)
         above = np.linspace(knee, source, 4000)
-        shown = transfer.roll_off(above, source, target)
+        shown = hdr_signals.roll_off(above, source, target)
         assert (np.diff(shown) >= -1e-6).all()
         assert (shown <= above + 1e-6).all()
         assert shown[-1] == pytest.approx(target)
         assert shown[0] == pytest.approx(knee)
         slope = np.diff(shown[:3]) / np.diff(above[:3])
         assert slope == pytest.approx(1, abs=0.02)
-        assert transfer.roll_off(np.array([9e5]), source, target)[0] == pytest.approx(target)
+        assert hdr_signals.roll_off(np.array([9e5]), source, target)[0] == pytest.approx(target)
 
     def test_no_roll_off_where_all_fits(self) -> None:
         nits = np.array([0.0, 5.0, 999.0])
-        assert np.array_equal(transfer.roll_off(nits, 999, 1000), nits)
-        assert transfer.roll_off_knee(999, 1000) == 1000
+        assert np.array_equal(hdr_signals.roll_off(nits, 999, 1000), nits)
+        assert hdr_signals.roll_off_knee(999, 1000) == 1000
 
     def test_hlg_level_is_where_the_signal_saturates(self) -> None:
         colours = np.random.default_rng(2).random((200, 3)) ** 3
-        at_peak = colours / transfer.hlg_level(colours)[:, None] * 1000
-        assert transfer.hlg_nits_to_scene(at_peak).max(axis=-1) == pytest.approx(1, rel=1e-6)
-        assert transfer.hlg_level(np.array([[500.0, 500.0, 500.0]])) == pytest.approx(500)
+        at_peak = colours / hdr_signals.hlg_level(colours)[:, None] * 1000
+        assert hdr_signals.hlg_nits_to_scene(at_peak).max(axis=-1) == pytest.approx(1, rel=1e-6)
+        assert hdr_signals.hlg_level(np.array([[500.0, 500.0, 500.0]])) == pytest.approx(500)
 
     def test_negative_light_is_black(self) -> None:
-        assert transfer.pq_encode(np.array([-1.0])) == pytest.approx(0, abs=1e-5)
-        assert transfer.hlg_encode(np.array([-1.0])) == 0
-        assert transfer.frame_light(np.array([[[-1.0, 2.0, 3.0], [0.0, 0.0, 1.0]]])) == (3.0, 2.0)
+        assert hdr_signals.pq_encode(np.array([-1.0])) == pytest.approx(0, abs=1e-5)
+        assert hdr_signals.hlg_encode(np.array([-1.0])) == 0
+        assert hdr_signals.frame_light(np.array([[[-1.0, 2.0, 3.0], [0.0, 0.0, 1.0]]])) == (3.0, 2.0)
 
 
 # The grade ------------------------------------------------------------------------------------------------------------
@@ -154,7 +154,7 @@ class TestGrade:
         frames = scene()
         frames[1][5, 7] = [8.0, 1.0, 0.5]
         light = measure_light(iter(frames))
-        wide = np.stack(frames).astype(np.float64) @ transfer.REC709_TO_BT2020.T
+        wide = np.stack(frames).astype(np.float64) @ hdr_signals.REC709_TO_BT2020.T
         largest = wide.max(axis=-1)
         assert light.max_pq_level == pytest.approx(largest.max(), rel=1e-6)
         assert light.max_frame_average == pytest.approx(largest.mean(axis=(1, 2)).max(), rel=1e-6)
@@ -181,7 +181,7 @@ class TestGrade:
         assert grade.max_cll_nits == pytest.approx(1000, rel=1e-3)
         assert grade.max_cll_nits == pytest.approx(max(s.max() for s in shown), rel=1e-6)
         assert grade.max_fall_nits == pytest.approx(max(s.max(axis=-1).mean() for s in shown), rel=1e-5)
-        plain = transfer.rec709_to_bt2020(frames[0]) * np.float32(203)
+        plain = hdr_signals.rec709_to_bt2020(frames[0]) * np.float32(203)
         below = plain.max(axis=-1) <= grade.knee_nits
         assert 0.3 < below.mean() < 1
         assert np.array_equal(shown[0][below], plain[below])
@@ -193,7 +193,7 @@ class TestGrade:
         rng = np.random.default_rng(4)
         frame = (8 * rng.random((40, 40, 3)) ** 4).astype(np.float32)
         grade = grade_clip(lambda: [frame], "hlg")
-        scene_light = transfer.hlg_nits_to_scene(grade.display_nits(frame).astype(np.float64))
+        scene_light = hdr_signals.hlg_nits_to_scene(grade.display_nits(frame).astype(np.float64))
         assert scene_light.max() <= 1 + 1e-4
         assert scene_light.max() > 0.99
         assert grade.peak_nits == 1000
@@ -317,8 +317,8 @@ class TestHdrVideoWriter:
         for frame, nits in zip(frames, shown, strict=True):
             wanted = 203 * luminance_709(frame)
             # a step of 10-bit PQ is 1.1 % of 100 cd/m2 and 1.8 % of 1 cd/m2
-            judged = (wanted > 10) & (transfer.pq_level(grade.display_nits(frame)) < grade.knee_nits)
-            error = transfer.bt2020_luminance(nits)[judged] / wanted[judged] - 1
+            judged = (wanted > 10) & (hdr_signals.pq_level(grade.display_nits(frame)) < grade.knee_nits)
+            error = hdr_signals.bt2020_luminance(nits)[judged] / wanted[judged] - 1
             assert judged.mean() > 0.4
             assert abs(error.mean()) < 0.003
             assert np.median(np.abs(error)) < 0.005
@@ -333,12 +333,12 @@ class TestHdrVideoWriter:
             frame = np.broadcast_to(colour, (20, 18, 3))
             grade = grade_clip(lambda frame=frame: [frame], kind, nits_per_unit=203)
             planes = HdrVideoWriter("unused.mp4", 18, 20, FPS, grade)._planes(frame).ravel()
-            nits = transfer.rec709_to_bt2020(colour.astype(np.float64)) * 203
+            nits = hdr_signals.rec709_to_bt2020(colour.astype(np.float64)) * 203
             if kind == "hdr10":
-                signal = transfer.pq_encode(nits)
+                signal = hdr_signals.pq_encode(nits)
             else:
-                signal = transfer.hlg_encode(transfer.hlg_nits_to_scene(nits))
-            wanted = transfer.ycbcr_10bit(signal)
+                signal = hdr_signals.hlg_encode(hdr_signals.hlg_nits_to_scene(nits))
+            wanted = hdr_signals.ycbcr_10bit(signal)
             luma, blue, red = planes[:360], planes[360:450], planes[450:]
             assert np.ptp(luma) == np.ptp(blue) == np.ptp(red) == 0
             # luma makes up for the rounding of chroma
@@ -356,12 +356,12 @@ class TestHdrVideoWriter:
         luma, chroma = planes[: 96 * 96].reshape(96, 96), planes[96 * 96 :].reshape(2, 48, 48)
         grow = np.array([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
         full = [cv2.warpAffine(p, grow, (96, 96), borderMode=cv2.BORDER_REPLICATE) for p in chroma]
-        signal = transfer.signal_of_ycbcr_10bit(np.stack([luma, *full], axis=-1))
+        signal = hdr_signals.signal_of_ycbcr_10bit(np.stack([luma, *full], axis=-1))
         if kind == "hdr10":
-            nits = transfer.pq_decode(signal)
+            nits = hdr_signals.pq_decode(signal)
         else:
-            nits = transfer.hlg_scene_to_nits(transfer.hlg_decode(signal))
-        error = transfer.bt2020_luminance(nits) / (100 * luminance_709(frame)) - 1
+            nits = hdr_signals.hlg_scene_to_nits(hdr_signals.hlg_decode(signal))
+        error = hdr_signals.bt2020_luminance(nits) / (100 * luminance_709(frame)) - 1
         assert abs(error.mean()) < 0.002
         assert np.percentile(np.abs(error), 99) < 0.012
 
@@ -372,7 +372,7 @@ class TestHdrVideoWriter:
         path = write(tmp_path / "p.mp4", [frame] * 2, grade, crf=0)
         nits = decoded_nits(path, "hdr10")
         assert [n.shape for n in nits] == [(16, 18, 3)] * 2
-        shown = transfer.bt2020_luminance(nits[0])
+        shown = hdr_signals.bt2020_luminance(nits[0])
         wanted = np.pad(203 * luminance_709(frame), ((0, 3), (0, 1)), mode="edge")
         assert np.median(np.abs(shown / wanted - 1)) < 0.01
         assert np.abs(shown / wanted - 1).max() < 0.06

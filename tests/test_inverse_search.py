@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from hdrvid.models import alignment
-from hdrvid.models.alignment import SEARCHES, DenseInverseSearch, matched_luma8
+from hdrvid.flow import dense_inverse_search
+from hdrvid.flow.dense_inverse_search import SEARCHES, DenseInverseSearch, matched_luma8
 
-inverse_search = pytest.importorskip("hdrvid.models.inverse_search", exc_type=ImportError)
-variational = pytest.importorskip("hdrvid.models.variational", exc_type=ImportError)
+inverse_search = pytest.importorskip("hdrvid.compiled.inverse_search", exc_type=ImportError)
+variational = pytest.importorskip("hdrvid.compiled.variational", exc_type=ImportError)
 
 
 @pytest.fixture(autouse=True)
@@ -128,7 +128,7 @@ def frames(height: int, width: int):
 @pytest.mark.parametrize(("height", "width"), [(96, 160), (61, 91), (24, 30)])
 @pytest.mark.parametrize("whole", [True, False])
 def test_windows_are_those_of_opencv(height, width, whole, monkeypatch):
-    monkeypatch.setattr(alignment, "WHOLE_BELOW_PIXELS", 10**9 if whole else 0)
+    monkeypatch.setattr(dense_inverse_search, "WHOLE_BELOW_PIXELS", 10**9 if whole else 0)
     codes, exposures = frames(height, width)
     mine = DenseInverseSearch(2, compiled=True).window(codes, exposures)
     its = DenseInverseSearch(2).window(codes, exposures)

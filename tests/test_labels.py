@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hdrvid.color.curves import gamma_linearize
 from hdrvid.data.camera import SynthesisOptions
 from hdrvid.data.scenes import procedural_scene
 from hdrvid.data.synth import synthesise
-from hdrvid.exposures import MIN_CONFIDENCE, estimate_cycle
-from hdrvid.labels import Labeller
-from hdrvid.radiance import gamma_linearize
+from hdrvid.detect.cycle import MIN_CONFIDENCE, estimate_cycle
+from hdrvid.detect.phases import Labeller
 from hdrvid.types import ExposureCycle
 
 FRAMES = 28

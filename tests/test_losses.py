@@ -10,8 +10,9 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from hdrvid import losses
-from hdrvid.radiance import gamma_encode, mu_law
+from hdrvid.color.curves import gamma_encode
+from hdrvid.color.radiance import mu_law
+from hdrvid.train import losses
 
 EPOCHS = (0, 10, 20, 29, 30, 60)
 

@@ -10,15 +10,15 @@ import torch
 from torch import nn
 from training import TINY, batch_of, log_of, made_in_process
 
-from hdrvid import losses
+from hdrvid.color.radiance import radiance_from_ldr
 from hdrvid.data.windows import CacheOptions, SampleOptions, build_cache
 from hdrvid.errors import ModelError
 from hdrvid.models.config import ModelConfig
-from hdrvid.models.flow import FlowNet
-from hdrvid.models.merge import MemoMerge
-from hdrvid.models.runner import build, memo_candidates
-from hdrvid.radiance import radiance_from_ldr
-from hdrvid.train import TrainOptions, loop, train
+from hdrvid.models.forward import build
+from hdrvid.models.memo.candidates import memo_candidates
+from hdrvid.models.memo.merge_net import MemoMerge
+from hdrvid.models.memo.spynet import FlowNet
+from hdrvid.train import TrainOptions, loop, losses, train
 from hdrvid.train.initial import DATA_LEVEL, SCALES, conv_input, initial_flow, initial_merge, transfer_merge
 from hdrvid.train.loop import CHECKPOINT, brings_flow, initial_networks
 from hdrvid.train.memo import MemoObjective, divergence_share, flow_terms, memo_prior, merge_terms

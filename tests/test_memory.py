@@ -17,12 +17,14 @@ import torch
 from test_models import busy_networks, window
 from test_reconstruct import options, write_frames
 
-import hdrvid.reconstruct as engine
-from hdrvid import cpu
+from hdrvid import machine
 from hdrvid.errors import ModelError
-from hdrvid.models import runner
-from hdrvid.models.runner import ModelRunner, resolve_device
-from hdrvid.reconstruct import reconstruct_clip
+from hdrvid.models.merge_net import BlendNet
+from hdrvid.pipeline import run
+from hdrvid.pipeline.run import reconstruct_clip
+from hdrvid.predict import device
+from hdrvid.predict.device import resolve_device
+from hdrvid.predict.runner import ModelRunner
 
 CPU = torch.device("cpu")
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
@@ -49,7 +51,7 @@ class Crowded(torch.nn.Module):
 
 def crowded(monkeypatch: pytest.MonkeyPatch, most: int, error: str) -> ModelRunner:
     config, networks = busy_networks("default", 2)
-    monkeypatch.setattr(runner, "BlendNet", (runner.BlendNet, Crowded))
+    monkeypatch.setattr("hdrvid.predict.runner.BlendNet", (BlendNet, Crowded))
     networks["merge"] = Crowded(networks["merge"], most, error)
     return ModelRunner("x", 2, config, networks, device="cpu", precision="fp32")
 
@@ -101,7 +103,7 @@ GIB = 2**30
 def test_tile_follows_the_free_memory(
     height: int, width: int, free: int | None, side: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "available_memory", lambda device: free)
+    monkeypatch.setattr("hdrvid.predict.runner.available_memory", lambda device: free)
     model = ModelRunner("x", 2, *busy_networks("default", 2), device="cpu")
     assert model._tile_size(height, width) == side
     assert len(model.notes) == (free is not None and side not in (None, 1024))
@@ -111,7 +113,7 @@ def test_tile_follows_the_free_memory(
 
 def test_an_accelerator_cuts_only_what_it_must(monkeypatch: pytest.MonkeyPatch) -> None:
     for free, side in ((140 * GIB, None), (40 * GIB, 4096), (12 * GIB, 1024)):
-        monkeypatch.setattr(runner, "available_memory", lambda device, free=free: free)
+        monkeypatch.setattr("hdrvid.predict.runner.available_memory", lambda device, free=free: free)
         model = ModelRunner("x", 2, *busy_networks("default", 2), device="cpu")
         model.device = torch.device("meta")
         assert model._tile_size(4320, 7680) == side
@@ -120,20 +122,20 @@ def test_an_accelerator_cuts_only_what_it_must(monkeypatch: pytest.MonkeyPatch) 
 
 @linux_only
 def test_free_memory_is_known() -> None:
-    assert 2**20 < cpu.available_memory() < 2**50
-    assert runner.available_memory(resolve_device("cpu")) is not None
+    assert 2**20 < machine.available_memory() < 2**50
+    assert device.available_memory(resolve_device("cpu")) is not None
 
 
 def test_what_the_model_notes_is_in_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = write_frames(tmp_path / "clip", num_frames=4)
-    load = engine.load_reconstructor
+    load = run.load_reconstructor
 
     def noting(*args: object, **kwargs: object) -> ModelRunner:
         model = load(*args, **kwargs)
         model.notes.append("the memory of cuda ran out: going on with tiles of 512 px")
         return model
 
-    monkeypatch.setattr(engine, "load_reconstructor", noting)
+    monkeypatch.setattr(run, "load_reconstructor", noting)
     said: list[str] = []
     report = reconstruct_clip([str(clip)], tmp_path / "out", options(), message=said.append)
     assert report.as_dict()["warnings"] == ["the memory of cuda ran out: going on with tiles of 512 px"]
@@ -144,8 +146,8 @@ def test_large_frames_take_the_way_over_the_file(tmp_path: Path, monkeypatch: py
     """What is done to hold fewer frames changes nothing."""
     clip = write_frames(tmp_path / "clip", num_frames=6)
     reconstruct_clip([str(clip)], tmp_path / "plain", options())
-    monkeypatch.setattr(engine, "LARGE_PIXELS", 0)
-    monkeypatch.setattr("hdrvid.models.alignment.ALONE_ABOVE_PIXELS", 0)
+    monkeypatch.setattr(run, "LARGE_PIXELS", 0)
+    monkeypatch.setattr("hdrvid.flow.dense_inverse_search.ALONE_ABOVE_PIXELS", 0)
     reconstruct_clip([str(clip)], tmp_path / "large", options())
     for path in sorted((tmp_path / "plain").glob("*.[em][xp]*")):
         assert path.read_bytes() == (tmp_path / "large" / path.name).read_bytes(), path.name

@@ -7,15 +7,24 @@ import pytest
 import torch
 
 from hdrvid.bench import count_macs
+from hdrvid.color.radiance import ldr_from_radiance
 from hdrvid.errors import ModelError, UsageError
-from hdrvid.models.alignment import DenseInverseSearch
-from hdrvid.models.blend import BlendNet
+from hdrvid.flow.dense_inverse_search import DenseInverseSearch
+from hdrvid.models.classical import (
+    CONSISTENCY_FLOOR,
+    alignment_confidence,
+    blend,
+    candidates_and_prior,
+    well_exposedness,
+)
 from hdrvid.models.config import ModelConfig
-from hdrvid.models.flow import FlowNet
-from hdrvid.models.merge import MemoMerge
-from hdrvid.models.prior import CONSISTENCY_FLOOR, alignment_confidence, blend, candidates_and_prior, well_exposedness
-from hdrvid.models.runner import ModelRunner, _OverflowError, build, memo_candidates, tiles
-from hdrvid.radiance import ldr_from_radiance
+from hdrvid.models.forward import build
+from hdrvid.models.memo.candidates import memo_candidates
+from hdrvid.models.memo.merge_net import MemoMerge
+from hdrvid.models.memo.spynet import FlowNet
+from hdrvid.models.merge_net import BlendNet
+from hdrvid.predict.runner import ModelRunner, _OverflowError
+from hdrvid.predict.tiling import tiles
 from hdrvid.types import ExposureCycle, Window
 from hdrvid.warp import resize_flow, warp
 
@@ -355,5 +364,5 @@ def test_importing_the_models_needs_no_opencv():
     import subprocess
     import sys
 
-    code = "import sys; sys.modules['cv2'] = None; import hdrvid.models.runner, hdrvid.losses, hdrvid.weights"
+    code = "import sys; sys.modules['cv2'] = None; import hdrvid.predict.runner, hdrvid.weights"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -9,28 +9,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hdrvid.radiance import (
-    LOG_RESPONSES,
-    MU,
-    RESPONSES,
+from hdrvid.color.curves import (
     clog3_encode,
     gamma_encode,
     gamma_linearize,
-    gamma_response,
-    inverse_mu_law,
-    ldr_from_radiance,
     logc3_encode,
     logc4_decode,
     logc4_encode,
-    luminance,
-    match_exposure,
-    measured_response,
-    mu_law,
-    radiance_from_ldr,
     slog3_decode,
     slog3_encode,
     vlog_encode,
 )
+from hdrvid.color.radiance import (
+    MU,
+    inverse_mu_law,
+    ldr_from_radiance,
+    luminance,
+    match_exposure,
+    mu_law,
+    radiance_from_ldr,
+)
+from hdrvid.color.response import LOG_RESPONSES, RESPONSES, gamma_response, measured_response
 
 unit = st.floats(0, 1)
 units = hnp.arrays(np.float64, st.tuples(st.integers(1, 5), st.integers(1, 5), st.just(3)), elements=unit)

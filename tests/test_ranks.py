@@ -18,15 +18,17 @@ import pytest
 from test_reconstruct import CLASSICAL, assert_same_results, options, write_frames, write_video
 from test_response_estimate import clip as coded_clip
 
-import hdrvid.reconstruct as engine
 from hdrvid.cli.app import run
-from hdrvid.detect import LOG_BLACK_CODE, inspect_clip
+from hdrvid.color.response import LOG_RESPONSES, RESPONSES
+from hdrvid.detect.clip import LOG_BLACK_CODE, inspect_clip
 from hdrvid.errors import InputError, UsageError
 from hdrvid.io.atomic import _machine
 from hdrvid.io.lock import frames_lock
-from hdrvid.radiance import LOG_RESPONSES, RESPONSES
+from hdrvid.pipeline import distributed
+from hdrvid.pipeline import run as pipeline_run
+from hdrvid.pipeline.distributed import part_name
+from hdrvid.pipeline.run import reconstruct_clip
 from hdrvid.ranks import Ranks, joined
-from hdrvid.reconstruct import part_name, reconstruct_clip
 from hdrvid.types import ClipInfo
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -35,7 +37,8 @@ ARGUMENTS = ("--model", "classical", "--device", "cpu", "--exposures", "0,3")
 
 STOP_A_RANK = """
 import os, signal, sys
-import hdrvid.reconstruct as engine
+import hdrvid.pipeline.run as engine
+from hdrvid.errors import OutputError
 number, at = int(sys.argv[1]), int(sys.argv[2])
 load = engine.load_reconstructor
 def load_and_stop(*args, **kwargs):
@@ -44,7 +47,7 @@ def load_and_stop(*args, **kwargs):
     def stopping(window, diagnostics=False):
         if window.index == at:
             if not number:
-                raise engine.OutputError("the disk is full")
+                raise OutputError("the disk is full")
             os.kill(os.getpid(), number)
         return reconstruct(window, diagnostics)
     model.reconstruct = stopping
@@ -60,7 +63,7 @@ def start(processes: int, *arguments: object, script: Path | None = None) -> sub
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     program = ["-m", "hdrvid", "reconstruct"] if script is None else [str(script)]
     hidden = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HDRVID_DEBUG": ""}
-    root = str(Path(engine.__file__).resolve().parent.parent)
+    root = str(Path(distributed.__file__).resolve().parents[2])
     paths = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)
     return subprocess.Popen(
         [sys.executable, *launch, *program, *map(str, arguments)],
@@ -200,9 +203,9 @@ def test_what_is_wrong_is_said_once(clip: Path, tmp_path: Path, arguments, code:
 # How the work is cut
 
 
-def job(first: int, last: int | None, num_frames: int | None, world: int, counted: int = 0) -> engine._Job:
+def job(first: int, last: int | None, num_frames: int | None, world: int, counted: int = 0) -> pipeline_run._Job:
     """As much of a run as cutting it needs."""
-    made = object.__new__(engine._Job)
+    made = object.__new__(pipeline_run._Job)
     made.first, made.last, made.ranks = first, last, Ranks(0, world)
     made.options = CLASSICAL
     made.info = ClipInfo("c", "c", "video", 8, 8, num_frames, Fraction(24), 8)
@@ -238,10 +241,10 @@ def test_a_container_that_lies_about_its_length_costs_no_frame(
     """Pieces cut for 4 frames of 9, made one after the other as two processes would."""
     ranks = Ranks(0, 1)
     monkeypatch.setattr(
-        Ranks, "each", lambda self, call, meanwhile=None: [engine._NOTHING, call()] if meanwhile else [call()]
+        Ranks, "each", lambda self, call, meanwhile=None: [distributed.NOTHING, call()] if meanwhile else [call()]
     )
     for pieces in ([(0, 1)], [(2, None)]):
-        monkeypatch.setattr(engine._Job, "_pieces", lambda self, pieces=pieces: pieces)
+        monkeypatch.setattr(pipeline_run._Job, "_pieces", lambda self, pieces=pieces: pieces)
         reconstruct_clip([str(clip)], tmp_path / "out", options(preview=False), ranks=ranks)
     for path in undisturbed.glob("*.exr"):
         assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()

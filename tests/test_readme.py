@@ -43,12 +43,12 @@ def help_of(command, capsys, monkeypatch):
 
 def choices():
     from hdrvid.cli.evaluate import DATASETS
+    from hdrvid.color.response import RESPONSES
+    from hdrvid.color.tonemap import OPERATORS
     from hdrvid.evaluate import PROTOCOLS
     from hdrvid.io.exr import COMPRESSIONS
-    from hdrvid.models.runner import PRECISIONS
-    from hdrvid.radiance import RESPONSES
-    from hdrvid.reconstruct import FORMATS
-    from hdrvid.tonemap import OPERATORS
+    from hdrvid.pipeline.options import FORMATS
+    from hdrvid.predict.device import PRECISIONS
 
     return [
         ("reconstruct", "--response", RESPONSES),
@@ -73,7 +73,7 @@ def test_every_choice_is_in_the_help(command, option, names, capsys, monkeypatch
 
 
 def test_models_of_the_readme_are_those_there_are():
-    from hdrvid.weights import available_models
+    from hdrvid.predict.registry import available_models
 
     table = README[README.index("| `--model` |") :].split("\n\n")[0]
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(available_models())
@@ -96,7 +96,7 @@ def test_options_in_messages_exist(capsys, monkeypatch):
 def test_what_the_help_says_of_the_automatic_response(tmp_path, capsys, monkeypatch):
     from test_reconstruct import scene_radiance, write_frames, write_video
 
-    from hdrvid.detect import DetectOptions, inspect_clip
+    from hdrvid.detect.clip import DetectOptions, inspect_clip
     from hdrvid.io.exr import write_exr
 
     said = help_of("reconstruct", capsys, monkeypatch)

@@ -19,25 +19,21 @@ import cv2
 import numpy as np
 import pytest
 
-import hdrvid.reconstruct as engine
-from hdrvid import detect
-from hdrvid.detect import inspect_clip
+from hdrvid.color.curves import gamma_encode, srgb_encode
+from hdrvid.color.response import RESPONSES, measured_response
+from hdrvid.detect import cycle
+from hdrvid.detect.clip import inspect_clip
 from hdrvid.errors import ExposureError, InputError, ModelError, OutputError, UsageError
 from hdrvid.io.atomic import ABANDONED_SECONDS, _machine
 from hdrvid.io.exr import read_exr, write_exr
 from hdrvid.io.hdr import read_hdr
 from hdrvid.io.lock import frames_lock
-from hdrvid.models.runner import ModelRunner
-from hdrvid.radiance import RESPONSES, gamma_encode, measured_response, srgb_encode
-from hdrvid.reconstruct import (
-    ClipReport,
-    ReconstructOptions,
-    network_code,
-    parse_frame_range,
-    parse_white,
-    reconstruct_clip,
-    validate_options,
-)
+from hdrvid.pipeline import windows
+from hdrvid.pipeline.encode import network_code
+from hdrvid.pipeline.options import ReconstructOptions, parse_frame_range, parse_white, validate_options
+from hdrvid.pipeline.report import ClipReport
+from hdrvid.pipeline.run import reconstruct_clip
+from hdrvid.predict.runner import ModelRunner
 from hdrvid.types import ClipReader, ExposureCycle, Reconstruction, Window
 
 CLASSICAL = ReconstructOptions(model="classical", device="cpu", exposures="0,3")
@@ -283,7 +279,7 @@ def test_a_range_beyond_the_end(clip: Path, tmp_path: Path) -> None:
 
 STOP_AT_FRAME = """
 import os, signal, sys
-import hdrvid.reconstruct as engine
+import hdrvid.pipeline.run as engine
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts with it ignored
 number, at = int(sys.argv[1]), int(sys.argv[2])
 load = engine.load_reconstructor
@@ -350,11 +346,11 @@ def test_small_frames_are_decoded_once_to_be_measured(clip: Path, monkeypatch: p
             decoded.append(index)
             yield pixels
 
-    read = detect.probed
-    monkeypatch.setattr(detect, "probed", probed)
+    read = cycle.probed
+    monkeypatch.setattr("hdrvid.detect.clip.probed", probed)
     once = inspect_clip([str(clip)]).as_dict()
     assert decoded == list(range(8))
-    monkeypatch.setattr(detect, "KEPT_PROBE_BYTES", 0)
+    monkeypatch.setattr("hdrvid.detect.clip.KEPT_PROBE_BYTES", 0)
     assert inspect_clip([str(clip)]).as_dict() == once
     assert len(decoded) > 2 * 8
 
@@ -388,7 +384,7 @@ def test_flow_searched_ahead_changes_nothing(clip: Path, tmp_path: Path, monkeyp
     def load(name: str, num_exposures: int, **_: object) -> ModelRunner:
         return Ahead(name, num_exposures, device="cpu", look_ahead=2)
 
-    monkeypatch.setattr("hdrvid.reconstruct.load_reconstructor", load)
+    monkeypatch.setattr("hdrvid.pipeline.run.load_reconstructor", load)
     report = reconstruct_clip([str(clip)], tmp_path / "b", CLASSICAL).as_dict()
     assert report["frames"]["new"] == 8 == len(expected)
     for path in sorted((tmp_path / "a").glob("*.exr")):
@@ -414,7 +410,7 @@ def test_frames_of_other_settings_are_not_mixed(clip: Path, tmp_path: Path, form
 
 def test_a_frame_says_the_tiles_it_was_made_in(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiles follow the memory: frames made in others say so, and are kept by the same command."""
-    from hdrvid.models import runner
+    from hdrvid.predict import runner
 
     def made(out: str) -> dict[int, dict[str, object]]:
         reconstruct_clip([str(clip)], tmp_path / out, options(model="fast", preview=False))
@@ -443,7 +439,7 @@ def test_a_frame_says_the_tiles_it_was_made_in(clip: Path, tmp_path: Path, monke
     before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("*.exr")}
     assert made("out") == ran_out
     assert before == {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("*.exr")}
-    monkeypatch.setattr(runner, "available_memory", lambda device: 1)
+    monkeypatch.setattr("hdrvid.predict.runner.available_memory", lambda device: 1)
     assert {f["tile_px"] for f in made("short").values()} == {16}
 
 
@@ -730,14 +726,14 @@ def test_frame_ranges_and_white() -> None:
 def test_memory_does_not_grow_with_the_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     held: list[int] = []
-    iterate = engine._LabelledWindows.__iter__
+    iterate = windows.LabelledWindows.__iter__
 
     def watched(self):  # type: ignore[no-untyped-def]
         for item in iterate(self):
             held.append(len(self._held))
             yield item
 
-    monkeypatch.setattr(engine._LabelledWindows, "__iter__", watched)
+    monkeypatch.setattr(windows.LabelledWindows, "__iter__", watched)
     clip = write_frames(tmp_path / "shot", (0, 2, 4), 20, 32, 32)
     report: ClipReport = reconstruct_clip([str(clip)], tmp_path / "out", options(exposures="0,2,4", preview=False))
     assert report.as_dict()["frames"]["count"] == 20

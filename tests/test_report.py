@@ -14,9 +14,9 @@ from browser import dump_dom, needs_browser, screenshot
 from hdrvid import pictures
 from hdrvid.errors import InputError, OutputError
 from hdrvid.evaluate import SyntheticOptions, evaluate
-from hdrvid.evaluate.report import MAX_LOSSLESS_BYTES, Sample, nice_ticks, report_html
+from hdrvid.html.evaluation_page import MAX_LOSSLESS_BYTES, Sample, nice_ticks, report_html
+from hdrvid.predict.registry import load_reconstructor
 from hdrvid.types import ExposureCycle, Window
-from hdrvid.weights import load_reconstructor
 
 SMALL = SyntheticOptions(ExposureCycle((0, 3)), num_scenes=2, num_frames=4, width=64, height=48)
 HOSTILE = """<script>alert("x")</script> ' & "><img src=http://a.b/c onerror='y'>"""

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+from hdrvid.color.response import RESPONSES, sigmoid_response
 from hdrvid.errors import ExposureError, InputError
 from hdrvid.io.exposure_files import parse_exposures, read_exposure_file
 from hdrvid.io.response_files import load_response
-from hdrvid.radiance import RESPONSES, sigmoid_response
 
 CODES = np.linspace(0, 1, 256)
 CURVE = np.stack([CODES**1.8, CODES**2.0, CODES**2.2], axis=1)

@@ -10,11 +10,8 @@ import numpy as np
 import pytest
 
 from hdrvid.cli.app import run
-from hdrvid.errors import ExposureError, InputError
-from hdrvid.io.response_files import load_response
-from hdrvid.pictures import PLOT_SIZE, ratio_plot
-from hdrvid.radiance import LOG_RESPONSES, RESPONSES, Response
-from hdrvid.response_estimate import (
+from hdrvid.color.response import LOG_RESPONSES, RESPONSES, Response
+from hdrvid.detect.response import (
     DEFAULT_RESPONSE,
     RatioByLevel,
     ResponseEstimate,
@@ -22,6 +19,9 @@ from hdrvid.response_estimate import (
     frame_levels,
     ratio_by_level,
 )
+from hdrvid.errors import ExposureError, InputError
+from hdrvid.io.response_files import load_response
+from hdrvid.pictures import PLOT_SIZE, ratio_plot
 
 WIDTH, HEIGHT = 320, 180
 

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from hdrvid.color.radiance import mu_law
 from hdrvid.data import textures
 from hdrvid.data.scenes import (
     Layer,
@@ -20,7 +21,6 @@ from hdrvid.data.scenes import (
     still_scene,
 )
 from hdrvid.errors import HdrvidError, InputError, UsageError
-from hdrvid.radiance import mu_law
 
 WIDTH, HEIGHT = 257, 131
 

@@ -18,7 +18,7 @@ from test_reconstruct import exr_frames, video_frames
 from training import made_in_process
 
 import hdrvid as package
-from hdrvid.models import bands
+from hdrvid.compiled import bands
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

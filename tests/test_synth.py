@@ -8,12 +8,13 @@ import cv2
 import numpy as np
 import pytest
 
+from hdrvid.color.curves import gamma_linearize
+from hdrvid.color.radiance import ldr_from_radiance, mu_law, radiance_from_ldr
 from hdrvid.data.camera import SynthesisOptions, expose, normalise
 from hdrvid.data.scenes import procedural_scene
 from hdrvid.data.synth import synth_to_folder, synthesise
 from hdrvid.errors import InputError, OutputError, UsageError
 from hdrvid.io.exr import read_exr, write_exr
-from hdrvid.radiance import gamma_linearize, ldr_from_radiance, mu_law, radiance_from_ldr
 from hdrvid.types import ExposureCycle
 
 CYCLE = ExposureCycle((0, 3))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from hdrvid.color.radiance import ldr_from_radiance, mu_law
 from hdrvid.metrics.temporal import flicker, reexposure_psnr, seen_in_both, tone_change, warped, well_exposed
-from hdrvid.radiance import ldr_from_radiance, mu_law
 from hdrvid.warp import warp
 
 SHIFT = (3, -2)

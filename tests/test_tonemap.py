@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hdrvid.color.tonemap import OPERATORS, HistogramCurve, Tonemapper, drago_curve, filmic_curve, reinhard_curve
 from hdrvid.errors import InputError, UsageError
-from hdrvid.tonemap import OPERATORS, HistogramCurve, Tonemapper, drago_curve, filmic_curve, reinhard_curve
 
 H, W = 180, 320
 

@@ -16,15 +16,15 @@ import pytest
 import torch
 from training import TINY, batch_of, log_of, made_in_process, numbered, write_sequence
 
+from hdrvid.color.radiance import mu_law
 from hdrvid.data.layouts import fewshot_trial, validation_shots
 from hdrvid.data.synth import synth_to_folder
 from hdrvid.data.windows import CacheOptions, LdrCacheOptions, SampleOptions, build_cache, build_ldr_cache
 from hdrvid.errors import InputError, ModelError, OutputError, UsageError
 from hdrvid.io.exr import write_exr
+from hdrvid.models.classical import blend, candidates_and_prior
 from hdrvid.models.config import ModelConfig
-from hdrvid.models.prior import blend, candidates_and_prior
-from hdrvid.models.runner import build
-from hdrvid.radiance import mu_law
+from hdrvid.models.forward import build
 from hdrvid.ranks import Ranks, piece
 from hdrvid.train import TERMS, TrainOptions, train
 from hdrvid.train.log import TrainLog, picture_strip

@@ -23,21 +23,13 @@ import pytest
 from browser import FLAGS, TIMEOUT_SECONDS, find_browser, needs_browser
 from test_reconstruct import scene_radiance, write_frames
 
-from hdrvid import pictures, viewer
+from hdrvid import pictures
 from hdrvid.cli import main
+from hdrvid.color.radiance import luminance
+from hdrvid.color.response import RESPONSES
 from hdrvid.errors import InputError, ModelError, OutputError, UsageError
-from hdrvid.flicker import (
-    FrameBrightness,
-    brightness_by_exposure,
-    flicker_stops,
-    frame_levels,
-    step_from_neighbours,
-)
-from hdrvid.io.exr import read_exr, write_exr
-from hdrvid.radiance import RESPONSES, luminance
-from hdrvid.reconstruct import ReconstructOptions, reconstruct_clip
-from hdrvid.types import Window
-from hdrvid.viewer import (
+from hdrvid.html import reconstruction_page
+from hdrvid.html.reconstruction_page import (
     MAX_PAGE_BYTES,
     Histogram,
     ReportOptions,
@@ -47,7 +39,18 @@ from hdrvid.viewer import (
     parse_frames,
     write_report,
 )
-from hdrvid.weights import load_reconstructor
+from hdrvid.io.exr import read_exr, write_exr
+from hdrvid.metrics.exposure_flicker import (
+    FrameBrightness,
+    brightness_by_exposure,
+    flicker_stops,
+    frame_levels,
+    step_from_neighbours,
+)
+from hdrvid.pipeline.options import ReconstructOptions
+from hdrvid.pipeline.run import reconstruct_clip
+from hdrvid.predict.registry import load_reconstructor
+from hdrvid.types import Window
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -221,7 +224,7 @@ def test_a_histogram_knows_its_range():
     low, high = histogram.limits()
     assert (low, high) == pytest.approx((-7 + 0.008, 1 - 0.008), abs=1 / 32)
     shares = histogram.shares
-    at = round((-3 - Histogram.LOW) / viewer.HISTOGRAM_STEP)
+    at = round((-3 - Histogram.LOW) / reconstruction_page.HISTOGRAM_STEP)
     assert shares[at] == pytest.approx(0.025, rel=0.01)
     assert shares.sum() == pytest.approx(histogram.kept_share)
     histogram.add(np.array([np.nan, np.inf, -1.0, 0.0]))
@@ -230,7 +233,7 @@ def test_a_histogram_knows_its_range():
 
 @pytest.mark.parametrize("name", RESPONSES)
 def test_noise_begins_above_black(name):
-    linear = viewer.darkest_linear(RESPONSES[name])
+    linear = reconstruction_page.darkest_linear(RESPONSES[name])
     assert 0 < linear < 0.02
 
 
@@ -545,8 +548,8 @@ def test_damaged_results_are_listed_and_left_out(results, tmp_path, capfd):
 
 
 def test_damage_in_a_frame_that_was_not_measured(results, tmp_path, monkeypatch):
-    monkeypatch.setattr(viewer, "MEASURED_FRAMES", 6)
-    monkeypatch.setattr(viewer, "MEASURED_RUN", 3)
+    monkeypatch.setattr(reconstruction_page, "MEASURED_FRAMES", 6)
+    monkeypatch.setattr(reconstruction_page, "MEASURED_RUN", 3)
     truncate(results / "shot.000005.exr")
     written, page = report_of(results, tmp_path, ReportOptions(frames="2,5,6", weights=False))
     assert written.shown == (2, 6)
@@ -673,7 +676,7 @@ def test_pictures_share_a_budget(results, tmp_path, monkeypatch):
         write_exr(path, noise, attributes={k: v for k, v in header.items() if k.startswith("hdrvid:")})
     values = json.loads((results / "shot.json").read_text())
     (results / "shot.json").write_text(json.dumps({**values, "source": "gone", "size": [1200, 540]}))
-    monkeypatch.setattr(viewer, "PICTURE_BYTES", 400_000)
+    monkeypatch.setattr(reconstruction_page, "PICTURE_BYTES", 400_000)
     written, page = report_of(results, tmp_path)
     data = [len(uri) for uris in page.uris.values() for uri in uris]
     assert len(data) == 8

@@ -8,16 +8,9 @@ from safetensors.torch import load_file, save_file
 
 from hdrvid.errors import ModelError
 from hdrvid.models.config import ModelConfig
-from hdrvid.models.runner import build
-from hdrvid.weights import (
-    available_models,
-    find_weights,
-    load_reconstructor,
-    read_weights,
-    save_weights,
-    sha256_of,
-    weights_folder,
-)
+from hdrvid.models.forward import build
+from hdrvid.predict.registry import available_models, find_weights, load_reconstructor, weights_folder
+from hdrvid.weights import read_weights, save_weights, sha256_of
 
 CONFIGS = [
     ModelConfig("default", 2, width=24),

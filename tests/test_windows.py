@@ -12,6 +12,7 @@ import pytest
 import torch
 from training import batch_of, made_in_process, numbered, write_sequence
 
+from hdrvid.color.radiance import mu_law
 from hdrvid.data.layouts import training_sources, unlabelled_windows
 from hdrvid.data.windows import (
     NUM_FRAMES,
@@ -27,8 +28,7 @@ from hdrvid.data.windows import (
 )
 from hdrvid.errors import InputError
 from hdrvid.io.exr import write_exr
-from hdrvid.models.prior import blend, candidates_and_prior
-from hdrvid.radiance import mu_law
+from hdrvid.models.classical import blend, candidates_and_prior
 from hdrvid.warp import warp
 
 pytestmark = pytest.mark.usefixtures("one_thread")

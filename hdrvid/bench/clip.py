@@ -12,16 +12,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from hdrvid import cpu
-from hdrvid.cpu import HALF_MAX
+from hdrvid.color import half
+from hdrvid.color.curves import gamma_encode, gamma_linearize
+from hdrvid.color.half import HALF_MAX
+from hdrvid.color.response import RESPONSES
+from hdrvid.color.tonemap import Tonemapper
 from hdrvid.data.camera import SynthesisOptions, expose, normalise
 from hdrvid.data.scenes import procedural_scene
 from hdrvid.io import open_clip
 from hdrvid.io.preview import PreviewWriter
 from hdrvid.io.writers import SequenceWriter
-from hdrvid.radiance import RESPONSES, gamma_encode, gamma_linearize
-from hdrvid.reconstruct import PREVIEW_CRF, WRITERS, network_code
-from hdrvid.tonemap import Tonemapper
+from hdrvid.pipeline.encode import network_code
+from hdrvid.pipeline.preview import PREVIEW_CRF
+from hdrvid.pipeline.run import WRITERS
 from hdrvid.types import ExposureCycle, Window
 
 RESPONSE = RESPONSES["rec709"]
@@ -127,6 +130,6 @@ def _media_once(path: Path, folder: Path, radiance: Sequence[np.ndarray], cycle:
     started = time.perf_counter()
     with SequenceWriter(folder, "media", "exr", "zip", WRITERS) as writer:
         for index, picture in enumerate(pictures):
-            writer.submit(index, cpu.to_half(np.minimum(picture, np.float32(HALF_MAX))))
+            writer.submit(index, half.to_half(np.minimum(picture, np.float32(HALF_MAX))))
     ms["write"] = (time.perf_counter() - started) / count * 1e3
     return ms

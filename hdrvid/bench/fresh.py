@@ -15,13 +15,14 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
-from hdrvid import cpu
+from hdrvid import machine
 from hdrvid.bench.clip import RESPONSE, make_clip
 from hdrvid.bench.yardstick import yardstick_call
 from hdrvid.errors import HdrvidError
-from hdrvid.reconstruct import ReconstructOptions, reconstruct_clip
+from hdrvid.pipeline.options import ReconstructOptions
+from hdrvid.pipeline.run import reconstruct_clip
+from hdrvid.predict.registry import load_reconstructor
 from hdrvid.types import ExposureCycle
-from hdrvid.weights import load_reconstructor
 
 YARDSTICK = "yardstick"
 """The yardstick's name among the models."""
@@ -81,13 +82,13 @@ def peak_resident_mib() -> float | None:
 def network_memory_mib(model: str, size: tuple[int, int], cycle: ExposureCycle, precision: str) -> float | None:
     """Peak resident memory of a process that reconstructs two windows on the CPU and does nothing else."""
     if model == YARDSTICK:
-        cpu.keep_memory()
+        machine.keep_memory()
         call = yardstick_call(size, torch.device("cpu"), precision)
         call()
         call()
     else:
         clip = make_clip(size, cycle, 2 * cycle.window_radius + 2)
-        cpu.release_memory()
+        machine.release_memory()
         reconstructor = load_reconstructor(model, len(cycle), device="cpu", precision=precision)
         for window in clip.windows():
             reconstructor.reconstruct(window)

@@ -28,17 +28,18 @@ import cv2
 import numpy as np
 import torch
 
-from hdrvid import __version__, cpu
+from hdrvid import __version__, machine
 from hdrvid.bench.clip import BenchClip, make_clip, measure_media
 from hdrvid.bench.fresh import YARDSTICK, end_to_end, in_fresh_process, network_memory_mib
 from hdrvid.bench.yardstick import BYTES_PER_PIXEL, count_macs, peak_gflops, yardstick_call
 from hdrvid.errors import HdrvidError, UsageError
 from hdrvid.metrics import psnr_t
-from hdrvid.models.clock import StageClock, synchronise
-from hdrvid.models.compiled import compile_networks
-from hdrvid.models.runner import DTYPES, ModelRunner, available_memory, resolve_device
+from hdrvid.predict.clock import StageClock, synchronise
+from hdrvid.predict.device import DTYPES, available_memory, resolve_device
+from hdrvid.predict.graphs import compile_networks
+from hdrvid.predict.registry import BUILT_IN, find_weights, load_reconstructor
+from hdrvid.predict.runner import ModelRunner
 from hdrvid.types import ExposureCycle, Window
-from hdrvid.weights import BUILT_IN, find_weights, load_reconstructor
 
 SIZES = ((1280, 720), (1920, 1080), (3840, 2160))
 """Widths and heights that are measured where none are named."""
@@ -94,8 +95,8 @@ class BenchResult:
     network_ms_spread: tuple[float, float] | None = None
     """First and third quartile of the same."""
     stage_ms: dict[str, float] | None = None
-    """Milliseconds a frame of every stage, median over the runs. Of the network: those of `hdrvid.models.clock`; around
-    it, each measured alone: decode, linearise, tonemap, preview, write."""
+    """Milliseconds a frame of every stage, median over the runs. Of the network: those of `hdrvid.predict.clock`;
+    around it, each measured alone: decode, linearise, tonemap, preview, write."""
     yardstick_ms: float | None = None
     """Milliseconds of the yardstick in this precision, run between the cycles of this very row, median: the speed of a
     machine drifts. CPU only."""
@@ -143,7 +144,7 @@ class BenchResult:
 def default_precisions(device: torch.device) -> tuple[str, ...]:
     """What a device does well."""
     if device.type == "cpu":
-        return ("fp32", "bf16") if cpu.has_bf16() else ("fp32",)
+        return ("fp32", "bf16") if machine.has_bf16() else ("fp32",)
     return ("fp32", "bf16", "fp16") if device.type == "cuda" else ("fp32", "fp16")
 
 
@@ -346,8 +347,8 @@ class _Bench:
     def _yardstick(self, model: str, precision: str) -> _Timed:
         width, height = self.size
         if self._on_cpu:
-            cpu.keep_memory()
-            cpu.release_memory()
+            machine.keep_memory()
+            machine.release_memory()
             free = available_memory(self.device)
             if free is not None and width * height * BYTES_PER_PIXEL > free:
                 raise MemoryError(f"does not fit the memory that is free ({free >> 20} MiB)")
@@ -369,7 +370,7 @@ class _Bench:
         if runner.precision != precision:
             raise UsageError(f"{model} computes in {runner.precision} only")
         if self._on_cpu:
-            cpu.release_memory()
+            machine.release_memory()
         windows = clip.windows()
         self._forget_peak()
         radiance: list[np.ndarray] = []

@@ -13,8 +13,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hdrvid.models.clock import synchronise
-from hdrvid.models.runner import DTYPES, place
+from hdrvid.predict.clock import synchronise
+from hdrvid.predict.device import DTYPES, place
 
 SIZE_MULTIPLE = 8
 """The yardstick halves the picture three times."""

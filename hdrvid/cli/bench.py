@@ -69,7 +69,7 @@ def command(
     from hdrvid.bench import SIZES, BenchOptions, bench
     from hdrvid.io.atomic import writable_target
     from hdrvid.io.exposure_files import parse_exposures
-    from hdrvid.reconstruct import check_folder
+    from hdrvid.pipeline.options import check_folder
 
     cycle = parse_exposures(exposures)
     if cycle is None:
@@ -166,7 +166,7 @@ def _networks(rows: list[dict[str, Any]]) -> Table:
 
 
 def _stages(rows: list[dict[str, Any]]) -> Table:
-    from hdrvid.models.clock import STAGES
+    from hdrvid.predict.clock import STAGES
 
     names = ("decode", "linearise", *STAGES, "tonemap", "preview", "write")
     table = _table("Stages, ms a frame, each alone", "", *names)

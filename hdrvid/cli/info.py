@@ -13,8 +13,8 @@ import typer
 from hdrvid.cli.console import print_json, say
 
 if TYPE_CHECKING:
-    from hdrvid.detect import Detection
-    from hdrvid.response_estimate import RatioByLevel
+    from hdrvid.detect.clip import Detection
+    from hdrvid.detect.response import RatioByLevel
 
 HELP = """What hdrvid finds on this machine, and in a clip.
 
@@ -66,7 +66,7 @@ def command(
     if plot is not None and plot.suffix.lower() != ".png":
         raise UsageError(f"--plot writes a PNG file, but '{plot.name}' does not end in .png")
     if clip:
-        from hdrvid.detect import DetectOptions, inspect_clip
+        from hdrvid.detect.clip import DetectOptions, inspect_clip
         from hdrvid.io import split_inputs
 
         groups = split_inputs(clip)
@@ -99,8 +99,9 @@ def machine() -> dict[str, Any]:
     import torch
 
     from hdrvid import __version__
-    from hdrvid.models.runner import resolve_device, resolve_precision
-    from hdrvid.weights import BUILT_IN, sha256_of, weights_folder
+    from hdrvid.predict.device import resolve_device, resolve_precision
+    from hdrvid.predict.registry import BUILT_IN, weights_folder
+    from hdrvid.weights import sha256_of
 
     device = resolve_device("auto")
     models: list[dict[str, Any]] = [{"name": name, "num_exposures": [2, 3], "sha256": None} for name in BUILT_IN]
@@ -178,9 +179,9 @@ def _print_clip(detection: Detection) -> None:
 
 def _ratios(inputs: list[str], detection: Detection) -> tuple[RatioByLevel, ...]:
     """The check of the response and the exposures, from the frames that the exposures were measured from."""
-    from hdrvid.detect import look
+    from hdrvid.detect.clip import look
+    from hdrvid.detect.response import ratio_by_level
     from hdrvid.io import open_clip
-    from hdrvid.response_estimate import ratio_by_level
 
     if detection.cycle is None:
         return ()

@@ -23,8 +23,9 @@ from hdrvid.cli.console import (
 from hdrvid.errors import HdrvidError, InputError
 
 if TYPE_CHECKING:
+    from hdrvid.pipeline.options import ReconstructOptions
+    from hdrvid.pipeline.report import ClipReport
     from hdrvid.ranks import Ranks
-    from hdrvid.reconstruct import ClipReport, ReconstructOptions
 
 HELP = """Reconstruct the full radiance of every frame of an alternating-exposure clip.
 
@@ -173,7 +174,7 @@ def command(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the reports as JSON on stdout.")] = False,
 ) -> None:
-    from hdrvid.reconstruct import ReconstructOptions, parse_frame_range
+    from hdrvid.pipeline.options import ReconstructOptions, parse_frame_range
 
     options = ReconstructOptions(
         exposures=exposures,
@@ -246,7 +247,7 @@ def _reconstruct_all(
     inputs: list[str], out: str, options: ReconstructOptions, ranks: Ranks, quiet: bool
 ) -> tuple[list[ClipReport], list[tuple[str, str]]]:
     """Every clip in turn: the reports, and (clip, sentence) of those that failed. The same in every process."""
-    from hdrvid.reconstruct import validate_options
+    from hdrvid.pipeline.options import validate_options
 
     ranks.each(lambda: validate_options(options, out))
     clips, failures = ranks.from_main(lambda: _opened(inputs))
@@ -293,7 +294,7 @@ def _opened(inputs: list[str]) -> tuple[list[tuple[list[str], str, str]], list[t
 
 
 def _reconstruct_one(group: list[str], stem: str, out: str, options: ReconstructOptions, ranks: Ranks) -> ClipReport:
-    from hdrvid.reconstruct import reconstruct_clip
+    from hdrvid.pipeline.run import reconstruct_clip
 
     if not ranks.is_main:
         return reconstruct_clip(group, out, options, ranks=ranks)

@@ -9,7 +9,7 @@ import typer
 from hdrvid.cli.console import FrameProgress, print_json, say, sentence_of
 
 if TYPE_CHECKING:
-    from hdrvid.viewer import WrittenReport
+    from hdrvid.html.reconstruction_page import WrittenReport
 
 HELP = """Show a finished reconstruction: one HTML file a clip, which needs nothing else.
 
@@ -72,7 +72,7 @@ def command(
     from pathlib import Path
 
     from hdrvid.errors import UsageError
-    from hdrvid.viewer import ReportOptions, find_clips, validate_options, write_report
+    from hdrvid.html.reconstruction_page import ReportOptions, find_clips, validate_options, write_report
 
     options = ReportOptions(clip, frames, weights, model, device, tonemap)
     validate_options(options)

@@ -270,7 +270,8 @@ def _refined_by_default(init: str, cycle: int, shots: int | None) -> bool:
     """A few shots are too few to learn flow from nothing: measured 1.9 dB below the classical flow."""
     if not init:
         return not shots
-    from hdrvid.weights import find_weights, read_weights
+    from hdrvid.predict.registry import find_weights
+    from hdrvid.weights import read_weights
 
     return read_weights(find_weights(init, cycle))[1].refine_flow
 

@@ -20,12 +20,12 @@ from typing import Protocol, runtime_checkable
 import cv2
 import numpy as np
 
+from hdrvid.color.curves import gamma_encode
 from hdrvid.errors import ExposureError, InputError, UsageError
 from hdrvid.io.exposure_files import read_exposure_file
 from hdrvid.io.frames import Picture, folder_frames, natural_key, read_picture
 from hdrvid.io.mat import read_mat
 from hdrvid.io.response_files import MAT_VARIABLE
-from hdrvid.radiance import gamma_encode
 from hdrvid.types import ExposureCycle
 
 

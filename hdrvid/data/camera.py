@@ -22,9 +22,10 @@ from typing import Any
 import cv2
 import numpy as np
 
+from hdrvid.color.curves import NETWORK_GAMMA, gamma_encode
+from hdrvid.color.response import Response, sigmoid_response
 from hdrvid.errors import InputError, UsageError
 from hdrvid.io.response_files import load_response
-from hdrvid.radiance import NETWORK_GAMMA, Response, gamma_encode, sigmoid_response
 
 Range = float | tuple[float, float]
 """A number, or the (lowest, highest) value of what is drawn once a clip."""

@@ -20,12 +20,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from hdrvid.color.curves import gamma_encode
 from hdrvid.data.synth import read_hdr_image
 from hdrvid.errors import InputError, OutputError
 from hdrvid.io.atomic import atomic_path, output_error
 from hdrvid.io.frames import folder_frames
 from hdrvid.io.hdr import write_hdr
-from hdrvid.radiance import gamma_encode
 from hdrvid.types import ExposureCycle
 
 SCENES = ("poker_fullshot", "carousel_fireworks")

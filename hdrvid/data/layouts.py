@@ -35,13 +35,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from hdrvid.color.curves import gamma_encode
+from hdrvid.color.response import Response, gamma_response, sigmoid_response
+from hdrvid.detect.cycle import MIN_CONFIDENCE, estimate_cycle, probed
 from hdrvid.errors import ExposureError, HdrvidError, InputError, UsageError
-from hdrvid.exposures import MIN_CONFIDENCE, estimate_cycle, probed
 from hdrvid.io import open_clip
 from hdrvid.io.exposure_files import read_exposure_file
 from hdrvid.io.frames import IMAGE_KINDS, is_image, natural_key, read_picture
 from hdrvid.io.response_files import load_response
-from hdrvid.radiance import Response, gamma_encode, gamma_response, sigmoid_response
 from hdrvid.types import ClipReader, ExposureCycle
 
 WINDOW_FRAMES = 7

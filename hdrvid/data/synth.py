@@ -18,7 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from hdrvid.cpu import HALF_MAX
+from hdrvid.color.half import HALF_MAX
 from hdrvid.data.camera import SynthesisOptions, clipping_level, drawn_value, expose, film, normalise
 from hdrvid.data.scenes import Scene, picture_scene, procedural_scene
 from hdrvid.errors import InputError, UsageError

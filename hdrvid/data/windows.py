@@ -44,8 +44,8 @@ from hdrvid.data.layouts import HdrWindow, LdrWindow
 from hdrvid.data.scenes import Scene, picture_scene, procedural_scene
 from hdrvid.data.synth import read_hdr_image
 from hdrvid.errors import InputError
+from hdrvid.flow.dense_inverse_search import DenseInverseSearch
 from hdrvid.io.atomic import atomic_path, output_error
-from hdrvid.models.alignment import DenseInverseSearch
 
 NUM_FRAMES = 5
 MIDDLE = NUM_FRAMES // 2
@@ -389,7 +389,7 @@ class SampleOptions:
     augment: bool = True
     """Flips, colours, stops, noise and codec damage at random; False for validation: 3 (or 2) stops, 8 bits."""
     search: str = "medium"
-    """Give the classical flow of both directions, found with this search of `hdrvid.models.alignment`; '': none."""
+    """Give the classical flow of both directions, found with this search of `hdrvid.flow`; '': none."""
     teacher: str = ""
     """Give the flow of this search too, for a teacher; '': there is none."""
     exact_flow: bool = False

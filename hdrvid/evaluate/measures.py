@@ -10,17 +10,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from hdrvid.color.radiance import mu_law, radiance_from_ldr
 from hdrvid.data.benchmarks import EvalClip
 from hdrvid.errors import ModelError, UsageError
 from hdrvid.evaluate.protocols import Protocol
+from hdrvid.flow.dense_inverse_search import DenseInverseSearch
 from hdrvid.metrics import psnr_l, psnr_t, ssim
 from hdrvid.metrics.color_video_vdp import cvvdp_jod
 from hdrvid.metrics.hdr_vdp import HdrVdp2
 from hdrvid.metrics.hdr_vqm import HdrVqm, subbands
 from hdrvid.metrics.pu21 import pu21_psnr
 from hdrvid.metrics.temporal import flicker, reexposure_psnr, seen_in_both, tone_change, warped, well_exposed
-from hdrvid.models.alignment import DenseInverseSearch
-from hdrvid.radiance import mu_law, radiance_from_ldr
 from hdrvid.types import Reconstruction, Window
 from hdrvid.warp import warp
 

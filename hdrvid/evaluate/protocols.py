@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hdrvid.color.radiance import radiance_from_ldr
 from hdrvid.errors import UsageError
-from hdrvid.radiance import radiance_from_ldr
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Rec. 601 luma of display-coded RGB."""

@@ -23,14 +23,13 @@ from hdrvid.data.benchmarks import AlignedClip, Benchmark, EvalClip
 from hdrvid.errors import HdrvidError, InputError, OutputError
 from hdrvid.evaluate.measures import MEASURES, SceneScorer, Scores, checked_measures
 from hdrvid.evaluate.protocols import Protocol, find_protocol
-from hdrvid.evaluate.report import report_html
 from hdrvid.evaluate.results import csv_text, read_results, summary
 from hdrvid.evaluate.samples import Sample, make_samples, read_samples
 from hdrvid.evaluate.synthetic import SyntheticOptions
 from hdrvid.io.atomic import atomic_path, output_error
 from hdrvid.metrics.color_video_vdp import require_cvvdp
+from hdrvid.predict.registry import load_reconstructor
 from hdrvid.types import Reconstructor, Window
-from hdrvid.weights import load_reconstructor
 
 BASELINES = ("reference", "classical")
 """What `--baselines` scores beside the model: the reference frame alone, and the OpenCV pipeline."""
@@ -183,6 +182,8 @@ def evaluate(
     if store:
         store.write("results.json", json.dumps(results, indent=2, allow_nan=False))
         store.write("results.csv", csv_text(results))
+        from hdrvid.html.evaluation_page import report_html
+
         store.write("report.html", report_html(results, samples))
     return results
 

@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hdrvid import pictures
+from hdrvid.color.radiance import radiance_from_ldr
 from hdrvid.evaluate.measures import MEASURES
-from hdrvid.evaluate.report import Sample
-from hdrvid.radiance import radiance_from_ldr
 from hdrvid.types import Reconstruction, Reconstructor, Window
 
 MAX_SIDE = 384
 """Frames larger than this (pixels, either side) are shown as a crop around the worst error."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A frame with its pictures."""
+
+    scene: str
+    """Name of the clip."""
+    index: int
+    """Frame."""
+    exposure: str
+    """'short', 'middle' or 'long'."""
+    why: str
+    """'worst' or 'median'."""
+    scores: Mapping[str, Mapping[str, float | None]]
+    """Measures by name of the model."""
+    images: Mapping[str, Path]
+    """PNG files by title, in the order in which they are shown."""
+    note: str = ""
+    """What else is to be said, such as which part of the frame is shown."""
 
 
 def make_samples(

@@ -9,26 +9,15 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
-
-from hdrvid.exposures import MIN_STOPS_APART
-from hdrvid.types import CYCLE_LENGTHS, ExposureCycle
 
 MAX_ENTRIES = 512
 """Entries of one directory that are looked at."""
 
 MAX_SEGMENTS = 64
 """Segments of a JPEG file that are looked at before its Exif."""
-
-RECORDED_FRAMES = 24
-"""Frames at the start of a sequence whose records are looked at."""
-
-SAME_STOPS = 0.15
-"""Records of one exposure of the cycle agree to this: 1/60 s and 1/64 s are the same."""
 
 EXPOSURE_TIME, F_NUMBER, EXIF_DIRECTORY, ISO = 0x829A, 0x829D, 0x8769, 0x8827
 """Tags, in Exif section 4.6.3 and 4.6.5."""
@@ -47,46 +36,6 @@ class CameraSettings:
     """ISO speed, above 0; None where the file does not tell."""
     f_number: float | None
     """Focal length over the diameter of the aperture, above 0; None where the file does not tell."""
-
-
-def exif_stops(paths: Sequence[Path]) -> list[float] | None:
-    """log2(exposure time * ISO / f-number^2) of every frame, shifted so that the smallest is 0.
-
-    ISO and f-number count as equal where no frame has them. None where there are no frames, where any frame has no
-    exposure time, or where only some frames have an ISO or an f-number. Reads JPEG and TIFF, and whatever else begins
-    with a TIFF structure (most raw files). Never raises for what a file holds; one that cannot be opened has nothing.
-    """
-    settings = []
-    for path in paths:
-        found = read_settings(path)
-        if found is None:
-            return None
-        settings.append(found)
-    with_iso = sum(s.iso is not None for s in settings)
-    with_f_number = sum(s.f_number is not None for s in settings)
-    if not settings or with_iso not in (0, len(settings)) or with_f_number not in (0, len(settings)):
-        return None
-    stops = [
-        math.log2(s.exposure_seconds) + math.log2(s.iso or 1.0) - 2 * math.log2(s.f_number or 1.0) for s in settings
-    ]
-    lowest = min(stops)
-    return [s - lowest for s in stops]
-
-
-def recorded_cycle(paths: Sequence[Path]) -> ExposureCycle | None:
-    """The cycle of 2 or 3 exposures that the first frames record, beginning with the first one.
-
-    None where they record none, or the same exposure for all, or where it does not repeat.
-    """
-    stops = exif_stops(paths[:RECORDED_FRAMES])
-    for n in CYCLE_LENGTHS:
-        if stops is None or len(stops) < n:
-            return None
-        apart = min(b - a for a, b in pairwise(sorted(stops[:n])))
-        if apart >= MIN_STOPS_APART and all(abs(s - stops[k % n]) < SAME_STOPS for k, s in enumerate(stops)):
-            lowest = min(stops[:n])
-            return ExposureCycle(tuple(s - lowest for s in stops[:n]))
-    return None
 
 
 def read_settings(path: Path) -> CameraSettings | None:

@@ -18,8 +18,7 @@ from typing import Any, TextIO
 import numpy as np
 import OpenEXR
 
-from hdrvid import cpu
-from hdrvid.cpu import HALF_MAX
+from hdrvid.color.half import HALF_MAX, to_half
 from hdrvid.errors import InputError
 from hdrvid.io.atomic import atomic_path
 from hdrvid.types import PathLike
@@ -79,7 +78,7 @@ def write_exr(
     limit = DWA_MAX if compression.startswith("dwa") else HALF_MAX
     half = pixels
     if pixels.dtype != np.float16 or limit < HALF_MAX:
-        half = cpu.to_half(np.clip(pixels, -limit, limit).astype(np.float32, copy=False))
+        half = to_half(np.clip(pixels, -limit, limit).astype(np.float32, copy=False))
     half = np.ascontiguousarray(half)  # OpenEXR ignores strides, and would write a view scrambled, without a word
     header: dict[str, Any] = {"chromaticities": REC709_CHROMATICITIES, "colorInteropID": COLOR_INTEROP_ID}
     for name, value in (attributes or {}).items():

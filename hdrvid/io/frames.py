@@ -19,8 +19,8 @@ import cv2
 import numpy as np
 from av.video.reformatter import ColorTrc
 
+from hdrvid.color.gamuts import GAMUTS, Gamut
 from hdrvid.errors import InputError
-from hdrvid.gamuts import GAMUTS, Gamut
 from hdrvid.io.exr import read_exr
 from hdrvid.io.hdr import read_hdr
 from hdrvid.io.icc import read_profile

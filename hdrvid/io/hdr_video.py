@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
-from hdrvid import transfer
+from hdrvid.color import hdr_signals
 from hdrvid.errors import InputError, UsageError
 from hdrvid.io.movie import MovieWriter, av_errors
 from hdrvid.types import PathLike
@@ -46,7 +46,7 @@ _SMALLEST = 16  # of the pictures that x265 takes, in pixels
 _ROWS_AT_ONCE = 64
 _LUMA_STEPS = 2
 _TRANSFER = {"hdr10": ColorTrc.SMPTE2084, "hlg": ColorTrc.ARIB_STD_B67}
-_LEVEL = {"hdr10": transfer.pq_level, "hlg": transfer.hlg_level}
+_LEVEL = {"hdr10": hdr_signals.pq_level, "hlg": hdr_signals.hlg_level}
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,11 @@ class LightLevels:
     """How bright a clip is, in file values with BT.2020 primaries, before any roll-off."""
 
     max_pq_level: float
-    """Largest `transfer.pq_level` of a pixel: the largest component."""
+    """Largest `hdr_signals.pq_level` of a pixel: the largest component."""
     max_hlg_level: float
-    """Largest `transfer.hlg_level` of a pixel."""
+    """Largest `hdr_signals.hlg_level` of a pixel."""
     max_frame_average: float
-    """Largest average over a frame of `transfer.pq_level`."""
+    """Largest average over a frame of `hdr_signals.pq_level`."""
     num_frames: int
     """Frames that were measured."""
 
@@ -92,7 +92,7 @@ class HdrGrade:
     @property
     def knee_nits(self) -> float:
         """cd/m2 up to which light is proportional to the file."""
-        return transfer.roll_off_knee(self.source_peak_nits, self.peak_nits)
+        return hdr_signals.roll_off_knee(self.source_peak_nits, self.peak_nits)
 
     def display_nits(self, linear: np.ndarray) -> np.ndarray:
         """(..., 3) frame values to (..., 3) cd/m2 on the display, BT.2020 primaries. NaN and negative light are 0."""
@@ -104,14 +104,14 @@ class HdrGrade:
         knee = self.knee_nits
         bright = level > knee
         if bright.any():
-            shown = transfer.roll_off(level[bright].astype(np.float64), self.source_peak_nits, self.peak_nits)
+            shown = hdr_signals.roll_off(level[bright].astype(np.float64), self.source_peak_nits, self.peak_nits)
             nits[bright] *= (shown / level[bright]).astype(np.float32)[:, None]
         return nits
 
 
 def check_peak(peak_nits: float) -> None:
     """Raise UsageError for a peak, in cd/m2, that no display has."""
-    if not 100 <= peak_nits <= transfer.PQ_PEAK_NITS:
+    if not 100 <= peak_nits <= hdr_signals.PQ_PEAK_NITS:
         raise UsageError(f"the peak of a display is 100 to 10000 cd/m2, not {peak_nits:g}")
 
 
@@ -122,9 +122,9 @@ def measure_light(frames: Iterable[np.ndarray]) -> LightLevels:
         total = 0.0
         for top in range(0, len(frame), _ROWS_AT_ONCE):
             light = _bt2020(frame[top : top + _ROWS_AT_ONCE])
-            largest, mean = transfer.frame_light(light)
+            largest, mean = hdr_signals.frame_light(light)
             pq = max(pq, largest)
-            hlg = max(hlg, float(transfer.hlg_level(light).max()))
+            hlg = max(hlg, float(hdr_signals.hlg_level(light).max()))
             total += mean * len(light)
         average = max(average, total / len(frame))
         count += 1
@@ -156,10 +156,10 @@ def grade_clip(
         light = measure_light(frames())
     if nits_per_unit is None:
         average = max(light.max_frame_average, 1e-6)
-        nits_per_unit = min(transfer.REFERENCE_WHITE_NITS, MAX_FRAME_AVERAGE_NITS / average)
+        nits_per_unit = min(hdr_signals.REFERENCE_WHITE_NITS, MAX_FRAME_AVERAGE_NITS / average)
     source_peak = light.max_level(kind) * nits_per_unit
     if kind == "hlg":
-        peak_nits = transfer.HLG_PEAK_NITS
+        peak_nits = hdr_signals.HLG_PEAK_NITS
     elif peak_nits is None:
         peak_nits = next((p for p in MASTERING_PEAKS_NITS if p >= source_peak), MASTERING_PEAKS_NITS[-1])
     grade = HdrGrade(
@@ -177,7 +177,7 @@ def grade_clip(
         total = 0.0
         for top in range(0, len(frame), _ROWS_AT_ONCE):
             rows = frame[top : top + _ROWS_AT_ONCE]
-            largest, mean = transfer.frame_light(grade.display_nits(rows))
+            largest, mean = hdr_signals.frame_light(grade.display_nits(rows))
             max_cll = max(max_cll, largest)
             total += mean * len(rows)
         max_fall = max(max_fall, total / len(frame))
@@ -249,7 +249,7 @@ class HdrVideoWriter(MovieWriter):
             index = np.clip(np.arange(top - 1, bottom + 2), 0, self.height - 1)
             padded = np.pad(linear[index], ((0, 0), (0, columns - self.width), (0, 0)), mode="edge")
             light = self._coder.light(self.grade.display_nits(padded))
-            codes = transfer.ycbcr_10bit(self._coder.encode(light))
+            codes = hdr_signals.ycbcr_10bit(self._coder.encode(light))
             smaller = [np.clip(np.rint(_halved(p)), 64, 960) for p in cv2.split(np.ascontiguousarray(codes[..., 1:]))]
             luma[top:bottom] = self._adjusted_luma(codes[1:-2, :, 0], [_doubled(p) for p in smaller], light[1:-2])
             for plane, values in zip(chroma, smaller, strict=True):
@@ -263,12 +263,12 @@ class HdrVideoWriter(MovieWriter):
         halved chroma alone makes the picture darker, by several per cent in fine texture. `luma` is where the search
         begins, `chroma` the stored codes at full size, `light` (H, W, 3) what the coder makes signals of.
         """
-        target = self._coder.encode(transfer.bt2020_luminance(light))
-        signal = transfer.signal_of_ycbcr_10bit(np.stack([luma, *chroma], axis=-1)).astype(np.float32)
+        target = self._coder.encode(hdr_signals.bt2020_luminance(light))
+        signal = hdr_signals.signal_of_ycbcr_10bit(np.stack([luma, *chroma], axis=-1)).astype(np.float32)
         grey = (luma - 64) / np.float32(876)
         for _ in range(_LUMA_STEPS):
             # the luminance as a signal rises about as fast as luma does, for greys exactly as fast
-            change = target - self._coder.encode(transfer.bt2020_luminance(self._coder.decode(signal)))
+            change = target - self._coder.encode(hdr_signals.bt2020_luminance(self._coder.decode(signal)))
             grey += change
             signal += change[..., None]
         return np.clip(np.rint(64 + 876 * grey), 64, 940)
@@ -311,7 +311,7 @@ class HdrVideoWriter(MovieWriter):
 def _bt2020(linear: np.ndarray) -> np.ndarray:
     """(..., 3) scene-linear Rec. 709 of any kind to non-negative float32 with BT.2020 primaries."""
     finite = np.nan_to_num(np.asarray(linear, np.float32), nan=0.0, posinf=65504.0, neginf=0.0)
-    return np.maximum(transfer.rec709_to_bt2020(finite), 0.0)
+    return np.maximum(hdr_signals.rec709_to_bt2020(finite), 0.0)
 
 
 def _halved(plane: np.ndarray) -> np.ndarray:
@@ -351,7 +351,9 @@ class _Coder:
         self._kind = kind
         values = (np.arange(self._LOWEST, self._HIGHEST + 1, dtype=np.uint32) << self._SHIFT).view(np.float32)
         encode, decode = (
-            (transfer.pq_encode, transfer.pq_decode) if kind == "hdr10" else (transfer.hlg_encode, transfer.hlg_decode)
+            (hdr_signals.pq_encode, hdr_signals.pq_decode)
+            if kind == "hdr10"
+            else (hdr_signals.hlg_encode, hdr_signals.hlg_decode)
         )
         self._encoded = encode(values.astype(np.float64)).astype(np.float32)
         self._encoded[0] = encode(np.zeros(1))[0]
@@ -359,7 +361,7 @@ class _Coder:
 
     def light(self, nits: np.ndarray) -> np.ndarray:
         """(..., 3) cd/m2 on the display to what `encode` takes."""
-        return nits if self._kind == "hdr10" else transfer.hlg_nits_to_scene(nits)
+        return nits if self._kind == "hdr10" else hdr_signals.hlg_nits_to_scene(nits)
 
     def encode(self, light: np.ndarray) -> np.ndarray:
         """Light, any shape, to signals 0..1."""

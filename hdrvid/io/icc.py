@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms
 
-from hdrvid.gamuts import GAMUTS, Gamut, to_white
-from hdrvid.radiance import RESPONSES, Response, gamma_response, srgb_encode
+from hdrvid.color.curves import srgb_encode
+from hdrvid.color.gamuts import GAMUTS, Gamut, to_white
+from hdrvid.color.response import RESPONSES, Response, gamma_response
 
 CURVES: dict[str, Response] = {
     "iec61966_2_1": RESPONSES["srgb"],

@@ -18,9 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hdrvid.errors import InputError
-from hdrvid.io.mat import read_mat
-from hdrvid.radiance import (
+from hdrvid.color.response import (
     RESPONSES,
     Response,
     clipped_response,
@@ -30,6 +28,8 @@ from hdrvid.radiance import (
     measured_response,
     sigmoid_response,
 )
+from hdrvid.errors import InputError
+from hdrvid.io.mat import read_mat
 
 MAT_VARIABLE = "BaslerCRF"
 """Variable of the curve in Kalantari's set."""

@@ -13,8 +13,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from hdrvid.color.radiance import mu_law
 from hdrvid.errors import InputError
-from hdrvid.radiance import mu_law
 
 SSIM_WINDOW = 7
 """Side in pixels of the uniform window, the default of scikit-image."""

@@ -40,9 +40,9 @@ import numpy as np
 import scipy.fft
 import scipy.sparse
 
+from hdrvid.color.radiance import luminance
 from hdrvid.errors import InputError
 from hdrvid.metrics.pu21 import checked_radiance
-from hdrvid.radiance import luminance
 
 DISPLAY_CD_M2 = (0.03, 4500.0)
 """Black and peak of the display of the paper's experiments, a SIM2; radiance 1.0 is its peak."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from hdrvid.radiance import ldr_from_radiance, mu_law
+from hdrvid.color.radiance import ldr_from_radiance, mu_law
 
 WELL_EXPOSED = (0.05, 0.95)
 """Codes between which a frame tells of the scene: below is mostly noise, above it clips."""

@@ -41,7 +41,7 @@ class ModelConfig:
 
     @property
     def search(self) -> str:
-        """The classical flow search (`hdrvid.models.alignment`), '' for networks that find their own flow."""
+        """The classical flow search (`hdrvid.flow.dense_inverse_search`), '' for networks that find their own flow."""
         return {"default": "short" if self.refine_flow else "medium", "fast": "fast", "memo": ""}[self.preset]
 
     @property

@@ -21,8 +21,8 @@ from itertools import product
 import torch
 from torch import nn
 
-from hdrvid.models.flow import FlowNet, conv_input
-from hdrvid.models.merge import MemoMerge
+from hdrvid.models.memo.merge_net import MemoMerge
+from hdrvid.models.memo.spynet import FlowNet, conv_input
 
 LUMINANCE = (0.3, 0.55, 0.15)
 """Share of each colour in the structured filters."""

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from hdrvid.color.radiance import mu_law
 from hdrvid.pictures import flow_picture
-from hdrvid.radiance import mu_law
 from hdrvid.train.objective import Result
 
 LOG = "log.jsonl"

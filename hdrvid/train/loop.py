@@ -25,19 +25,21 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
+from hdrvid.color.radiance import mu_law
 from hdrvid.data.windows import SampleOptions, TrainingWindows, UnlabelledWindows
 from hdrvid.errors import InputError, ModelError, OutputError
 from hdrvid.io.atomic import atomic_path, output_error
-from hdrvid.losses import endpoint_error
-from hdrvid.models.blend import CHANNELS_PER_CANDIDATE, BlendNet
 from hdrvid.models.config import ModelConfig
-from hdrvid.models.flow import FlowNet
-from hdrvid.models.merge import MemoMerge
-from hdrvid.models.runner import build, place, resolve_device
-from hdrvid.radiance import mu_law
+from hdrvid.models.forward import build
+from hdrvid.models.memo.merge_net import MemoMerge
+from hdrvid.models.memo.spynet import FlowNet
+from hdrvid.models.merge_net import CHANNELS_PER_CANDIDATE, BlendNet
+from hdrvid.predict.device import place, resolve_device
+from hdrvid.predict.registry import find_weights
 from hdrvid.ranks import Ranks, joined, local_device, piece
 from hdrvid.train.initial import initial_flow, initial_merge, transfer_merge
 from hdrvid.train.log import TrainLog
+from hdrvid.train.losses import endpoint_error
 from hdrvid.train.material import Material, plan, prepare
 from hdrvid.train.memo import MemoObjective
 from hdrvid.train.objective import Batch, Objective, Result, cut, run
@@ -52,7 +54,7 @@ from hdrvid.train.options import (
     shares_levels,
     stages,
 )
-from hdrvid.weights import find_weights, read_weights, save_weights
+from hdrvid.weights import read_weights, save_weights
 
 CHECKPOINT = "checkpoint.pt"
 MODEL = "model.safetensors"

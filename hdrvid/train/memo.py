@@ -18,12 +18,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from hdrvid import losses
-from hdrvid.models.flow import FlowNet
-from hdrvid.models.merge import MemoMerge
-from hdrvid.models.prior import candidates_and_prior
-from hdrvid.models.runner import memo_candidates
-from hdrvid.radiance import radiance_from_ldr
+from hdrvid.color.radiance import radiance_from_ldr
+from hdrvid.models.classical import candidates_and_prior
+from hdrvid.models.memo.candidates import memo_candidates
+from hdrvid.models.memo.merge_net import MemoMerge
+from hdrvid.models.memo.spynet import FlowNet
+from hdrvid.train import losses
 from hdrvid.train.objective import Batch, split_window
 from hdrvid.train.options import SHARED_LEVELS, Stage, TrainOptions, shares_levels
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from hdrvid import losses
-from hdrvid.models.prior import blend
-from hdrvid.models.runner import align, memo_candidates
-from hdrvid.radiance import radiance_from_ldr
+from hdrvid.color.radiance import radiance_from_ldr
+from hdrvid.models.classical import blend
+from hdrvid.models.forward import align
+from hdrvid.models.memo.candidates import memo_candidates
+from hdrvid.train import losses
 from hdrvid.train.options import Stage, TrainOptions
 
 Batch = dict[str, torch.Tensor]

@@ -1,0 +1,1 @@
+"""Colour and light: camera curves, responses, gamuts, HDR signals, tonemapping."""

@@ -1,0 +1,1 @@
+"""Functions compiled for the CPU by Numba. Each has a twin in PyTorch that training and accelerators use."""

@@ -1,0 +1,1 @@
+"""What a clip is: exposures, camera curve, levels, colours."""

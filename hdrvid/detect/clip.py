@@ -1,0 +1,758 @@
+"""Finds out what a clip is: exposures, camera curve, levels, colours. One look at its first frames, many questions.
+
+Order of trust, for everything: what the user says, what the container says, what the pixels say, what is assumed. A tag
+of a display curve (BT.709, sRGB) is an exception: cameras write it whatever their curve is, so it is only what is
+assumed where the pixels cannot tell. Whoever is contradicted is named.
+
+    look            decodes and reduces the first frames, once (`Look`)
+    exposures       of one cycle: declared, recorded in the files, or measured (`hdrvid.detect.cycle`)
+    response        declared, tagged, or measured from matched codes (`hdrvid.detect.response`)
+    correction      stops measured on aligned pixels, where the curve is known (`hdrvid.detect.stops`)
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import cv2
+import numpy as np
+
+from hdrvid.color.gamuts import GAMUT_OF_RESPONSE, GAMUTS, REC709, Gamut, conversion_matrix, find_gamut
+from hdrvid.color.response import LOG_RESPONSES, RESPONSES, Response, clipped_response, levelled_response
+from hdrvid.detect.cycle import (
+    MIN_CONFIDENCE,
+    PROBE_FRAMES,
+    ROUGH_STOPS,
+    CycleEstimate,
+    are_rough,
+    contradiction,
+    estimate_cycle,
+    probed,
+    snap,
+    stops_of_frames,
+)
+from hdrvid.detect.recorded import recorded_cycle
+from hdrvid.detect.response import (
+    DEFAULT_RESPONSE,
+    DISPLAY_RESPONSES,
+    FLAT_STOPS,
+    GAMMA_RANGE,
+    FrameLevels,
+    ResponseEstimate,
+    base_name,
+    darkest_code,
+    estimate_response,
+    frame_levels,
+    is_linear,
+    stops_by_rank,
+)
+from hdrvid.detect.stops import StopsMeasurement, measure_stops
+from hdrvid.errors import ExposureError, InputError, UsageError
+from hdrvid.io import open_clip
+from hdrvid.io.exposure_files import parse_exposures
+from hdrvid.io.frames import FramesReader
+from hdrvid.io.response_files import load_response
+from hdrvid.types import ClipInfo, ClipReader, ExposureCycle
+
+KEPT_PROBE_BYTES = 256 << 20
+"""Frames that are looked at are decoded once where all of them take no more than this."""
+
+CALIBRATION_FRAMES = 12
+"""Frames at the start of a clip on which its exposures are measured again, on aligned pixels."""
+
+MIN_RESPONSE_FRAMES = 6
+"""Frames that a response is measured from, at the least."""
+
+MIN_RESPONSE_CONFIDENCE = 0.5
+"""A response less sure than this is not used."""
+
+LOG_BLACK_CODE = 0.05
+"""Where no code of a clip is below this it may be coded in a log curve: these have black at 0.09 to 0.13."""
+
+PROBED_LOG_RESPONSES = ("slog3", "logc3")
+"""Curves that the exposures of such a clip are measured under: of the log curves, one with a long and one with a short
+toe."""
+
+CONTRADICTION_STOPS = 0.15
+"""A ratio that varies more than this over the levels contradicts the curve that was declared or tagged."""
+
+ODD_STOPS = 0.1
+"""Stops further than this from a whole number are seldom set on a camera."""
+
+MAX_RANK_STOPS = 1.0
+"""Codes matched by rank change measured stops by less than this."""
+
+PILE_SHARES = (4e-4, 0.01)
+"""Share of the samples in a pile, at least, and above it, at most."""
+
+PILE_CONTRAST = 2.0
+"""How many times denser than the codes below it a pile is."""
+
+MOSAIC_SPREAD = 0.03
+"""Difference of the means of the four places in 2x2 cells, over their mean. Of grey pictures it is below 0.005."""
+
+SENSOR_BITS = (10, 12, 14)
+"""Depths that cameras for machine vision store in 16 bits."""
+
+REPEATED_CODE = 0.004
+"""Mean difference of code between a frame and its repetition, at the most; video coding makes the two differ."""
+
+REPEATED_RATIO = 6.0
+"""A step to a new frame changes the picture this many times more than a step to a repetition."""
+
+_TRANSFER_RESPONSES = {
+    "smpte2084": "pq",
+    "arib_std_b67": "hlg",
+    "linear": "linear",
+    "iec61966_2_1": "srgb",
+    "bt709": "rec709",
+    "smpte170m": "rec709",
+    "bt2020_10": "rec709",
+    "bt2020_12": "rec709",
+    "gamma22": "gamma2.2",
+    "gamma28": "gamma2.8",
+}
+"""Responses by the name of a stream's transfer tag (ITU-T H.273, table 3)."""
+
+
+@dataclass(frozen=True)
+class DetectOptions:
+    """What the user says about a clip."""
+
+    exposures: str = "auto"
+    """'auto', stops of one cycle such as '0,3', or an exposure file."""
+    response: str = "auto"
+    """'auto' or what `load_response` takes."""
+    input_primaries: str = "auto"
+    """'auto' or a name of `GAMUTS`."""
+    deflicker: bool = True
+    """Correct exposures that are a little off."""
+    trusted: bool = False
+    """Take declared exposures although the pixels contradict them."""
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What is known of a clip once its first frames were looked at."""
+
+    info: ClipInfo
+    """The container's or folder's own account."""
+    cycle: ExposureCycle | None
+    """One cycle of exposures, beginning with frame 0; None where it could not be found."""
+    cycle_from: str
+    """'declared', 'recorded' (by the files) or 'measured'."""
+    confidence: float | None
+    """0..1, of the measured exposures in all; None where they were not measured."""
+    pair_stops: tuple[float, ...]
+    """Measured exposure ratio of each pair of neighbouring frames, in stops."""
+    reason: str
+    """What the measurement rests on, or why it failed, in words."""
+    response: Response
+    """The curve that turns the clip's codes into linear light."""
+    response_from: str
+    """'declared', 'linear frames', 'tagged', 'measured' or 'assumed'."""
+    warnings: tuple[str, ...] = ()
+    """What the user should know."""
+    measured: StopsMeasurement | None = None
+    """What aligned pixels say about the exposures; None where that was not asked for. `cycle` is corrected by it."""
+    response_reason: str = ""
+    """What the response rests on, where it was looked for."""
+    cycle_confidence: float | None = None
+    """0..1, of the number and the order of the exposures; None where they were not measured."""
+    stops_confidence: float | None = None
+    """0..1, of how far apart they are; None where they were not measured."""
+    gamut: Gamut = REC709
+    """Primaries of the clip."""
+    gamut_from: str = "assumed"
+    """'declared', 'tagged', 'response' (the gamut that a log curve comes with) or 'assumed'."""
+    white_code: int | None = None
+    """Stored code of the brightest sample where 16-bit files hold fewer bits, else None."""
+    repeats: tuple[int, int] = (1, 0)
+    """(k, r): every frame is shown k times, and frame i is a repetition unless (i + r) % k == 0."""
+
+    @property
+    def to_output(self) -> np.ndarray | None:
+        """(3, 3) linear RGB of the clip to the Rec. 709 of the output files; None where they are the same."""
+        matrix = conversion_matrix(self.gamut, REC709)
+        return None if np.array_equal(matrix, np.eye(3)) else matrix
+
+    def as_dict(self) -> dict[str, Any]:
+        """The machine-readable form of `hdrvid info CLIP --json`."""
+        info = self.info
+        return {
+            "source": info.source,
+            "kind": info.kind,
+            "size": [info.width, info.height],
+            "num_frames": info.num_frames,
+            "frames_per_second": str(info.frames_per_second),
+            "bit_depth": info.bit_depth,
+            "linear": info.linear,
+            "details": dict(info.details),
+            "stops": None if self.cycle is None else list(self.cycle.stops),
+            "cycle": None if self.cycle is None else len(self.cycle),
+            "confidence": self.confidence,
+            "cycle_confidence": self.cycle_confidence,
+            "stops_confidence": self.stops_confidence,
+            "exposures_from": self.cycle_from,
+            "exposures_corrected": self.measured.reason if self.measured and self.measured.corrected else None,
+            "pair_stops": [round(s, 4) if math.isfinite(s) else None for s in self.pair_stops],
+            "reason": self.reason,
+            "response": self.response.name,
+            "response_from": self.response_from,
+            "response_reason": self.response_reason,
+            "primaries": self.gamut.name,
+            "primaries_from": self.gamut_from,
+            "white_code": self.white_code,
+            "repeats": self.repeats[0],
+            "warnings": list(self.warnings),
+        }
+
+
+def inspect_clip(inputs: Sequence[str], options: DetectOptions | None = None) -> Detection:
+    """Open a clip and find out all there is to know before a reconstruction.
+
+    An exposure cycle that cannot be found is an answer here (`cycle` None), not an error.
+    Raises InputError for a clip that cannot be read and ExposureError for exposures that make no sense.
+    """
+    options = options or DetectOptions()
+    parse_exposures(options.exposures)
+    with open_clip(inputs) as reader:
+        return detect(reader, options)
+
+
+def required_cycle(detection: Detection) -> ExposureCycle:
+    """The cycle of a clip. Raises ExposureError, with what was measured, where it is not sure."""
+    if detection.cycle is not None and (detection.confidence is None or detection.confidence >= MIN_CONFIDENCE):
+        return detection.cycle
+    steps = [f"{s:+.2f}" for s in detection.pair_stops if math.isfinite(s)][:6]
+    measured = f" (measured from frame to frame: {', '.join(steps)} stops)" if steps else ""
+    if detection.cycle is not None:
+        measured += f" (confidence {detection.confidence:.2f}, {MIN_CONFIDENCE:g} is needed)"
+    noticed = "".join(f"; {text}" for text in detection.warnings if "interlaced" in text)
+    raise ExposureError(
+        f"the exposures of {detection.info.source} are not clear{measured}: {detection.reason}{noticed}; "
+        "--exposures 0,3 declares the stops of one cycle, beginning with the first frame"
+    )
+
+
+# The look -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Look:
+    """The first frames of a clip, subsampled, and what they were reduced to. Made by `look`."""
+
+    reader: ClipReader
+    frames: list[np.ndarray] | None
+    """(h, w, 3) codes of every frame looked at; None where they take too much memory and are decoded again."""
+    count: int
+    """Frames looked at."""
+    levels: list[FrameLevels]
+    """Histograms of the frames, repetitions left out."""
+    brightest: float
+    """Largest value of all."""
+    clip_codes: tuple[float | None, ...]
+    """Codes below 1 at which R, G and B pile up, where they do."""
+    repeats: tuple[int, int]
+    """As in `Detection`."""
+    white_code: int | None = None
+    """As in `Detection`."""
+    warnings: list[str] = field(default_factory=list)
+    """What was noticed."""
+
+    @property
+    def clip_code(self) -> float | None:
+        """Code below 1 at which all channels clip: a bright wall piles up too, but at another code in each."""
+        codes = [code for code in self.clip_codes if code is not None]
+        return float(np.median(codes)) if len(codes) == 3 and max(codes) - min(codes) < 0.01 else None
+
+    def codes(self) -> Iterator[np.ndarray]:
+        """The frames, repetitions left out."""
+        every, first = self.repeats
+        source = self.frames if self.frames is not None else probed(self.reader)
+        for index, pixels in enumerate(itertools.islice(source, self.count)):
+            if (index + first) % every == 0 or (index == 0 and every > 1):
+                yield pixels
+
+    def linear(self, response: Response) -> Iterator[np.ndarray]:
+        """The same in linear light, float32."""
+        for pixels in self.codes():
+            yield np.asarray(response.linearize(pixels), np.float32)
+
+
+def look(reader: ClipReader) -> Look:
+    """Read the first frames. Raises InputError where fewer than two can be read because the clip is damaged."""
+    info = reader.info
+    white_code = None
+    warnings: list[str] = []
+    if isinstance(reader, FramesReader) and info.bit_depth == 16 and not info.linear:
+        white_code, warning = _stored_white(reader)
+        reader.set_white_code(white_code)
+        warnings += [warning] if warning else []
+    if isinstance(reader, FramesReader):
+        _refuse_mosaic(reader)
+    if info.details.get("scan") == "interlaced":
+        warnings.append(
+            f"{info.source} is interlaced, so every frame holds two moments: deinterlace it first, for example with "
+            "ffmpeg -vf bwdif=send_frame"
+        )
+    frames: list[np.ndarray] = []
+    reduced: list[Future[FrameLevels]] = []
+    small: list[np.ndarray] = []
+    count, brightest = 0, 0.0
+    with ThreadPoolExecutor(1) as beside:
+        try:
+            for pixels in probed(reader):
+                count += 1
+                brightest = max(brightest, float(pixels.max()))
+                if pixels.nbytes * PROBE_FRAMES <= KEPT_PROBE_BYTES:
+                    frames.append(np.ascontiguousarray(pixels))
+                reduced.append(beside.submit(frame_levels, pixels))
+                small.append(_small(pixels))
+        except InputError:
+            # a clip damaged near its start is still measured on what there is; the run reports the damage itself
+            if count < 2:
+                raise
+        levels = [item.result() for item in reduced]
+    repeats = (1, 0) if info.linear else _repeats(small)
+    every, first = repeats
+    if every > 1:
+        levels = [level for i, level in enumerate(levels) if (i + first) % every == 0 or i == 0]
+    kept = frames if len(frames) == count else None
+    found = Look(reader, kept, count, levels, brightest, (None,) * 3, repeats, white_code, warnings)
+    if not info.linear:
+        found.clip_codes = _clip_codes(found.codes())
+    return found
+
+
+def _small(pixels: np.ndarray) -> np.ndarray:
+    """(h, w) mean of the channels, at most 96 wide: what repetitions are told by."""
+    step = max(1, pixels.shape[1] // 384)
+    thin = np.ascontiguousarray(pixels[::step, ::step], np.float32)
+    width = min(96, thin.shape[1])
+    return cv2.resize(thin, (width, max(1, round(thin.shape[0] * width / thin.shape[1])))).mean(-1)
+
+
+def _repeats(pictures: Sequence[np.ndarray]) -> tuple[int, int]:
+    """(k, r) where every frame is shown k = 2 or 3 times, see `Detection.repeats`; (1, 0) where not."""
+    steps = np.array([np.abs(b - a).mean() for a, b in itertools.pairwise(pictures)])
+    for every in (2, 3):
+        if len(steps) < 3 * every:
+            continue
+        for first in range(every):
+            # step i leads to frame i + 1
+            changes = np.array([(i + 1 + first) % every == 0 for i in range(len(steps))])
+            still, moving = steps[~changes], steps[changes]
+            if still.max() <= REPEATED_CODE and moving.min() > REPEATED_RATIO * max(float(still.max()), 5e-4):
+                return every, first
+    return 1, 0
+
+
+def _clip_codes(frames: Iterator[np.ndarray]) -> tuple[float | None, ...]:
+    """Codes below 1 at which the samples of R, G and B pile up below the brightest; None where they do not."""
+    histogram = np.zeros((3, 512))
+    for pixels in frames:
+        for channel in range(3):
+            histogram[channel] += np.histogram(pixels[..., channel], 512, (0.0, 1.0))[0]
+    return tuple(_pile(row / max(row.sum(), 1.0)) for row in histogram)
+
+
+def _pile(share: np.ndarray) -> float | None:
+    """Code of the narrow peak at the upper end of a histogram of codes; None where there is none."""
+    smooth = np.convolve(share, np.ones(7), "same")
+    above = np.cumsum(share[::-1])[::-1]
+    for peak in range(len(share) - 7, 32, -1):
+        if above[peak + 6] > PILE_SHARES[1]:
+            break
+        is_top = smooth[peak] == smooth[peak - 6 : peak + 7].max()
+        below = smooth[peak - 28 : peak - 10].mean()
+        if is_top and smooth[peak] >= PILE_SHARES[0] and smooth[peak] > PILE_CONTRAST * below:
+            return (peak + 0.5) / len(share)
+    return None
+
+
+def _refuse_mosaic(reader: FramesReader) -> None:
+    """Raise InputError for grey pictures that are the mosaic of a sensor with colour filters."""
+    frame = next(iter(reader.frames(0, 1)), None)
+    if frame is None or not np.array_equal(frame.pixels[..., 0], frame.pixels[..., 2]):
+        return
+    grey = frame.pixels[: frame.pixels.shape[0] // 2 * 2, : frame.pixels.shape[1] // 2 * 2, 1].astype(np.float64)
+    if min(grey.shape) < 32:
+        return
+    places = [grey[y::2, x::2] for y in (0, 1) for x in (0, 1)]
+    means = [place.mean() for place in places]
+    # of a grey picture the four places show the same; of a mosaic both greens do, and red and blue do not
+    spread = (max(means) - min(means)) / max(np.mean(means), 1e-6)
+    if spread > MOSAIC_SPREAD:
+        raise InputError(
+            f"{reader.info.source} holds the mosaic of a colour sensor, not pictures: the four pixels of its 2x2 cells "
+            f"differ by {100 * spread:.0f} % on average. Develop it to RGB (16-bit TIFF, or DNG) first"
+        )
+
+
+def _stored_white(reader: FramesReader) -> tuple[int | None, str]:
+    """(largest code of the sensor, warning) of 16-bit files that hold 10, 12 or 14 bits; (None, '') of others."""
+    largest, used, clipped, total = 0, 0, 0, 0
+    for pixels in itertools.islice(probed(reader), 8):
+        codes = np.round(pixels * 65535).astype(np.uint16)
+        top = int(codes.max())
+        clipped = (clipped if top == largest else 0 if top > largest else clipped) + int(
+            (codes == max(top, largest)).sum()
+        )
+        largest, used, total = max(largest, top), used | int(np.bitwise_or.reduce(codes, axis=None)), total + codes.size
+    if not used:
+        return None, ""
+    shift = (used & -used).bit_length() - 1
+    if 16 - shift in SENSOR_BITS:
+        return used & ~((1 << shift) - 1) if largest == used else (65535 >> shift) << shift, ""
+    bits = next((b for b in SENSOR_BITS if largest < 1 << b), None)
+    if bits is None:
+        return None, ""
+    white = (1 << bits) - 1
+    if largest > 0.97 * white:
+        return white, ""
+    if clipped > 1e-3 * total:
+        return largest, ""
+    return None, (
+        f"the brightest code of {reader.info.source} is {largest} of 65535: if the files hold {bits} bits in 16, "
+        f"scale them so that the sensor clips at 65535"
+    )
+
+
+# Detection ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """A camera curve, and why it is taken."""
+
+    response: Response
+    source: str
+    """'declared', 'linear frames', 'tagged', 'measured' or 'assumed'."""
+    reason: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the pixels may name another one."""
+        return self.source == "assumed"
+
+
+@dataclass(frozen=True)
+class _Exposures:
+    """Exposures of a cycle, and why they are taken."""
+
+    cycle: ExposureCycle | None
+    source: str
+    """'declared', 'recorded' or 'measured'."""
+    estimate: CycleEstimate
+    """What the pixels say, under the curve that is taken."""
+
+    @property
+    def known(self) -> bool:
+        """Whether somebody says what they are."""
+        return self.source != "measured"
+
+    @property
+    def is_sure(self) -> bool:
+        return self.cycle is not None and (self.known or self.estimate.confidence >= MIN_CONFIDENCE)
+
+
+def detect(reader: ClipReader, options: DetectOptions) -> Detection:
+    """Find out what an open clip is. Raises InputError, ExposureError or UsageError."""
+    seen = look(reader)
+    info = reader.info
+    warnings = list(seen.warnings)
+    declared = parse_exposures(options.exposures)
+    curve = _said_curve(options.response, info, seen)
+    recorded = recorded_cycle(reader.paths) if declared is None and isinstance(reader, FramesReader) else None
+    known, source = (declared, "declared") if declared else (recorded, "recorded") if recorded else (None, "measured")
+    _require_frames(seen, known)
+    exposures, curve = _solve(seen, curve, known, source)
+    if recorded is not None and exposures.known and contradiction(exposures.estimate, recorded):
+        warnings.append(
+            f"the files record exposures of {recorded} stops, but that is not what the pixels show: measured instead"
+        )
+        exposures, curve = _solve(seen, _said_curve(options.response, info, seen), None, "measured")
+    if declared is not None:
+        against = contradiction(exposures.estimate, declared)
+        # a curve that is only assumed, for want of frames, contradicts nobody
+        unchecked = curve.is_open and len(seen.levels) < MIN_RESPONSE_FRAMES
+        if against and against.is_sure and not options.trusted and not unchecked:
+            raise ExposureError(f"{info.source}: {against.text}, or give --regular to take them as they are")
+        warnings += [against.text] if against else []
+    deviation = _deviation(seen, curve, exposures)
+    if deviation > CONTRADICTION_STOPS:
+        warnings.append(_bent(seen, curve, exposures, deviation))
+    if info.linear and seen.brightest > 1.0:
+        warnings.append(
+            f"{info.source} holds linear values up to {seen.brightest:.3g}, but 1.0 is taken as the clipping of each "
+            "frame: scale the frames so that the sensor clips at 1.0"
+        )
+    measured = None
+    # where the curve bends the ratio, no stops are right, and declared ones are likelier than others
+    bent = exposures.known and (deviation > FLAT_STOPS or (curve.is_open and len(seen.levels) < MIN_RESPONSE_FRAMES))
+    if options.deflicker and exposures.is_sure and not bent:
+        assert exposures.cycle is not None
+        frames = itertools.islice(seen.linear(curve.response), CALIBRATION_FRAMES)
+        measured = measure_stops(frames, exposures.cycle)
+        exposures = replace(exposures, cycle=measured.cycle)
+    if not exposures.known and exposures.cycle is not None and are_rough(exposures.cycle):
+        warnings.append(
+            f"exposures {max(exposures.cycle.stops):.3g} stops apart share few levels, so the measured "
+            f"{exposures.cycle} may be off by {ROUGH_STOPS:g}: give --exposures if you know them"
+        )
+    gamut, gamut_from = _gamut(options.input_primaries, info, curve)
+    if seen.repeats[0] > 1:
+        warnings.append(f"every frame is shown {seen.repeats[0]} times: the repetitions get the result of the first")
+    estimate = exposures.estimate
+    return Detection(
+        info=reader.info,
+        cycle=exposures.cycle,
+        cycle_from=exposures.source,
+        confidence=None if exposures.known else estimate.confidence,
+        pair_stops=tuple(float(s) for s in estimate.pair_stops),
+        reason={"declared": "declared", "recorded": "the files record their exposures"}.get(
+            exposures.source, estimate.reason
+        ),
+        response=curve.response,
+        response_from=curve.source,
+        warnings=tuple(warnings),
+        measured=measured,
+        response_reason=curve.reason,
+        cycle_confidence=None if exposures.known else estimate.cycle_confidence,
+        stops_confidence=None if exposures.known else estimate.stops_confidence,
+        gamut=gamut,
+        gamut_from=gamut_from,
+        white_code=seen.white_code,
+        repeats=seen.repeats,
+    )
+
+
+def _require_frames(seen: Look, known: ExposureCycle | None) -> None:
+    needed = len(known) if known else 2
+    if seen.count < needed:
+        raise InputError(
+            f"{seen.reader.info.source} has only {seen.count} frame(s), but alternating exposures need at least "
+            f"{needed}: give the whole clip or the folder with all its frames"
+        )
+
+
+def _said_curve(text: str, info: ClipInfo, seen: Look) -> _Curve:
+    """The curve that the user or the container names, else the one to begin with."""
+    if info.linear:
+        if text.lower() not in ("auto", "linear"):
+            raise UsageError(f"{info.source} is scene-linear, so --response {text} has no meaning: leave it out")
+        return _Curve(RESPONSES["linear"], "linear frames")
+    if text.lower() != "auto":
+        return _Curve(load_response(text), "declared")
+    name = _TRANSFER_RESPONSES.get(info.transfer, "")
+    if name and name not in DISPLAY_RESPONSES and name != "gamma2.8":
+        reason = f"the clip is tagged {info.transfer}"
+        return _Curve(_clipped(RESPONSES[name], seen), "tagged", reason)
+    return _Curve(load_response(name or DEFAULT_RESPONSE), "assumed")
+
+
+def _clipped(response: Response, seen: Look) -> Response:
+    """The response with linear 1 where the clip's samples pile up.
+
+    PQ has so much room above what a camera gives that the pile of green does, which codecs keep best, and without one
+    the brightest code stands for it.
+    """
+    code = seen.clip_code
+    if code is None and response.name == "pq":
+        code = seen.clip_codes[1] or max((level.peak for level in seen.levels), default=None)
+    if code is None:
+        return response
+    try:
+        return clipped_response(response, code)
+    except ValueError:
+        return response
+
+
+def _solve(seen: Look, curve: _Curve, known: ExposureCycle | None, source: str) -> tuple[_Exposures, _Curve]:
+    """Exposures and curve together: each is measured under the other."""
+    estimate = estimate_cycle(seen.linear(curve.response))
+    if not curve.is_open:
+        return _Exposures(known or estimate.cycle, source, estimate), curve
+    if known is not None:
+        if estimate.cycle and estimate.confidence >= MIN_CONFIDENCE and len(estimate.cycle) != len(known):
+            return _Exposures(known, source, estimate), curve  # which no curve can mend
+        base = curve
+        if seen.white_code is not None and _suits(seen, sensor := _sensor_curve(seen), known):
+            base = sensor
+        frames = stops_of_frames(estimate, known)[: len(seen.levels)]
+        found = _measured_curve(seen, base, frames, declared=True)
+        if found.source == "measured" and _is_bent_to(seen, found.response, known, frames):
+            found = base  # which the declared stops then contradict
+        if found.response is not curve.response:
+            estimate = estimate_cycle(seen.linear(found.response))
+        return _Exposures(known, source, estimate), found
+    starts = [(curve, estimate)]
+    if seen.white_code is not None:
+        displays = [_started(seen, name) for name in DISPLAY_RESPONSES if name != curve.response.name]
+        starts = [_started(seen, "linear"), *starts, *displays]
+    elif estimate.confidence < MIN_CONFIDENCE and _may_be_log(seen.levels):
+        starts += [_started(seen, name) for name in PROBED_LOG_RESPONSES]
+    sure = [s for s in starts if s[1].confidence >= MIN_CONFIDENCE]
+    if seen.white_code is not None and sure:  # linear, unless only a display curve makes the stops whole
+        whole = [s for s in sure if s[1].cycle and _is_whole(s[1].cycle)]
+        begun, first = (whole or sure)[0]
+    else:
+        begun, first = max(starts, key=lambda s: s[1].confidence)
+    if first.cycle is None or first.confidence < MIN_CONFIDENCE:
+        return _Exposures(estimate.cycle, source, estimate), replace(curve, reason="the exposures are not known")
+    base = begun if seen.white_code is not None else curve
+    frames = stops_of_frames(first, first.cycle)[: len(seen.levels)]
+    found = _measured_curve(seen, base, frames, declared=False)
+    if found.response is not curve.response:
+        # the stops were measured under another curve
+        estimate = estimate_cycle(seen.linear(found.response))
+    return _Exposures(_by_rank(seen, estimate, found.response), source, estimate), found
+
+
+def _by_rank(seen: Look, estimate: CycleEstimate, response: Response) -> ExposureCycle | None:
+    """The measured cycle with the stops of matched codes, where these are the same at every level.
+
+    A median commutes with the curve, so codes matched by rank are free of what averaging does next to clipping.
+    """
+    cycle = estimate.cycle
+    if cycle is None or estimate.confidence < MIN_CONFIDENCE:
+        return cycle
+    stops, error = stops_by_rank(seen.levels, stops_of_frames(estimate, cycle), response)
+    off = np.abs(np.array(stops) - np.sort(cycle.stops)).max() if len(stops) == len(cycle) else math.inf
+    if not (error < FLAT_STOPS / 2 and off < MAX_RANK_STOPS):
+        return cycle
+    order = np.argsort(np.argsort(cycle.stops))
+    with suppress(ExposureError):
+        return ExposureCycle(tuple(snap(float(stops[k])) for k in order))
+    return cycle
+
+
+def _started(seen: Look, name: str) -> tuple[_Curve, CycleEstimate]:
+    """The exposures under another curve."""
+    curve = _sensor_curve(seen) if name == "linear" else _Curve(RESPONSES[name], "assumed")
+    return curve, estimate_cycle(seen.linear(curve.response))
+
+
+def _sensor_curve(seen: Look) -> _Curve:
+    """Linear light, with black at the darkest code."""
+    black = min(darkest_code(seen.levels), 0.2)
+    return _Curve(levelled_response(RESPONSES["linear"], black, 1.0), "assumed")
+
+
+def _suits(seen: Look, curve: _Curve, cycle: ExposureCycle) -> bool:
+    """Whether a curve makes codes matched by rank about as far apart as the declared stops."""
+    stops, _ = stops_by_rank(seen.levels, cycle.stops, curve.response)
+    if len(stops) != len(cycle):
+        return True  # a sensor's curve where nothing can be compared
+    return bool(np.abs(np.array(stops) - np.sort(cycle.stops)).max() < 0.5)
+
+
+def _is_whole(cycle: ExposureCycle) -> bool:
+    return all(abs(s - round(s)) < ODD_STOPS / 2 for s in cycle.stops)
+
+
+def _is_bent_to(seen: Look, response: Response, declared: ExposureCycle, frames: Sequence[float]) -> bool:
+    """Whether a curve of several parameters fits declared stops where a likelier one fits others, half a stop off.
+
+    A power is let through: stops decide its exponent. `frames`: stops of every frame.
+    """
+    if response.name in RESPONSES or response.name.startswith("gamma"):
+        return False
+    if is_linear(response) and seen.white_code is not None:
+        return False
+    fits = [stops_by_rank(seen.levels, frames, RESPONSES[name]) for name in DISPLAY_RESPONSES]
+    free = estimate_response(seen.levels, frames, False)
+    if free.response is not None and free.confidence >= MIN_RESPONSE_CONFIDENCE:
+        fits.append((free.stops, free.error_stops))
+    return any(
+        len(stops) == len(declared)
+        and error < FLAT_STOPS / 2
+        and np.abs(np.array(stops) - np.sort(declared.stops)).max() > 0.5
+        for stops, error in fits
+    )
+
+
+def _may_be_log(levels: Sequence[FrameLevels]) -> bool:
+    """Whether black is nowhere near code 0."""
+    return bool(levels) and darkest_code(levels) >= LOG_BLACK_CODE
+
+
+def _measured_curve(seen: Look, assumed: _Curve, stops: Sequence[float], *, declared: bool) -> _Curve:
+    """The curve that the clip shows where it can tell, else the assumed one with the reason. `stops`: one a frame."""
+    levels = seen.levels
+    if len(levels) < MIN_RESPONSE_FRAMES:
+        return replace(assumed, reason=f"{len(levels)} frames are too few to tell the response from")
+    try:
+        found = estimate_response(levels, stops, declared, assumed.response)
+    except ExposureError as error:
+        return replace(assumed, reason=str(error))
+    if found.response is None or found.confidence < MIN_RESPONSE_CONFIDENCE:
+        reason = found.reason
+        if not declared and found.error_stops < FLAT_STOPS and not is_linear(assumed.response):
+            reason += _settled_by(found)
+        return replace(assumed, reason=reason)
+    return _Curve(_with_clipping(found.response, seen), "measured", found.reason)
+
+
+def _with_clipping(response: Response, seen: Look) -> Response:
+    """The measured curve, with linear 1 where the samples pile up unless the curve puts it there itself."""
+    if seen.clip_code is None or float(np.asarray(response.linearize(np.full(3, seen.clip_code - 0.01))).min()) > 0.9:
+        return response
+    return _clipped(response, seen)
+
+
+def _settled_by(found: ResponseEstimate) -> str:
+    """Whole stops that a camera curve of the same shape would mean, where the measured ones are not whole."""
+    longest = max(found.stops)
+    if abs(longest - round(longest)) < ODD_STOPS:
+        return ""
+    powers = {whole: 2.2 * whole / longest for whole in (math.floor(longest), math.ceil(longest)) if whole}
+    listed = [
+        f"--exposures {','.join(f'{s * whole / longest:.3g}' for s in found.stops)} means gamma{gamma:.2g}"
+        for whole, gamma in powers.items()
+        if GAMMA_RANGE[0] <= gamma <= GAMMA_RANGE[1]
+    ]
+    return f"; what the camera was set to settles it: {', '.join(listed)}" if listed else ""
+
+
+def _deviation(seen: Look, curve: _Curve, exposures: _Exposures) -> float:
+    """How far the ratio of the exposures is from the same at every level, in stops; 0 where that is not known."""
+    cycle = exposures.cycle
+    if cycle is None or not exposures.is_sure or len(seen.levels) < MIN_RESPONSE_FRAMES or seen.reader.info.linear:
+        return 0.0
+    _, deviation = stops_by_rank(seen.levels, stops_of_frames(exposures.estimate, cycle), curve.response)
+    return deviation if math.isfinite(deviation) else 0.0
+
+
+def _bent(seen: Look, curve: _Curve, exposures: _Exposures, deviation: float) -> str:
+    """The warning that the pixels contradict the curve, with a better one where there is one."""
+    assert exposures.cycle is not None
+    frames = stops_of_frames(exposures.estimate, exposures.cycle)
+    other = estimate_response(seen.levels, frames, exposures.known)
+    better = ""
+    if other.response is not None and other.error_stops < min(FLAT_STOPS, deviation / 3):
+        better = f"; {other.response.name} makes it the same within {other.error_stops:.2f}"
+    what = {"declared": "the declared response", "tagged": "the tagged response"}.get(curve.source, "the response")
+    return (
+        f"under {what} {curve.response.name} the ratio of the exposures changes by {deviation:.2f} stops over the "
+        f"levels, which shows as flicker: check --response{'' if exposures.known else ' and --exposures'}{better}"
+    )
+
+
+def _gamut(text: str, info: ClipInfo, curve: _Curve) -> tuple[Gamut, str]:
+    """Primaries of the clip, and who says so."""
+    if text.lower() != "auto":
+        return find_gamut(text), "declared"
+    log = next((name for name in LOG_RESPONSES if base_name(curve.response) == name), None)
+    if info.gamut is not None and not (log and info.gamut == REC709):
+        return info.gamut, "tagged"
+    if log:  # cameras that record a log curve seldom tag its gamut, or tag it BT.709
+        return GAMUTS[GAMUT_OF_RESPONSE[log]], "response"
+    return REC709, "assumed"

@@ -1,0 +1,58 @@
+"""The exposure cycle that a camera wrote into the files of a sequence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from hdrvid.detect.cycle import MIN_STOPS_APART
+from hdrvid.io.exif import read_settings
+from hdrvid.types import CYCLE_LENGTHS, ExposureCycle
+
+RECORDED_FRAMES = 24
+"""Frames at the start of a sequence whose records are looked at."""
+
+SAME_STOPS = 0.15
+"""Records of one exposure of the cycle agree to this: 1/60 s and 1/64 s are the same."""
+
+
+def exif_stops(paths: Sequence[Path]) -> list[float] | None:
+    """log2(exposure time * ISO / f-number^2) of every frame, shifted so that the smallest is 0.
+
+    ISO and f-number count as equal where no frame has them. None where there are no frames, where any frame has no
+    exposure time, or where only some frames have an ISO or an f-number. Reads JPEG and TIFF, and whatever else begins
+    with a TIFF structure (most raw files). Never raises for what a file holds; one that cannot be opened has nothing.
+    """
+    settings = []
+    for path in paths:
+        found = read_settings(path)
+        if found is None:
+            return None
+        settings.append(found)
+    with_iso = sum(s.iso is not None for s in settings)
+    with_f_number = sum(s.f_number is not None for s in settings)
+    if not settings or with_iso not in (0, len(settings)) or with_f_number not in (0, len(settings)):
+        return None
+    stops = [
+        math.log2(s.exposure_seconds) + math.log2(s.iso or 1.0) - 2 * math.log2(s.f_number or 1.0) for s in settings
+    ]
+    lowest = min(stops)
+    return [s - lowest for s in stops]
+
+
+def recorded_cycle(paths: Sequence[Path]) -> ExposureCycle | None:
+    """The cycle of 2 or 3 exposures that the first frames record, beginning with the first one.
+
+    None where they record none, or the same exposure for all, or where it does not repeat.
+    """
+    stops = exif_stops(paths[:RECORDED_FRAMES])
+    for n in CYCLE_LENGTHS:
+        if stops is None or len(stops) < n:
+            return None
+        apart = min(b - a for a, b in pairwise(sorted(stops[:n])))
+        if apart >= MIN_STOPS_APART and all(abs(s - stops[k % n]) < SAME_STOPS for k, s in enumerate(stops)):
+            lowest = min(stops[:n])
+            return ExposureCycle(tuple(s - lowest for s in stops[:n]))
+    return None

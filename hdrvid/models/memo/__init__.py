@@ -1,0 +1,1 @@
+"""The networks of the few-shot HDR video memo."""

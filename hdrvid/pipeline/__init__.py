@@ -1,0 +1,1 @@
+"""One alternating-exposure clip in, one HDR frame for every input frame out."""

@@ -1,0 +1,103 @@
+"""The preview of a run, tonemapped and encoded in a thread."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from hdrvid.color import half
+from hdrvid.color.tonemap import Tonemapper
+from hdrvid.io.preview import PreviewWriter
+from hdrvid.pipeline.resume import read_output
+from hdrvid.types import ClipInfo
+
+PREVIEW_AHEAD = 3
+"""Finished frames that may wait for the preview."""
+
+PREVIEW_CRF = 18
+"""x264 quality of the preview: visually lossless."""
+
+
+class PreviewThread:
+    """`<stem>.preview.mp4`, tonemapped and encoded in a thread. A context manager: complete or not there at all.
+
+    Frames are what the output files hold, so that a run in two parts gives the same pixels as one.
+    """
+
+    def __init__(self, path: Path, info: ClipInfo, tonemap: Tonemapper, white: float, audio_from: Path | None) -> None:
+        self._path, self._info, self._tonemap, self._white = path, info, tonemap, white
+        self._audio_from = audio_from
+        self.warnings: list[str] = []
+        """What was noticed, complete after `finish`."""
+        self._queue: queue.Queue[tuple[np.ndarray | Path, float] | None] = queue.Queue(PREVIEW_AHEAD)
+        self._leave = threading.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._encode, name="hdrvid-preview", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def add(self, frame: np.ndarray | Path, pts_seconds: float) -> None:
+        """The next frame: file values (H, W, 3), or the finished file that holds them.
+
+        Raises OutputError where the video could not be written.
+        """
+        self._put((frame, pts_seconds))
+
+    def finish(self) -> None:
+        """Wait until the video is complete. Raises OutputError where it could not be written."""
+        self._put(None)
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _put(self, item: tuple[np.ndarray | Path, float] | None) -> None:
+        while self._error is None:
+            try:
+                self._queue.put(item, timeout=0.1)
+                return
+            except queue.Full:
+                continue
+        raise self._error
+
+    def _encode(self) -> None:
+        try:
+            rate = self._info.frames_per_second
+            width, height = self._info.width, self._info.height
+            with PreviewWriter(self._path, width, height, rate, PREVIEW_CRF, audio_from=self._audio_from) as video:
+                while (item := self._take()) is not None:
+                    frame, pts_seconds = item
+                    file_values = read_output(frame)[0] if isinstance(frame, Path) else frame
+                    if file_values.dtype == np.float16:
+                        file_values = half.from_half(file_values)
+                    # the tonemapper takes 1.0 as the clipping of the longest exposure
+                    video.write(self._tonemap(file_values / np.float32(self._white)), pts_seconds)
+            self.warnings += video.warnings()
+        except _Abandoned:
+            return
+        except BaseException as error:
+            self._error = error
+
+    def _take(self) -> tuple[np.ndarray | Path, float] | None:
+        while not self._leave.is_set():
+            try:
+                return self._queue.get(timeout=0.1)
+            except queue.Empty:
+                continue
+        raise _Abandoned
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave.set()
+        self._thread.join()
+
+
+class _Abandoned(Exception):
+    """The preview is not wanted any more; leaving through here removes its temporary file."""

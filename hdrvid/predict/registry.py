@@ -1,0 +1,83 @@
+"""The models known by name, and how one becomes ready to run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hdrvid.errors import ModelError
+from hdrvid.predict.runner import ModelRunner, ReferenceOnly
+from hdrvid.types import Reconstructor
+from hdrvid.weights import read_weights, sha256_of
+
+BUILT_IN = ("classical", "reference")
+"""Models without weights: the OpenCV pipeline, and the reference frame alone."""
+
+
+def weights_folder() -> Path:
+    """The folder of the shipped weights: inside the installed package, else beside the source tree."""
+    package = Path(__file__).resolve().parents[1]
+    packaged = package / "_weights"
+    return packaged if packaged.is_dir() else package.parent / "weights"
+
+
+def available_models() -> list[str]:
+    """Names that `--model` takes, the default first."""
+    names = {p.stem.rsplit("-", 1)[0] for p in weights_folder().glob("*-[23]exp.safetensors")}
+    return sorted(names, key=lambda n: (n != "default", n)) + list(BUILT_IN)
+
+
+def find_weights(model: str, num_exposures: int) -> Path:
+    """The weights file of a model name or path. Raises ModelError with the names there are."""
+    path = Path(model)
+    if path.suffix == ".safetensors":
+        if not path.is_file():
+            raise ModelError(f"there is no weights file {model}")
+        return path
+    shipped = weights_folder() / f"{model}-{num_exposures}exp.safetensors"
+    if shipped.is_file():
+        return shipped
+    if model in available_models():
+        raise ModelError(
+            f"model '{model}' has no weights for {num_exposures} exposures: "
+            "use --model classical or a .safetensors file"
+        )
+    raise ModelError(f"unknown model '{model}': use one of {', '.join(available_models())} or a .safetensors file")
+
+
+def load_reconstructor(
+    model: str,
+    num_exposures: int,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    tile: str | int = "auto",
+    align: bool = True,
+    compiled: bool = False,
+) -> Reconstructor:
+    """A model ready to run: a shipped name, 'classical', 'reference', or a .safetensors file.
+
+    `align` False leaves the flow of `default` without its candidates (`hdrvid.flow.dense_inverse_search`). `compiled`:
+    see `hdrvid.predict.graphs`.
+    Raises ModelError (unknown, damaged, wrong number of exposures) and UsageError (device, precision, tile).
+    """
+    if model == "reference":
+        return ReferenceOnly(num_exposures)
+    if model == "classical":
+        return ModelRunner("classical", num_exposures, device=device, precision=precision, tile=tile, align=align)
+    path = find_weights(model, num_exposures)
+    networks, config, provenance = read_weights(path)
+    if config.num_exposures != num_exposures:
+        raise ModelError(f"{path} is for {config.num_exposures} exposures, but the clip has a cycle of {num_exposures}")
+    name = model if path.parent == weights_folder() else path.stem
+    return ModelRunner(
+        name,
+        num_exposures,
+        config,
+        networks,
+        device=device,
+        precision=precision,
+        tile=tile,
+        align=align,
+        compiled=compiled,
+        provenance={"sha256": sha256_of(path), "preset": config.preset, **provenance},
+    )

@@ -1,0 +1,45 @@
+"""Work on parts of a frame in as many threads as PyTorch uses."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import TypeVar
+
+import torch
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+
+_thread = threading.local()
+"""Of every thread, whether it belongs to `_pool`."""
+
+
+@cache
+def _pool(workers: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(workers, thread_name_prefix="hdrvid-filter")
+
+
+def each(function: Callable[[Item], Made], items: Sequence[Item]) -> list[Made]:
+    """[function(i) for i in items], over as many threads as PyTorch uses.
+
+    One after the other where `function` itself was called so: threads that wait for threads of one pool wait for ever.
+    """
+    workers = torch.get_num_threads()
+    if workers == 1 or len(items) == 1 or getattr(_thread, "of_pool", False):
+        return [function(i) for i in items]
+
+    def in_pool(item: Item) -> Made:
+        _thread.of_pool = True
+        return function(item)
+
+    return list(_pool(workers).map(in_pool, items))
+
+
+def row_blocks(rows: slice, width: int, pixels: int, least: int = 1) -> list[slice]:
+    """Rows cut into blocks of about so many pixels, which fit the caches, and of `least` rows; the last may be less."""
+    height = max(pixels // max(width, 1), least)
+    return [slice(top, min(top + height, rows.stop)) for top in range(rows.start, rows.stop, height)]

@@ -20,7 +20,7 @@ from test_reconstruct import options, write_frames
 from hdrvid import machine
 from hdrvid.errors import ModelError
 from hdrvid.models.merge_net import BlendNet
-from hdrvid.pipeline import run
+from hdrvid.pipeline import setup
 from hdrvid.pipeline.run import reconstruct_clip
 from hdrvid.predict import device
 from hdrvid.predict.device import resolve_device
@@ -128,14 +128,14 @@ def test_free_memory_is_known() -> None:
 
 def test_what_the_model_notes_is_in_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = write_frames(tmp_path / "clip", num_frames=4)
-    load = run.load_reconstructor
+    load = setup.load_reconstructor
 
     def noting(*args: object, **kwargs: object) -> ModelRunner:
         model = load(*args, **kwargs)
         model.notes.append("the memory of cuda ran out: going on with tiles of 512 px")
         return model
 
-    monkeypatch.setattr(run, "load_reconstructor", noting)
+    monkeypatch.setattr(setup, "load_reconstructor", noting)
     said: list[str] = []
     report = reconstruct_clip([str(clip)], tmp_path / "out", options(), message=said.append)
     assert report.as_dict()["warnings"] == ["the memory of cuda ran out: going on with tiles of 512 px"]
@@ -146,7 +146,7 @@ def test_large_frames_take_the_way_over_the_file(tmp_path: Path, monkeypatch: py
     """What is done to hold fewer frames changes nothing."""
     clip = write_frames(tmp_path / "clip", num_frames=6)
     reconstruct_clip([str(clip)], tmp_path / "plain", options())
-    monkeypatch.setattr(run, "LARGE_PIXELS", 0)
+    monkeypatch.setattr("hdrvid.pipeline.job.LARGE_PIXELS", 0)
     monkeypatch.setattr("hdrvid.flow.dense_inverse_search.ALONE_ABOVE_PIXELS", 0)
     reconstruct_clip([str(clip)], tmp_path / "large", options())
     for path in sorted((tmp_path / "plain").glob("*.[em][xp]*")):

@@ -8,9 +8,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import av
 import numpy as np
@@ -25,11 +25,11 @@ from hdrvid.errors import InputError, UsageError
 from hdrvid.io.atomic import _machine
 from hdrvid.io.lock import frames_lock
 from hdrvid.pipeline import distributed
-from hdrvid.pipeline import run as pipeline_run
-from hdrvid.pipeline.distributed import part_name
+from hdrvid.pipeline.distributed import count_frames, split_range
+from hdrvid.pipeline.job import part_name
 from hdrvid.pipeline.run import reconstruct_clip
 from hdrvid.ranks import Ranks, joined
-from hdrvid.types import ClipInfo
+from hdrvid.types import ClipReader
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -37,7 +37,7 @@ ARGUMENTS = ("--model", "classical", "--device", "cpu", "--exposures", "0,3")
 
 STOP_A_RANK = """
 import os, signal, sys
-import hdrvid.pipeline.run as engine
+import hdrvid.pipeline.setup as engine
 from hdrvid.errors import OutputError
 number, at = int(sys.argv[1]), int(sys.argv[2])
 load = engine.load_reconstructor
@@ -203,17 +203,6 @@ def test_what_is_wrong_is_said_once(clip: Path, tmp_path: Path, arguments, code:
 # How the work is cut
 
 
-def job(first: int, last: int | None, num_frames: int | None, world: int, counted: int = 0) -> pipeline_run._Job:
-    """As much of a run as cutting it needs."""
-    made = object.__new__(pipeline_run._Job)
-    made.first, made.last, made.ranks = first, last, Ranks(0, world)
-    made.options = CLASSICAL
-    made.info = ClipInfo("c", "c", "video", 8, 8, num_frames, Fraction(24), 8)
-    frames = [SimpleNamespace(index=i) for i in range(counted)]
-    made.reader = SimpleNamespace(frames=lambda *_: iter(frames))  # type: ignore[assignment]
-    return made
-
-
 @pytest.mark.parametrize(
     ("first", "last", "known", "world", "pieces"),
     [
@@ -228,11 +217,13 @@ def job(first: int, last: int | None, num_frames: int | None, world: int, counte
     ],
 )
 def test_pieces_follow_one_another_to_the_open_end(first, last, known, world, pieces) -> None:
-    assert job(first, last, known, world)._pieces() == pieces
+    assert split_range(first, last, known, world) == pieces
 
 
 def test_a_clip_of_unknown_length_is_counted() -> None:
-    assert job(0, None, None, 4, counted=8)._pieces() == [(0, 1), (2, 3), (4, 5), (6, None)]
+    frames = [SimpleNamespace(index=i) for i in range(8)]
+    reader = cast(ClipReader, SimpleNamespace(frames=lambda *_: iter(frames)))
+    assert split_range(0, None, count_frames(reader, regular=False), 4) == [(0, 1), (2, 3), (4, 5), (6, None)]
 
 
 def test_a_container_that_lies_about_its_length_costs_no_frame(
@@ -241,10 +232,10 @@ def test_a_container_that_lies_about_its_length_costs_no_frame(
     """Pieces cut for 4 frames of 9, made one after the other as two processes would."""
     ranks = Ranks(0, 1)
     monkeypatch.setattr(
-        Ranks, "each", lambda self, call, meanwhile=None: [distributed.NOTHING, call()] if meanwhile else [call()]
+        Ranks, "each", lambda self, call, meanwhile=None: [distributed.Piece(), call()] if meanwhile else [call()]
     )
     for pieces in ([(0, 1)], [(2, None)]):
-        monkeypatch.setattr(pipeline_run._Job, "_pieces", lambda self, pieces=pieces: pieces)
+        monkeypatch.setattr("hdrvid.pipeline.run.split_job", lambda job, pieces=pieces: pieces)
         reconstruct_clip([str(clip)], tmp_path / "out", options(preview=False), ranks=ranks)
     for path in undisturbed.glob("*.exr"):
         assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()

@@ -279,7 +279,7 @@ def test_a_range_beyond_the_end(clip: Path, tmp_path: Path) -> None:
 
 STOP_AT_FRAME = """
 import os, signal, sys
-import hdrvid.pipeline.run as engine
+import hdrvid.pipeline.setup as engine
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts with it ignored
 number, at = int(sys.argv[1]), int(sys.argv[2])
 load = engine.load_reconstructor
@@ -384,7 +384,7 @@ def test_flow_searched_ahead_changes_nothing(clip: Path, tmp_path: Path, monkeyp
     def load(name: str, num_exposures: int, **_: object) -> ModelRunner:
         return Ahead(name, num_exposures, device="cpu", look_ahead=2)
 
-    monkeypatch.setattr("hdrvid.pipeline.run.load_reconstructor", load)
+    monkeypatch.setattr("hdrvid.pipeline.setup.load_reconstructor", load)
     report = reconstruct_clip([str(clip)], tmp_path / "b", CLASSICAL).as_dict()
     assert report["frames"]["new"] == 8 == len(expected)
     for path in sorted((tmp_path / "a").glob("*.exr")):

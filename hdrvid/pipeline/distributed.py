@@ -1,87 +1,87 @@
-"""A clip in pieces, one for every process; parts of a clip, one for every machine."""
+"""A clip in pieces, one for every process.
+
+The first process looks at the clip and sends the result to the others, so that all use the same numbers even where
+their processors round differently. Each makes one contiguous piece of the range: a window needs neighbours. The first
+one holds the lock of the whole range, and makes videos and report from the finished files.
+"""
 
 from __future__ import annotations
 
-import json
-import math
-import re
+import itertools
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hdrvid.color.response import measured_response
 from hdrvid.detect.clip import Detection, detect
 from hdrvid.detect.phases import Event
-from hdrvid.io.atomic import is_abandoned
+from hdrvid.errors import InputError, UsageError
 from hdrvid.io.frames import FramesReader
-from hdrvid.io.prefetch import Item
 from hdrvid.io.response_files import load_response
 from hdrvid.metrics.exposure_flicker import FrameBrightness
-from hdrvid.pipeline.options import FORMATS, ReconstructOptions, detect_options
+from hdrvid.pipeline.job import Job
+from hdrvid.pipeline.options import ReconstructOptions, detect_options
 from hdrvid.ranks import Ranks
 from hdrvid.types import ClipReader
+
+Item = TypeVar("Item")
 
 
 def in_each(ranks: Ranks, call: Callable[[], Item]) -> Item:
     """What `call` returns here, once it has succeeded in every process."""
-    made: list[Item] = []
-    ranks.each(lambda: made.append(call()))
-    return made[0]
+    results: list[Item] = []
+    ranks.each(lambda: results.append(call()))
+    return results[0]
 
 
 def agreed_detection(reader: ClipReader, options: ReconstructOptions, ranks: Ranks) -> Detection:
-    """What the first process finds out about the clip, in all of them."""
-    asked = detect_options(options)
+    """The detection of the first process, in all of them."""
     if ranks.world == 1:
-        return detect(reader, asked)
+        return detect(reader, detect_options(options))
 
-    def facts() -> dict[str, Any]:
-        found = detect(reader, asked)
-        values = {f.name: getattr(found, f.name) for f in fields(found) if f.name not in ("info", "response")}
-        return {**values, "response_name": found.response.name, "response_curve": found.response.curve}
+    def sendable() -> dict[str, Any]:
+        detection = detect(reader, detect_options(options))
+        values = {f.name: getattr(detection, f.name) for f in fields(detection) if f.name not in ("info", "response")}
+        return {**values, "response_name": detection.response.name, "response_curve": detection.response.curve}
 
-    agreed = ranks.from_main(facts)
-    name, curve = agreed.pop("response_name"), agreed.pop("response_curve")
-    # a curve is a function and cannot be sent, but its table can, and every name that is found can be given
+    values = ranks.from_main(sendable)
+    name, curve = values.pop("response_name"), values.pop("response_curve")
+    # a curve is a function and cannot be sent; its table or its name can
     response = load_response(name) if curve is None else measured_response(name, curve)
     if isinstance(reader, FramesReader):
-        reader.set_white_code(agreed["white_code"])
-    return Detection(info=reader.info, response=response, **agreed)
+        reader.set_white_code(values["white_code"])
+    return Detection(info=reader.info, response=response, **values)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Piece:
-    """What one process made of the range."""
+    """What one process has made of the range."""
 
-    made: list[int]
-    """Frames that are there."""
-    times: list[float]
+    indices: list[int] = field(default_factory=list)
+    """Frames that exist now."""
+    times: list[float] = field(default_factory=list)
     """Presentation time of each, in seconds."""
-    kept: int
-    """How many of them an earlier run had made."""
-    lost: list[int]
-    """Frames that there is no window for."""
-    damaged: dict[int, str]
-    """Frames of the clip that were passed over, and why."""
-    events: list[Event]
-    """What was found, from the start of the clip to the end of the piece."""
-    told: int
-    """How many of these the user was told."""
-    num_frames: int | None
-    """Frames of the clip, where its end was seen."""
-    problem: str | None
+    kept: int = 0
+    """How many of them are from an earlier run."""
+    lost: list[int] = field(default_factory=list)
+    """Frames without a window."""
+    damaged: dict[int, str] = field(default_factory=dict)
+    """Frames of the clip that could not be decoded, and why."""
+    events: list[Event] = field(default_factory=list)
+    """Where the clip leaves its cycle, from its start to the end of the piece."""
+    announced: int = 0
+    """How many of these the user has been told."""
+    num_frames: int | None = None
+    """Frames of the clip, where its end was reached."""
+    problem: str | None = None
     """Why reading stopped before the end, where it did."""
-    warnings: list[str]
-    """What the reader noticed."""
-    network_seconds: float
+    warnings: list[str] = field(default_factory=list)
+    """Warnings of the reader and the model."""
+    network_seconds: float = 0.0
     """Time in the networks."""
     brightness: list[FrameBrightness] = field(default_factory=list)
-    """Of every frame that is there."""
-
-
-NOTHING = Piece([], [], 0, [], {}, [], 0, None, None, [], 0.0)
+    """Of every frame."""
 
 
 def join_pieces(pieces: Sequence[Piece]) -> Piece:
@@ -89,70 +89,61 @@ def join_pieces(pieces: Sequence[Piece]) -> Piece:
     furthest = max(pieces, key=lambda p: len(p.events))
     damaged = {index: text for p in reversed(pieces) for index, text in p.damaged.items()}
     return Piece(
-        [i for p in pieces for i in p.made],
-        [t for p in pieces for t in p.times],
-        sum(p.kept for p in pieces),
-        [i for p in pieces for i in p.lost],
-        dict(sorted(damaged.items())),
-        furthest.events,
-        pieces[0].told,
-        next((p.num_frames for p in pieces if p.num_frames is not None), None),
-        next((p.problem for p in pieces if p.problem), None),
-        list(dict.fromkeys(text for p in pieces for text in p.warnings)),
-        sum(p.network_seconds for p in pieces),
-        [b for p in pieces for b in p.brightness],
+        indices=[i for p in pieces for i in p.indices],
+        times=[t for p in pieces for t in p.times],
+        kept=sum(p.kept for p in pieces),
+        lost=[i for p in pieces for i in p.lost],
+        damaged=dict(sorted(damaged.items())),
+        events=furthest.events,
+        announced=pieces[0].announced,
+        num_frames=next((p.num_frames for p in pieces if p.num_frames is not None), None),
+        problem=next((p.problem for p in pieces if p.problem), None),
+        warnings=list(dict.fromkeys(text for p in pieces for text in p.warnings)),
+        network_seconds=sum(p.network_seconds for p in pieces),
+        brightness=[b for p in pieces for b in p.brightness],
     )
 
 
-def part_name(stem: str, frame_range: tuple[int, int]) -> str:
-    """What stands for STEM in the names of the report and the videos of a part of a clip, as `--frames` makes it.
+Range = tuple[int, int | None]
+"""First and last frame; None: the end of the clip."""
 
-    >>> part_name("shot", (240, 479))
-    'shot.000240-000479'
+
+def split_range(first: int, last: int | None, num_frames: int | None, world: int) -> list[Range | None]:
+    """A range of frames for every process; None for one that gets nothing.
+
+    The last piece ends where the range does, for `num_frames`, what a container says of its length, is a hint.
     """
-    return f"{stem}.{frame_range[0]:06d}-{frame_range[1]:06d}"
+    ends = [n - 1 for n in (num_frames, None if last is None else last + 1) if n is not None]
+    count = max(1, min(ends, default=first) - first + 1)
+    starts = [first + count * rank // world for rank in range(world + 1)]
+    pieces: list[Range | None] = [(a, b - 1) if b > a else None for a, b in itertools.pairwise(starts)]
+    pieces[-1] = starts[-2], last
+    return pieces
 
 
-def remove_parts(folder: Path, stem: str) -> None:
-    """Remove the reports of parts of a clip, and their videos where the whole clip has such a video now."""
-    for report in sorted(folder.glob("*.json")):
-        name = re.fullmatch(rf"({re.escape(stem)}\.\d{{6,}}-\d{{6,}})\.json", report.name)
-        if name is None or not _is_part_of(stem, report):
-            continue
-        for kind in ("preview", "hdr10", "hlg"):
-            if (folder / f"{stem}.{kind}.mp4").exists():
-                with suppress(OSError):
-                    (folder / f"{name[1]}.{kind}.mp4").unlink(missing_ok=True)
-        with suppress(OSError):
-            report.unlink()
+def split_job(job: Job) -> list[Range | None]:
+    """The range of a run for every process. Counts the frames where nothing tells their number."""
+    num_frames, world = job.info.num_frames, job.ranks.world
+    if num_frames is None and job.last is None and world > 1:
+        num_frames = count_frames(job.reader, regular=job.options.regular)
+    return split_range(job.first, job.last, num_frames, world)
 
 
-def _is_part_of(stem: str, report: Path) -> bool:
-    """Whether a report is of frames of the clip `stem`, not of a clip that is called like a part of it."""
-    try:
-        frames = Path(json.loads(report.read_text(encoding="utf-8"))["outputs"]["frames"]).name
-    except (OSError, ValueError, TypeError, LookupError):
-        return False
-    return frames in {f"{stem}.%06d.{format}" for format in FORMATS}
+def count_frames(reader: ClipReader, *, regular: bool) -> int:
+    """Frames that can be decoded; with `regular` up to the first damaged one."""
+    count = 0
+    with suppress(InputError):  # reported when the frames are made
+        for frame in reader.frames(0, None, None if regular else lambda index, text: None):
+            count = frame.index + 1
+    return count
 
 
-def remove_leftovers(folder: Path, stem: str, first: int, last: int | None) -> None:
-    """Remove the temporary files of killed runs: of the frames and videos of this run, and of all for a whole clip.
-
-    Files of processes that still run stay, and so do other frames than those of a range: another machine may be
-    writing them.
-    """
-    whole = first == 0 and last is None
-    part = "" if last is None else part_name("", (first, last))
-    pattern = re.compile(
-        rf"\.{re.escape(stem)}(?P<index>\.\d{{6,}})?(?P<part>\.\d{{6,}}-\d{{6,}})?(?:\.(?:preview|hdr10|hlg))?"
-        r"\.partial-(?:[0-9a-f]{8}-)?\d+\.(?:exr|hdr|mp4|json)"
-    )
-    for path in folder.iterdir() if folder.is_dir() else ():
-        match = pattern.fullmatch(path.name)
-        if match is None or not is_abandoned(path):
-            continue
-        index = int(match["index"][1:]) if match["index"] else -1
-        if whole or match["part"] == part or first <= index <= (math.inf if last is None else last):
-            with suppress(OSError):
-                path.unlink()
+def require_same_settings(job: Job) -> None:
+    """Raise UsageError where the processes would not make the same frames."""
+    for rank, settings in enumerate(job.ranks.each(lambda: job.settings)):
+        changed = [f"{k} {job.settings.get(k)} and {v}" for k, v in settings.items() if job.settings.get(k) != v]
+        if changed:
+            raise UsageError(
+                f"processes {job.ranks.rank} and {rank} would make different frames ({'; '.join(changed)}): "
+                "install the same hdrvid, packages and weights on every machine"
+            )

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 
-from hdrvid.color import half
+from hdrvid.color.half import from_half
 from hdrvid.color.tonemap import Tonemapper
 from hdrvid.io.preview import PreviewWriter
+from hdrvid.pipeline.job import Job
 from hdrvid.pipeline.resume import read_output
-from hdrvid.types import ClipInfo
 
 PREVIEW_AHEAD = 3
 """Finished frames that may wait for the preview."""
@@ -29,11 +30,19 @@ class PreviewThread:
     Frames are what the output files hold, so that a run in two parts gives the same pixels as one.
     """
 
-    def __init__(self, path: Path, info: ClipInfo, tonemap: Tonemapper, white: float, audio_from: Path | None) -> None:
-        self._path, self._info, self._tonemap, self._white = path, info, tonemap, white
-        self._audio_from = audio_from
+    def __init__(self, job: Job) -> None:
+        self._path, self._info, self._white, self._audio_from = (
+            job.video_path("preview"),
+            job.info,
+            job.white,
+            job.audio_from,
+        )
+        rate = float(job.info.frames_per_second)
+        self._tonemap = Tonemapper(job.options.tonemap, max_value=job.cycle.max_exposure, frames_per_second=rate)
         self.warnings: list[str] = []
-        """What was noticed, complete after `finish`."""
+        """Complete after `finish`."""
+        self._unsent: deque[tuple[np.ndarray | Path, float]] = deque()
+        """Frames whose files are still being written, and those after them."""
         self._queue: queue.Queue[tuple[np.ndarray | Path, float] | None] = queue.Queue(PREVIEW_AHEAD)
         self._leave = threading.Event()
         self._error: BaseException | None = None
@@ -44,14 +53,18 @@ class PreviewThread:
         return self
 
     def add(self, frame: np.ndarray | Path, pts_seconds: float) -> None:
-        """The next frame: file values (H, W, 3), or the finished file that holds them.
+        """The next frame: file values (H, W, 3), or the path of a file that holds them or soon will.
 
         Raises OutputError where the video could not be written.
         """
-        self._put((frame, pts_seconds))
+        self._unsent.append((frame, pts_seconds))
+        while self._unsent and (isinstance(self._unsent[0][0], np.ndarray) or self._unsent[0][0].exists()):
+            self._put(self._unsent.popleft())
 
     def finish(self) -> None:
-        """Wait until the video is complete. Raises OutputError where it could not be written."""
+        """Wait until the video is complete; all frames are there. Raises OutputError where it could not be written."""
+        for item in self._unsent:
+            self._put(item)
         self._put(None)
         self._thread.join()
         if self._error is not None:
@@ -75,7 +88,7 @@ class PreviewThread:
                     frame, pts_seconds = item
                     file_values = read_output(frame)[0] if isinstance(frame, Path) else frame
                     if file_values.dtype == np.float16:
-                        file_values = half.from_half(file_values)
+                        file_values = from_half(file_values)
                     # the tonemapper takes 1.0 as the clipping of the longest exposure
                     video.write(self._tonemap(file_values / np.float32(self._white)), pts_seconds)
             self.warnings += video.warnings()
@@ -100,4 +113,4 @@ class PreviewThread:
 
 
 class _Abandoned(Exception):
-    """The preview is not wanted any more; leaving through here removes its temporary file."""
+    """Ends the encoding of a preview that is not wanted any more; its temporary file goes."""

@@ -1,25 +1,23 @@
-"""Which frames of an earlier run are kept: settings, window and source of every frame are in its header."""
+"""The resume rule: a frame of an earlier run is kept where this run would make the very same one.
+
+Every frame carries its settings, the indices and exposures of its window and a checksum of their pixels in its header.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 
 from hdrvid import __version__
-from hdrvid.detect.clip import Detection
+from hdrvid.errors import InputError, OutputError
 from hdrvid.io.exr import read_exr
 from hdrvid.io.hdr import read_hdr, read_hdr_attributes
-from hdrvid.pipeline.encode import EncodedFrame
-from hdrvid.pipeline.options import LOSSY_COMPRESSIONS, ReconstructOptions
-from hdrvid.predict.runner import ModelRunner
-from hdrvid.types import ExposureCycle, Reconstructor
+from hdrvid.io.writers import SequenceWriter
+from hdrvid.pipeline.job import Job
+from hdrvid.pipeline.settings import canonical_json, changed_settings, frame_settings, settings_id
+from hdrvid.pipeline.windows import FrameWindow
 
 
 def read_output(path: Path) -> tuple[np.ndarray, Mapping[str, object]]:
@@ -29,64 +27,50 @@ def read_output(path: Path) -> tuple[np.ndarray, Mapping[str, object]]:
     return read_exr(path)
 
 
-def frame_settings(
-    options: ReconstructOptions, cycle: ExposureCycle, detection: Detection, reconstructor: Reconstructor
-) -> dict[str, Any]:
-    """Everything but the clip that decides the pixels of the next frame. The device is left out: its last bits are not
-    promised."""
-    response, info = detection.response, detection.info
-    runner = reconstructor if isinstance(reconstructor, ModelRunner) else None
-    curve = None if response.curve is None else hashlib.sha256(np.float64(response.curve).tobytes()).hexdigest()[:12]
-    return {
-        "version": __version__,
-        "model": reconstructor.name,
-        "model_sha256": reconstructor.provenance.get("sha256"),
-        "precision": getattr(reconstructor, "precision", options.precision),
-        "tile": options.tile,
-        "tile_px": runner and runner.tile_px(info.height, info.width),
-        "compiled_loops": bool(runner and runner.compiled_loops),
-        "opencv": cv2.__version__,
-        "align": options.align,
-        "regular": options.regular,
-        "stops": [round(s, 6) for s in cycle.stops],
-        "response": response.name if curve is None else f"measured curve {curve}",
-        "primaries": [round(float(c), 5) for c in detection.gamut.chromaticities],
-        "white_code": detection.white_code,
-        "repeats": list(detection.repeats),
-        "white": options.white if options.white in ("longest", "shortest") else f"{float(options.white):g}",
-        "compression": options.compression if options.compression in LOSSY_COMPRESSIONS else "exact",
-    }
+def kept_frame(job: Job, writer: SequenceWriter, window: FrameWindow) -> np.ndarray | None:
+    """File values (H, W, 3) of a frame that an earlier run has made of the same window; None where it is to be made.
 
-
-_SAME_FRAME = ("tile_px", "compiled_loops")
-"""Settings that follow what a machine has: a frame says them, and is kept by a run that would choose others."""
-
-
-def canonical_json(settings: Mapping[str, Any]) -> str:
-    return json.dumps(settings, sort_keys=True, separators=(",", ":"))
-
-
-def settings_id(settings: Mapping[str, Any]) -> str:
-    return hashlib.sha256(canonical_json(settings).encode()).hexdigest()[:12]
-
-
-def changed_settings(header: Mapping[str, object], settings: Mapping[str, Any]) -> str | None:
-    """The settings in which an existing frame differs, in words; None where it is kept all the same."""
+    Raises OutputError where a file of that name was made with other settings or from another clip.
+    """
+    path = writer.path_for(window.index)
+    if job.options.overwrite or not writer.is_complete(window.index):
+        return None
     try:
-        before = json.loads(str(header["hdrvid:options"]))
-        changed = [f"{k} {before.get(k)}, now {v}" for k, v in settings.items() if before.get(k) != v]
-        if {k for k in {*before, *settings} if before.get(k) != settings.get(k)} <= {*_SAME_FRAME}:
-            return None
-    except (KeyError, ValueError, AttributeError, TypeError):
-        changed = []
-    return "; ".join(changed) or "it does not say which"
+        file_values, header = read_output(path)
+    except InputError:
+        return None  # damaged: made again
+    advice = "give --overwrite to replace it or choose another folder"
+    if header.get("hdrvid:settings") != settings_id(job.settings):
+        difference = changed_settings(header, job.settings)
+        if difference is not None:
+            raise OutputError(f"{path} was made with other settings ({difference}): {advice}")
+    if header.get("hdrvid:window") != window.window_id:
+        return None  # the clip was shorter when the frame was made, or broke off there
+    if header.get("hdrvid:source") != window.source_id:
+        raise OutputError(f"{path} was made from another clip of the same name: {advice}")
+    return file_values
 
 
-def window_id(coded: tuple[EncodedFrame, ...], stops: tuple[float, ...]) -> str:
-    """Indices and stops of the frames a frame was made from."""
-    return " ".join(f"{c.index}:{s:g}" for c, s in zip(coded, stops, strict=True))
-
-
-def source_id(coded: tuple[EncodedFrame, ...]) -> str:
-    """Checksum of the frames a frame was made from."""
-    return f"{zlib.crc32(b''.join(c.checksum.to_bytes(4, 'big') for c in coded)):08x}"
+def frame_attributes(job: Job, window: FrameWindow) -> dict[str, object]:
+    """Header entries of a frame that has just been made."""
+    # not job.settings: the tiles may have shrunk since the start, or a compiled function failed
+    settings = frame_settings(job.options, job.cycle, job.detection, job.reconstructor)
+    attributes: dict[str, object] = {
+        "framesPerSecond": job.info.frames_per_second,
+        "hdrvid:version": __version__,
+        "hdrvid:model": job.reconstructor.name,
+        "hdrvid:scale": job.scale,
+        "hdrvid:white": job.white,
+        "hdrvid:frame": window.index,
+        "hdrvid:exposure_stops": float(window.reference_stops),
+        "hdrvid:cycle_stops": [float(s) for s in job.cycle.stops],
+        "hdrvid:response": job.detection.response.name,
+        "hdrvid:input_primaries": job.detection.gamut.name,
+        "hdrvid:settings": settings_id(settings),
+        "hdrvid:options": canonical_json(settings),
+        "hdrvid:window": window.window_id,
+        "hdrvid:source": window.source_id,
+    }
+    if "sha256" in job.reconstructor.provenance:
+        attributes["hdrvid:model_sha256"] = job.reconstructor.provenance["sha256"]
+    return attributes

@@ -3,17 +3,70 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from hdrvid.detect.phases import Event, Labeller
 from hdrvid.errors import InputError
-from hdrvid.pipeline.encode import EncodedFrame
-from hdrvid.types import ExposureCycle
+from hdrvid.io.prefetch import Prefetcher
+from hdrvid.pipeline.encode import EncodedFrame, encode_frame
+from hdrvid.pipeline.job import Job
+from hdrvid.types import ExposureCycle, Frame, Window
+
+Item = TypeVar("Item")
+
+DECODE_AHEAD = 3
+"""Decoded frames that may wait for the network."""
+
+SHARED_PIXELS = 2_400_000
+"""Frames up to this size are decoded once, for labels and for windows, and held from the one to the other; larger ones
+are decoded twice."""
 
 LABEL_SIDE = 480
 """Pixels are skipped until the longer side of the pictures that labels are read from is below twice this."""
+
+
+@dataclass(frozen=True)
+class FrameWindow:
+    """The frames that one frame of the output is made of."""
+
+    index: int
+    """Index of the frame in the clip."""
+    frames: tuple[EncodedFrame, ...]
+    """The reference in the middle, its neighbours around it."""
+    stops: tuple[float, ...]
+    """Exposure of each."""
+    pts_seconds: float
+    """Presentation time of the frame."""
+
+    @property
+    def reference_stops(self) -> float:
+        """Exposure of the reference."""
+        return self.stops[len(self.stops) // 2]
+
+    @property
+    def window_id(self) -> str:
+        """Indices and stops of the frames."""
+        return " ".join(f"{f.index}:{s:g}" for f, s in zip(self.frames, self.stops, strict=True))
+
+    @property
+    def source_id(self) -> str:
+        """Checksum of the frames."""
+        return f"{zlib.crc32(b''.join(f.checksum.to_bytes(4, 'big') for f in self.frames)):08x}"
+
+    @property
+    def key(self) -> str:
+        """Equal for windows that give the same frame."""
+        return f"{self.window_id} {self.source_id}"
+
+    def as_window(self) -> Window:
+        """What a model takes."""
+        return Window(self.index, tuple(f.ldr for f in self.frames), tuple(2.0**s for s in self.stops))
 
 
 class LabelledWindows:
@@ -26,13 +79,13 @@ class LabelledWindows:
     def __init__(
         self,
         frames: Iterator[EncodedFrame],
-        thinned: Iterator[tuple[int, np.ndarray]],
+        subsampled: Iterator[tuple[int, np.ndarray]],
         labeller: Labeller,
         first: int,
         last: int | None,
     ) -> None:
-        """`thinned`: index and linear picture of every frame of the clip."""
-        self._frames, self._thinned = frames, thinned
+        """`subsampled`: index and linear picture of every frame of the clip."""
+        self._frames, self._subsampled = frames, subsampled
         self._first, self._last = first, last
         self._labeller = labeller
         self._held: dict[int, EncodedFrame] = {}
@@ -54,7 +107,7 @@ class LabelledWindows:
         """Read labels until the window of `index` is final."""
         while self.num_frames is None and not self._labeller.window_ready(index):
             try:
-                item = next(self._thinned, None)
+                item = next(self._subsampled, None)
             except InputError as error:
                 self.problem, item = str(error), None
             if item is None:
@@ -75,8 +128,7 @@ class LabelledWindows:
             self._held[frame.index] = frame
             self._next = frame.index + 1
 
-    def __iter__(self) -> Iterator[tuple[int, tuple[EncodedFrame, ...], tuple[float, ...], float]]:
-        """(index, frames of the window, stops of each, time of the frame in seconds)."""
+    def __iter__(self) -> Iterator[FrameWindow]:
         labeller = self._labeller
         numbers = itertools.count(self._first) if self._last is None else range(self._first, self._last + 1)
         for index in numbers:
@@ -92,7 +144,7 @@ class LabelledWindows:
             # a frame that repeats another one has its window, and a time of its own
             shown = self._held.get(index, self._held[indices[len(indices) // 2]])
             stops = tuple(labeller.label(i).stops for i in indices)
-            yield index, tuple(self._held[i] for i in indices), stops, shown.pts_seconds
+            yield FrameWindow(index, tuple(self._held[i] for i in indices), stops, shown.pts_seconds)
             needed: set[int] = set()
             for later in range(index + 1, index + labeller.reach + 1):
                 self._label(later)
@@ -136,8 +188,7 @@ class RegularWindows:
                 self._held[frame.index] = frame
                 self._next = frame.index + 1
 
-    def __iter__(self) -> Iterator[tuple[int, tuple[EncodedFrame, ...], tuple[float, ...], float]]:
-        """(index, frames of the window, stops of each, time of the frame in seconds)."""
+    def __iter__(self) -> Iterator[FrameWindow]:
         radius = self._cycle.window_radius
         numbers = itertools.count(self._first) if self._last is None else range(self._first, self._last + 1)
         for index in numbers:
@@ -152,4 +203,45 @@ class RegularWindows:
             for old in [i for i in self._held if i < index - radius]:
                 del self._held[old]
             stops = tuple(self._cycle.stops_at(i) for i in indices)
-            yield index, tuple(self._held[i] for i in indices), stops, self._held[index].pts_seconds
+            yield FrameWindow(index, tuple(self._held[i] for i in indices), stops, self._held[index].pts_seconds)
+
+
+class DamagedFrames:
+    """The frames that could not be decoded, and why; once each, though two threads read the clip."""
+
+    def __init__(self) -> None:
+        self.texts: dict[int, str] = {}
+        """The reason by index."""
+
+    def __call__(self, index: int, text: str) -> None:
+        """Note a damaged frame."""
+        self.texts.setdefault(index, text)
+
+
+def open_windows(
+    stack: ExitStack, job: Job, first: int, last: int | None, damaged: DamagedFrames
+) -> LabelledWindows | RegularWindows:
+    """The windows first <= index <= last of a clip. The threads that decode it end with `stack`."""
+    info, cycle, response, regular = job.info, job.cycle, job.detection.response, job.options.regular
+    labeller = Labeller(cycle, job.detection.repeats)
+    reach = cycle.window_radius if regular else labeller.reach
+    start, stop = max(0, first - reach), None if last is None else last + reach + 1
+    step = max(1, max(info.width, info.height) // LABEL_SIDE)
+
+    def encoded(frame: Frame) -> EncodedFrame:
+        return encode_frame(frame, response, info.linear)
+
+    def subsampled(frame: Frame) -> tuple[int, np.ndarray]:
+        return frame.index, np.asarray(response.linearize(frame.pixels[::step, ::step]), np.float32)
+
+    def read(convert: Callable[[Frame], Item], start: int, stop: int | None = None) -> Iterator[Item]:
+        frames = job.reader.frames(start, stop, None if regular else damaged)
+        prefetcher = Prefetcher((convert(frame) for frame in frames), 1 if job.is_large else DECODE_AHEAD)
+        return iter(stack.enter_context(prefetcher))
+
+    if regular:
+        return RegularWindows(read(encoded, start, stop), cycle, first, last)
+    if start or info.width * info.height > SHARED_PIXELS:
+        return LabelledWindows(read(encoded, start, stop), read(subsampled, 0), labeller, first, last)
+    labels, frames = itertools.tee(read(lambda frame: (subsampled(frame), encoded(frame)), 0))
+    return LabelledWindows((f for _, f in frames), (s for s, _ in labels), labeller, first, last)

@@ -1,0 +1,58 @@
+"""Files of earlier runs that a run removes: temporary files of killed runs, and videos and reports of parts."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from hdrvid.io.atomic import is_abandoned
+from hdrvid.pipeline.job import part_name
+from hdrvid.pipeline.options import FORMATS
+
+
+def remove_parts(folder: Path, stem: str) -> None:
+    """Remove the reports of parts of a clip, and their videos where the whole clip has such a video now."""
+    for report in sorted(folder.glob("*.json")):
+        name = re.fullmatch(rf"({re.escape(stem)}\.\d{{6,}}-\d{{6,}})\.json", report.name)
+        if name is None or not _is_part_of(stem, report):
+            continue
+        for kind in ("preview", "hdr10", "hlg"):
+            if (folder / f"{stem}.{kind}.mp4").exists():
+                with suppress(OSError):
+                    (folder / f"{name[1]}.{kind}.mp4").unlink(missing_ok=True)
+        with suppress(OSError):
+            report.unlink()
+
+
+def _is_part_of(stem: str, report: Path) -> bool:
+    """Whether a report is of frames of the clip `stem`, not of a clip that is called like a part of it."""
+    try:
+        frames = Path(json.loads(report.read_text(encoding="utf-8"))["outputs"]["frames"]).name
+    except (OSError, ValueError, TypeError, LookupError):
+        return False
+    return frames in {f"{stem}.%06d.{format}" for format in FORMATS}
+
+
+def remove_leftovers(folder: Path, stem: str, first: int, last: int | None) -> None:
+    """Remove the temporary files of killed runs: of the frames and videos of this run, and of all for a whole clip.
+
+    Files of processes that still run stay, and so do other frames than those of a range: another machine may be
+    writing them.
+    """
+    whole = first == 0 and last is None
+    part = "" if last is None else part_name("", (first, last))
+    pattern = re.compile(
+        rf"\.{re.escape(stem)}(?P<index>\.\d{{6,}})?(?P<part>\.\d{{6,}}-\d{{6,}})?(?:\.(?:preview|hdr10|hlg))?"
+        r"\.partial-(?:[0-9a-f]{8}-)?\d+\.(?:exr|hdr|mp4|json)"
+    )
+    for path in folder.iterdir() if folder.is_dir() else ():
+        match = pattern.fullmatch(path.name)
+        if match is None or not is_abandoned(path):
+            continue
+        index = int(match["index"][1:]) if match["index"] else -1
+        if whole or match["part"] == part or first <= index <= (math.inf if last is None else last):
+            with suppress(OSError):
+                path.unlink()

@@ -1,0 +1,51 @@
+"""The HDR videos of a run, made from its finished frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hdrvid.io.hdr_video import HdrKind, HdrVideoWriter, grade_clip, measure_light
+from hdrvid.pipeline.job import Job
+from hdrvid.pipeline.resume import read_output
+
+
+def write_hdr_videos(
+    job: Job, paths: Sequence[Path], times: Sequence[float]
+) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Write the HDR videos that the options ask for.
+
+    `paths`: the frames; `times`: presentation time of each in seconds. Returns what the report says of each video, by
+    kind, and warnings.
+    """
+    wanted: dict[HdrKind, bool] = {"hdr10": job.options.hdr10, "hlg": job.options.hlg}
+    kinds = [kind for kind, asked in wanted.items() if asked]
+    if not kinds:
+        return {}, []
+
+    def frames() -> Iterator[np.ndarray]:
+        for path in paths:
+            yield read_output(path)[0].astype(np.float32) / np.float32(job.white)
+
+    light = measure_light(frames())
+    videos: dict[str, dict[str, Any]] = {}
+    warnings: list[str] = []
+    for kind in kinds:
+        grade = grade_clip(frames, kind, peak_nits=job.options.peak_nits if kind == "hdr10" else None, light=light)
+        path = job.video_path(kind)
+        size = job.info.width, job.info.height
+        with HdrVideoWriter(path, *size, job.info.frames_per_second, grade, audio_from=job.audio_from) as video:
+            for frame, pts_seconds in zip(frames(), times, strict=True):
+                video.write(frame, pts_seconds)
+        warnings += video.warnings()
+        videos[kind] = {
+            "path": str(path),
+            "nits_per_unit": grade.nits_per_unit,
+            "peak_nits": grade.peak_nits,
+            "max_cll_nits": grade.max_cll_nits,
+            "max_fall_nits": grade.max_fall_nits,
+        }
+    return videos, warnings

@@ -1,0 +1,152 @@
+"""One run over one clip: what was opened and measured, and the names and numbers that follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from hdrvid.color.half import HALF_MAX, to_half
+from hdrvid.detect.clip import Detection
+from hdrvid.errors import InputError
+from hdrvid.pipeline.options import LOSSY_COMPRESSIONS, ReconstructOptions, parse_white
+from hdrvid.pipeline.settings import frame_settings
+from hdrvid.ranks import Ranks
+from hdrvid.types import ClipInfo, ClipReader, ExposureCycle, Reconstructor
+
+LARGE_PIXELS = 12_000_000
+"""Frames larger than this (DCI 4K is not) take hundreds of megabytes: one of them waits for the network, and the
+preview reads them back from their files."""
+
+
+@dataclass(frozen=True, repr=False)
+class Job:
+    """What is fixed before the first frame of a run is made."""
+
+    reader: ClipReader
+    """The clip."""
+    detection: Detection
+    """What the clip was found to be."""
+    cycle: ExposureCycle
+    """Its exposures."""
+    reconstructor: Reconstructor
+    """The model."""
+    options: ReconstructOptions
+    """What the user asked for."""
+    out: Path
+    """Folder of the results."""
+    first: int
+    """First frame of the range."""
+    last: int | None
+    """Last frame of the range; None: the end of the clip."""
+    ranks: Ranks
+    """The processes that share the work."""
+
+    @property
+    def info(self) -> ClipInfo:
+        """Size, rate and length of the clip."""
+        return self.reader.info
+
+    @cached_property
+    def white(self) -> float:
+        """File value at which the longest exposure clips."""
+        return parse_white(self.options.white, self.cycle)
+
+    @property
+    def scale(self) -> float:
+        """Factor from radiance (1.0 = clipping of the shortest exposure) to file values."""
+        return self.white * self.cycle.max_exposure
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """What decides the pixels of the first frame."""
+        return frame_settings(self.options, self.cycle, self.detection, self.reconstructor)
+
+    @property
+    def name(self) -> str:
+        """Stem of the report and the videos; parts of a clip, from several machines in one folder, have their own."""
+        if self.options.frame_range is None:
+            return self.info.stem
+        return part_name(self.info.stem, self.options.frame_range)
+
+    @property
+    def report_path(self) -> Path:
+        """Where the report goes."""
+        return self.out / f"{self.name}.json"
+
+    def video_path(self, kind: str) -> Path:
+        """Where the video of this kind goes: 'preview', 'hdr10' or 'hlg'."""
+        return self.out / f"{self.name}.{kind}.mp4"
+
+    def frame_path(self, index: int) -> Path:
+        """Where frame `index` goes."""
+        return self.out / f"{self.info.stem}.{index:06d}.{self.frame_format}"
+
+    @property
+    def audio_from(self) -> Path | None:
+        """The file whose sound the videos get."""
+        return Path(self.info.source) if self.options.audio and self.info.kind == "video" else None
+
+    @property
+    def frame_format(self) -> Literal["exr", "hdr"]:
+        """Format of the frames."""
+        return "hdr" if self.options.format == "hdr" else "exr"
+
+    @property
+    def is_lossless(self) -> bool:
+        """Whether a file holds exactly the half floats that were written."""
+        return self.frame_format == "exr" and self.options.compression not in LOSSY_COMPRESSIONS
+
+    @property
+    def is_large(self) -> bool:
+        """Whether a frame has more than LARGE_PIXELS."""
+        return self.info.width * self.info.height > LARGE_PIXELS
+
+    @property
+    def expected_frames(self) -> int | None:
+        """Frames of the range, at least 1; None where only the end of the file will tell."""
+        known = self.info.num_frames
+        if self.last is None:
+            return None if known is None else max(1, known - self.first)
+        last = self.last if known is None else min(self.last, known - 1)
+        return max(1, last - self.first + 1)
+
+    def file_values(self, radiance: np.ndarray) -> np.ndarray:
+        """Radiance (H, W, 3) as the file holds it: Rec. 709, scaled; float16 for EXR, float32 for Radiance HDR."""
+        matrix = self.detection.to_output
+        if matrix is not None:  # colours outside Rec. 709 get negative components there
+            radiance = radiance @ matrix.astype(np.float32).T
+            if self.frame_format == "hdr":
+                radiance = np.maximum(radiance, np.float32(0))
+        values = np.minimum(radiance * np.float32(self.scale), np.float32(HALF_MAX))
+        return to_half(values) if self.frame_format == "exr" else values
+
+
+def part_name(stem: str, frame_range: tuple[int, int]) -> str:
+    """What stands for STEM in the names of the report and the videos of a part of a clip, as `--frames` makes it.
+
+    >>> part_name("shot", (240, 479))
+    'shot.000240-000479'
+    """
+    return f"{stem}.{frame_range[0]:06d}-{frame_range[1]:06d}"
+
+
+def frame_range(options: ReconstructOptions, info: ClipInfo) -> tuple[int, int | None]:
+    """First and last frame of a run. Raises InputError where the clip ends before the first."""
+    if options.frame_range is None:
+        return 0, None
+    first, last = options.frame_range
+    # a container's count is a hint, a folder's is a fact
+    if info.kind == "frames" and info.num_frames is not None and first >= info.num_frames:
+        raise beyond_the_end(info, first, last, info.num_frames)
+    return first, last
+
+
+def beyond_the_end(info: ClipInfo, first: int, last: int | None, num_frames: int) -> InputError:
+    """The error of a range that begins behind the last frame."""
+    return InputError(
+        f"{info.source} has {num_frames} frames (0-{num_frames - 1}), so --frames {first}-{last} selects none of them"
+    )

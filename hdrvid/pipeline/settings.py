@@ -1,0 +1,72 @@
+"""The settings that decide the pixels of a frame. Every EXR carries them, and a run keeps only frames with its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+
+from hdrvid import __version__
+from hdrvid.detect.clip import Detection
+from hdrvid.pipeline.options import LOSSY_COMPRESSIONS, ReconstructOptions
+from hdrvid.predict.runner import ModelRunner
+from hdrvid.types import ExposureCycle, Reconstructor
+
+
+def frame_settings(
+    options: ReconstructOptions, cycle: ExposureCycle, detection: Detection, reconstructor: Reconstructor
+) -> dict[str, Any]:
+    """Everything but the clip that decides the pixels of the next frame. The device is left out: its last bits are not
+    promised."""
+    response, info = detection.response, detection.info
+    runner = reconstructor if isinstance(reconstructor, ModelRunner) else None
+    curve = None if response.curve is None else hashlib.sha256(np.float64(response.curve).tobytes()).hexdigest()[:12]
+    return {
+        "version": __version__,
+        "model": reconstructor.name,
+        "model_sha256": reconstructor.provenance.get("sha256"),
+        "precision": getattr(reconstructor, "precision", options.precision),
+        "tile": options.tile,
+        "tile_px": runner and runner.tile_px(info.height, info.width),
+        "compiled_loops": bool(runner and runner.compiled_loops),
+        "opencv": cv2.__version__,
+        "align": options.align,
+        "regular": options.regular,
+        "stops": [round(s, 6) for s in cycle.stops],
+        "response": response.name if curve is None else f"measured curve {curve}",
+        "primaries": [round(float(c), 5) for c in detection.gamut.chromaticities],
+        "white_code": detection.white_code,
+        "repeats": list(detection.repeats),
+        "white": options.white if options.white in ("longest", "shortest") else f"{float(options.white):g}",
+        "compression": options.compression if options.compression in LOSSY_COMPRESSIONS else "exact",
+    }
+
+
+_MACHINE_SETTINGS = ("tile_px", "compiled_loops")
+"""Settings that follow from the machine. A frame records them; a run with others keeps the frame."""
+
+
+def canonical_json(settings: Mapping[str, Any]) -> str:
+    """Settings as one line of JSON, the same for equal settings."""
+    return json.dumps(settings, sort_keys=True, separators=(",", ":"))
+
+
+def settings_id(settings: Mapping[str, Any]) -> str:
+    """Checksum of settings, 12 hexadecimal digits."""
+    return hashlib.sha256(canonical_json(settings).encode()).hexdigest()[:12]
+
+
+def changed_settings(header: Mapping[str, object], settings: Mapping[str, Any]) -> str | None:
+    """The settings in which an existing frame differs, in words; None where it is kept all the same."""
+    try:
+        before = json.loads(str(header["hdrvid:options"]))
+        changed = [f"{k} {before.get(k)}, now {v}" for k, v in settings.items() if before.get(k) != v]
+        if {k for k in {*before, *settings} if before.get(k) != settings.get(k)} <= {*_MACHINE_SETTINGS}:
+            return None
+    except (KeyError, ValueError, AttributeError, TypeError):
+        changed = []
+    return "; ".join(changed) or "it does not say which"

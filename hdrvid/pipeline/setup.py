@@ -1,0 +1,96 @@
+"""What happens before the first frame: the clip is opened and looked at, the model loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+from hdrvid.compiled import bands
+from hdrvid.detect.clip import Detection, required_cycle
+from hdrvid.errors import OutputError
+from hdrvid.io import open_clip
+from hdrvid.pipeline.distributed import agreed_detection, in_each
+from hdrvid.pipeline.job import Job, frame_range
+from hdrvid.pipeline.options import ReconstructOptions, parse_white, validate_options
+from hdrvid.predict.registry import BUILT_IN, load_reconstructor
+from hdrvid.predict.runner import ModelRunner
+from hdrvid.ranks import Ranks, local_device
+from hdrvid.types import ClipInfo, ClipReader, Reconstructor
+
+
+def set_up(
+    stack: ExitStack,
+    inputs: Sequence[str],
+    out: Path,
+    options: ReconstructOptions,
+    ranks: Ranks,
+    message: Callable[[str], None],
+) -> Job:
+    """Open a clip, look at it and load the model. What has to be closed is closed by `stack`."""
+
+    def opened() -> ClipReader:
+        validate_options(options, out)
+        reader = stack.enter_context(open_clip(inputs))
+        _require_other_folder(inputs, reader.info, out)
+        return reader
+
+    reader = in_each(ranks, opened)
+    background = stack.enter_context(ThreadPoolExecutor(1, "hdrvid-prepare"))
+    compiling = None if options.model in BUILT_IN else background.submit(bands.prepare)
+    detection = agreed_detection(reader, options, ranks)
+    cycle = required_cycle(detection)
+    first, last = frame_range(options, reader.info)
+    for text in detection_messages(detection):
+        message(text)
+    parse_white(options.white, cycle)
+    reconstructor = _load_model(options, len(cycle), reader.info, ranks)
+    if compiling is not None and compiling.result() and getattr(reconstructor, "compiles", False):
+        message("compiling for this CPU, which the first run on a machine does: 15 to 40 seconds")
+    return Job(reader, detection, cycle, reconstructor, options, out, first, last, ranks)
+
+
+def detection_messages(detection: Detection) -> list[str]:
+    """What the user is told about a clip before its frames are made."""
+    messages = [f"warning: {text}" for text in detection.warnings]
+    if detection.measured and detection.measured.corrected:
+        messages.append(f"{detection.measured.reason}: corrected (--no-deflicker leaves them)")
+    if detection.response_from == "assumed":
+        why = f" ({detection.response_reason})" if detection.response_reason else ""
+        messages.append(f"assuming the response {detection.response.name}{why}; --response names another")
+    elif detection.response_from == "measured":
+        messages.append(f"response {detection.response.name}: {detection.response_reason}")
+    if detection.to_output is not None:
+        messages.append(f"primaries {detection.gamut.name} ({detection.gamut_from}): converted to Rec. 709")
+    return messages
+
+
+def _load_model(options: ReconstructOptions, num_exposures: int, info: ClipInfo, ranks: Ranks) -> Reconstructor:
+    """The model, which cuts frames into the same tiles in every process: those of the one with the least memory."""
+    model = in_each(
+        ranks,
+        lambda: load_reconstructor(
+            options.model,
+            num_exposures,
+            device=local_device(options.device),
+            precision=options.precision,
+            tile=options.tile,
+            align=options.align == "auto",
+            compiled=options.compile,
+        ),
+    )
+    if isinstance(model, ModelRunner):
+        sides = ranks.each(lambda: model.tile_px(info.height, info.width))
+        model.use_tile_px(min((side for side in sides if side), default=None))
+    return model
+
+
+def _require_other_folder(inputs: Sequence[str], info: ClipInfo, out: Path) -> None:
+    """Raise OutputError where results would be written among the frames they are made from, or over them."""
+    if info.kind != "frames":
+        return
+    for item in map(Path, inputs):
+        folder = item if item.is_dir() else item.parent
+        if folder.resolve() == out.resolve():
+            raise OutputError(f"{out} holds the frames of {info.source}: choose another folder for the results")

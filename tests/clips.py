@@ -167,10 +167,27 @@ DPX_BITS = (8, 10, 12, 16)
 """Bits a channel of the DPX files that `write_dpx` makes."""
 
 
-def write_webp(path: Path, pictures: Sequence[np.ndarray]) -> Path:
-    """A lossless animation of 42 ms a frame."""
+def write_animation(path: Path, pictures: Sequence[np.ndarray], **options: Any) -> Path:
+    """An animated picture of 42 ms a frame, as Pillow writes it."""
     first, *rest = (Image.fromarray(quantised(p, 8)) for p in pictures)
-    first.save(path, save_all=True, append_images=rest, duration=42, lossless=True)
+    first.save(path, save_all=True, append_images=rest, duration=42, **options)
+    return path
+
+
+def write_pnm(path: Path, pictures: Sequence[np.ndarray], largest: int, text: bool = False) -> Path:
+    """A folder of PPM files whose white is `largest`; numbers as text, or binary."""
+    path.mkdir()
+    for i, picture in enumerate(pictures):
+        codes = np.round(picture * largest).astype(np.uint16)
+        header = (
+            f"{'P3' if text else 'P6'}\n# a comment 7 8\n{picture.shape[1]} {picture.shape[0]}\n{largest}\n".encode()
+        )
+        body = (
+            " ".join(map(str, codes.ravel())).encode()
+            if text
+            else codes.astype(">u2" if largest > 255 else "u1").tobytes()
+        )
+        (path / f"shot.{i:04d}.ppm").write_bytes(header + body)
     return path
 
 

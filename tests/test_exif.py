@@ -16,9 +16,12 @@ from hdrvid.data.camera import expose, normalise
 from hdrvid.data.scenes import procedural_scene
 from hdrvid.detect.clip import inspect_clip
 from hdrvid.detect.recorded import exif_stops, recorded_cycle
-from hdrvid.io.exif import EXIF_DIRECTORY, EXPOSURE_TIME, F_NUMBER, ISO, CameraSettings, read_settings
+from hdrvid.io.exif import CameraSettings, read_settings
 
 Rational = tuple[int, int]
+
+EXPOSURE_TIME, F_NUMBER, EXIF_DIRECTORY, ISO = 0x829A, 0x829D, 0x8769, 0x8827
+"""Tags, in Exif section 4.6.3 and 4.6.5."""
 
 
 def tiff(seconds: Rational | None, iso: int | None, f_number: Rational | None, order: str = "<") -> bytes:

@@ -50,7 +50,12 @@ CONTAINERS: dict[str, Maker] = {
     "list": lambda p: sorted(clips.write_images(p / "c", PICTURES, ".png", 16).iterdir()),
     "ppm-8": lambda p: clips.write_images(p / "c", PICTURES, ".ppm"),
     "ppm-16": lambda p: clips.write_images(p / "c", PICTURES, ".ppm", 16),
-    "webp-8": lambda p: clips.write_webp(p / "c.webp", PICTURES),
+    "ppm-text-8": lambda p: clips.write_pnm(p / "c", PICTURES, 255, text=True),
+    "ppm-text-16": lambda p: clips.write_pnm(p / "c", PICTURES, 65535, text=True),
+    "ppm-200-8": lambda p: clips.write_pnm(p / "c", PICTURES, 200),
+    "ppm-1000-16": lambda p: clips.write_pnm(p / "c", PICTURES, 1000),
+    "webp-8": lambda p: clips.write_animation(p / "c.webp", PICTURES, lossless=True),
+    "avif-8": lambda p: clips.write_animation(p / "c.avif", PICTURES, quality=100, subsampling="4:4:4"),
 }
 
 # Largest error of a code. Integers: half a step. Y'CbCr: half a step of each plane through the inverse matrix, at most
@@ -75,11 +80,19 @@ TOLERANCES = {
     "list": 0.5 / 65535,
     "ppm-8": 0.5 / 255,
     "ppm-16": 0.5 / 65535,
+    "ppm-text-8": 0.5 / 255,
+    "ppm-text-16": 0.5 / 65535,
+    "ppm-200-8": 1 / 200,  # codes become whole multiples of 1 / 255
+    "ppm-1000-16": 0.51 / 1000,
     "webp-8": 0.5 / 255,
+    "avif-8": 4 / 255,
 }
 BIT_DEPTHS = {
     "ppm-8": 8,
+    "text-8": 8,
+    "200-8": 8,
     "webp-8": 8,
+    "avif-8": 8,
     "rgb8": 8,
     "420-8": 8,
     "png-8": 8,
@@ -118,8 +131,8 @@ class TestEveryReader:
             info = clip.info
         assert (info.width, info.height) == (WIDTH, HEIGHT)
         assert info.linear == (name in ("exr", "hdr"))
-        # WebP counts whole milliseconds
-        assert info.frames_per_second == (Fraction(1000, 42) if name == "webp-8" else 24)
+        # animations count whole milliseconds
+        assert info.frames_per_second == (Fraction(1000, 42) if name in ("webp-8", "avif-8") else 24)
         assert info.num_frames in (len(PICTURES), None if info.kind == "video" else len(PICTURES))
         assert info.stem in ("c", "shot")
         expected = next((depth for part, depth in BIT_DEPTHS.items() if name.endswith(part)), None)

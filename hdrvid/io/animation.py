@@ -1,12 +1,13 @@
-"""Animated WebP through Pillow: FFmpeg writes it and cannot read it."""
+"""Animated WebP and AVIF through imageio (Pillow): FFmpeg writes them, and reads the first picture alone or nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+import imageio.v3 as iio
 import numpy as np
 from PIL import Image
 
@@ -16,8 +17,10 @@ from hdrvid.io.icc import parse_profile
 from hdrvid.io.video import output_stem
 from hdrvid.types import ClipInfo, Frame, PathLike
 
-SUFFIXES = (".webp",)
-"""Suffixes of files that this module reads."""
+SUFFIXES = {".webp": "WebP", ".avif": "AVIF", ".avifs": "AVIF"}
+"""Format by suffix of the files that this module reads."""
+
+_ERRORS = (OSError, EOFError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 class AnimationReader:
@@ -28,37 +31,44 @@ class AnimationReader:
 
     def __init__(self, path: PathLike) -> None:
         self.path = Path(path)
-        with self._opened() as image:
-            self._count = int(getattr(image, "n_frames", 1))
-            if self._count < 2:
-                raise InputError(f"{self.path} holds one picture, not a clip: name all its frames, as PNG or TIFF")
-            duration = image.info.get("duration") or 0  # ms; known once a frame was decoded
-            image.load()
-            duration = image.info.get("duration") or duration
-            profile = parse_profile(image.info["icc_profile"]) if image.info.get("icc_profile") else None
-            self.info = ClipInfo(
-                source=str(path),
-                stem=output_stem(self.path.stem),
-                kind="video",
-                width=image.width,
-                height=image.height,
-                num_frames=self._count,
-                frames_per_second=Fraction(1000, int(duration)) if duration else SEQUENCE_RATE,
-                bit_depth=8,
-                details={"format": "animated WebP"} | ({} if profile is None else {"icc_profile": profile.name}),
-                transfer="" if profile is None else profile.transfer,
-                gamut=None if profile is None else profile.gamut,
-            )
+        self._format = SUFFIXES[self.path.suffix.lower()]
+        with self._opened() as file:
+            try:
+                self._count = int(file.properties(index=...).n_images or 1)
+                if self._count < 2:
+                    raise InputError(f"{self.path} holds one picture, not a clip: name all its frames, as PNG or TIFF")
+                height, width = file.read(index=0, mode="RGB").shape[:2]
+                metadata = file.metadata(index=0, exclude_applied=False)
+            except _ERRORS as error:
+                raise self._unreadable() from error
+        duration = metadata.get("duration") or 0  # ms
+        profile = parse_profile(metadata["icc_profile"]) if metadata.get("icc_profile") else None
+        self.info = ClipInfo(
+            source=str(path),
+            stem=output_stem(self.path.stem),
+            kind="video",
+            width=width,
+            height=height,
+            num_frames=self._count,
+            frames_per_second=Fraction(1000, int(duration)) if duration else SEQUENCE_RATE,
+            bit_depth=8,
+            details={"format": f"animated {self._format}"} | ({} if profile is None else {"icc_profile": profile.name}),
+            transfer="" if profile is None else profile.transfer,
+            gamut=None if profile is None else profile.gamut,
+        )
 
-    def _opened(self) -> Image.Image:
+    def _opened(self) -> Any:
+        if not self.path.is_file():
+            raise InputError(f"{self.path} does not exist: check the path")
         try:
-            if not self.path.is_file():
-                raise InputError(f"{self.path} does not exist: check the path")
-            return Image.open(self.path)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise InputError(
-                f"{self.path} cannot be read as WebP: it is damaged, incomplete or another kind of file"
-            ) from error
+            return iio.imopen(self.path, "r", plugin="pillow")
+        except _ERRORS as error:
+            raise self._unreadable() from error
+
+    def _unreadable(self) -> InputError:
+        return InputError(
+            f"{self.path} cannot be read as {self._format}: it is damaged, incomplete or another kind of file"
+        )
 
     def frames(
         self, start: int = 0, stop: int | None = None, on_damage: Callable[[int, str], None] | None = None
@@ -72,22 +82,21 @@ class AnimationReader:
     def _frames(self, start: int, stop: int, on_damage: Callable[[int, str], None] | None) -> Iterator[Frame]:
         if start >= stop:
             return
-        milliseconds = 0
-        with self._opened() as image:
+        milliseconds = 0.0
+        with self._opened() as file:
             for index in range(stop):
                 try:
-                    image.seek(index)
-                    codes = np.asarray(image.convert("RGB"), np.float32) / np.float32(255)
-                except (OSError, EOFError, ValueError, SyntaxError) as error:
-                    text = f"frame {index} of {self.path} cannot be decoded"
+                    codes = np.asarray(file.read(index=index, mode="RGB"), np.float32) / np.float32(255)
+                    duration = file.metadata(index=index, exclude_applied=False).get("duration")
+                except _ERRORS as error:
                     if on_damage is None:
                         raise InputError(f"{self.path} is damaged at frame {index}: copy it again") from error
                     if index >= start:
-                        on_damage(index, text)
+                        on_damage(index, f"frame {index} of {self.path} cannot be decoded")
                     continue
                 if index >= start:
                     yield Frame(index, codes, milliseconds / 1000)
-                milliseconds += int(image.info.get("duration") or 1000 / self.info.frames_per_second)
+                milliseconds += float(duration or 1000 / self.info.frames_per_second)
 
     def warnings(self) -> list[str]:
         """Nothing is noticed here."""

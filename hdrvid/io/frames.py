@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import av
 import cv2
@@ -134,6 +134,8 @@ def read_picture(path: PathLike, white_balance: Sequence[float] | None = None) -
         return Picture(raw.pixels, raw.bit_depth, True, white_balance=raw.white_balance)
     if kind == "DPX":
         return _read_dpx(source)
+    if kind == "PNM" and (picture := _read_unusual_pnm(source)) is not None:
+        return picture
     stored = _decode(source, kind)
     if stored.dtype not in (np.uint8, np.uint16):
         raise InputError(
@@ -179,22 +181,46 @@ def _unreadable(source: Path, kind: str) -> InputError:
     return InputError(f"{source} cannot be read as {kind}: it is damaged, incomplete or another kind of file")
 
 
+def _decode_with_ffmpeg(source: Path, data: bytes, kind: str, codec: str) -> av.VideoFrame:
+    try:
+        decoder: Any = av.CodecContext.create(codec, "r")
+        decoder.thread_count = 1
+        frames = [*decoder.decode(av.Packet(data)), *decoder.decode(None)]
+    except (av.FFmpegError, ValueError, MemoryError) as error:
+        raise _unreadable(source, kind) from error
+    if not frames:
+        raise _unreadable(source, kind)
+    return frames[0]
+
+
 def _read_dpx(source: Path) -> Picture:
     data = _bytes_of(source)
     if data[:4] not in (b"SDPX", b"XPDS"):
         raise _unreadable(source, "DPX")
+    frame = _decode_with_ffmpeg(source, data, "DPX", "dpx")
     try:
-        decoder = av.CodecContext.create("dpx", "r")
-        decoder.thread_count = 1
-        frames = [*decoder.decode(av.Packet(data)), *decoder.decode(None)]
-        if not frames:
-            raise _unreadable(source, "DPX")
-        transfer = _DPX_TRANSFER.get(data[801]) or tag_name(ColorTrc, frames[0].color_trc)
-        details = {"pixel_format": frames[0].format.name, "transfer": transfer}
+        transfer = _DPX_TRANSFER.get(data[801]) or tag_name(ColorTrc, frame.color_trc)
+        details = {"pixel_format": frame.format.name, "transfer": transfer}
         tag = transfer if transfer in ("linear", "bt709") else ""
-        return Picture(frame_codes(frames[0]), frame_bits(frames[0]), False, details=details, transfer=tag)
-    except (av.FFmpegError, ValueError, MemoryError) as error:
+        return Picture(frame_codes(frame), frame_bits(frame), False, details=details, transfer=tag)
+    except (av.FFmpegError, ValueError, MemoryError, IndexError) as error:
         raise _unreadable(source, "DPX") from error
+
+
+def _read_unusual_pnm(source: Path) -> Picture | None:
+    """A PGM or PPM file (Netpbm formats) as text, or whose largest code is not one of 8, 10, 12, 14 or 16 bits: OpenCV
+    does not read the first and ignores the largest code. None for other files."""
+    data = _bytes_of(source)
+    fields = re.sub(rb"#[^\n]*", b"", data[:4096]).split(None, 4)
+    if len(fields) < 4 or fields[0] not in (b"P2", b"P3", b"P5", b"P6") or not fields[3].isdigit():
+        return None
+    is_text, largest = fields[0] in (b"P2", b"P3"), int(fields[3][:9])
+    if not is_text and largest in (255, 1023, 4095, 16383, 65535):
+        return None
+    if not 0 < largest <= 65535:
+        raise InputError(f"{source} claims a largest code of {largest}: the format allows 1 to 65535, copy it again")
+    frame = _decode_with_ffmpeg(source, data, "PNM", "pgm" if fields[0] in (b"P2", b"P5") else "ppm")
+    return Picture(frame_codes(frame), frame_bits(frame), False)
 
 
 def _decode(source: Path, kind: str) -> np.ndarray:

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from hdrvid.color.radiance import ldr_from_radiance, mu_law
-from hdrvid.metrics.temporal import flicker, reexposure_psnr, seen_in_both, tone_change, warped, well_exposed
-from hdrvid.warp import warp
+from hdrvid.metrics.temporal import flicker, reexposure_psnr, seen_in_both, tone_change, well_exposed
+from hdrvid.warp import warp, warp_picture
 
 SHIFT = (3, -2)
 """Pixels right and down that everything moves in a frame."""
@@ -27,7 +27,7 @@ def test_warped_is_the_warp_of_the_networks():
     image = rng.uniform(0, 1, (20, 30, 3)).astype(np.float32)
     flow = rng.integers(-160, 160, (20, 30, 2)).astype(np.float32) / 32  # what remap can hold exactly
     expected = warp(torch.from_numpy(image).permute(2, 0, 1)[None], torch.from_numpy(flow).permute(2, 0, 1)[None])
-    np.testing.assert_allclose(warped(image, flow), expected[0].permute(1, 2, 0).numpy(), atol=1e-5)
+    np.testing.assert_allclose(warp_picture(image, flow), expected[0].permute(1, 2, 0).numpy(), atol=1e-5)
 
 
 def test_what_leaves_the_picture_is_not_seen():
@@ -64,7 +64,7 @@ def test_flicker_needs_something_seen():
 def test_reexposure_of_the_truth_is_perfect_and_of_noise_is_not():
     now, earlier, flow, seen = moving_pair()
     exposures = (8.0, 1.0)
-    codes = [warped(ldr_from_radiance(earlier, 8.0), flow), ldr_from_radiance(now, 1.0)]
+    codes = [warp_picture(ldr_from_radiance(earlier, 8.0), flow), ldr_from_radiance(now, 1.0)]
     views = (codes, exposures, [seen, np.ones_like(seen)])
     assert reexposure_psnr(now, *views) > 90
     noise = np.random.default_rng(2).normal(0, 0.02, now.shape).astype(np.float32)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from hdrvid.color import half
-from hdrvid.color.curves import gamma_encode, gamma_linearize
+from hdrvid.color.curves import gamma_linearize
 from hdrvid.color.half import HALF_MAX
 from hdrvid.color.response import RESPONSES
 from hdrvid.color.tonemap import Tonemapper
@@ -22,7 +22,7 @@ from hdrvid.data.scenes import procedural_scene
 from hdrvid.io import open_clip
 from hdrvid.io.preview import PreviewWriter
 from hdrvid.io.writers import SequenceWriter
-from hdrvid.pipeline.encode import network_code
+from hdrvid.pipeline.encode import network_code_by_table
 from hdrvid.pipeline.preview import PREVIEW_CRF
 from hdrvid.pipeline.run import WRITERS
 from hdrvid.types import ExposureCycle, Window
@@ -57,7 +57,7 @@ class BenchClip:
     def windows(self) -> Iterator[Window]:
         """The windows that need no mirrored frames, in order. A frame is one array in all of its windows: its flow is
         kept from one to the next."""
-        network_code = gamma_encode(RESPONSE.linearize(np.arange(256, dtype=np.float32) / 255)).astype(np.float32)
+        network_code = RESPONSE.network_code(np.arange(256, dtype=np.float32) / 255).astype(np.float32)
         held: deque[np.ndarray] = deque(maxlen=2 * self.cycle.window_radius + 1)
         for last, code in enumerate(self.codes):
             held.append(network_code[code])
@@ -110,7 +110,7 @@ def _media_once(path: Path, folder: Path, radiance: Sequence[np.ndarray], cycle:
         count = 0
         for frame in reader.frames():
             before = time.perf_counter()
-            network_code(frame.pixels, RESPONSE)
+            network_code_by_table(frame.pixels, RESPONSE)
             linearising += time.perf_counter() - before
             count += 1
         ms["decode"] = (time.perf_counter() - started - linearising) / count * 1e3

@@ -19,7 +19,7 @@ NETWORK_GAMMA = 2.2
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
 
-def where_(condition: Any, a: Any, b: Any) -> Any:
+def select(condition: Any, a: Any, b: Any) -> Any:
     return torch.where(condition, a, b) if isinstance(condition, torch.Tensor) else np.where(condition, a, b)
 
 
@@ -40,25 +40,25 @@ def gamma_encode(linear: Array, gamma: float = NETWORK_GAMMA) -> Array:
 def srgb_linearize(code: Array) -> Array:
     """IEC 61966-2-1 decoding, code in [0, 1]."""
     c = code.clip(0.0, 1.0)
-    return where_(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+    return select(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
 
 
 def srgb_encode(linear: Array) -> Array:
     """IEC 61966-2-1 encoding, linear in [0, 1]."""
     v = linear.clip(0.0, 1.0)
-    return where_(v <= 0.0031308, v * 12.92, 1.055 * v ** (1 / 2.4) - 0.055)
+    return select(v <= 0.0031308, v * 12.92, 1.055 * v ** (1 / 2.4) - 0.055)
 
 
 def rec709_linearize(code: Array) -> Array:
     """Inverse of the ITU-R BT.709-6 camera curve (item 1.2), code in [0, 1]."""
     c = code.clip(0.0, 1.0)
-    return where_(c < 0.081, c / 4.5, ((c + 0.099) / 1.099) ** (1 / 0.45))
+    return select(c < 0.081, c / 4.5, ((c + 0.099) / 1.099) ** (1 / 0.45))
 
 
 def rec709_encode(linear: Array) -> Array:
     """ITU-R BT.709-6 camera curve (item 1.2), linear in [0, 1]."""
     v = linear.clip(0.0, 1.0)
-    return where_(v < 0.018, v * 4.5, 1.099 * v**0.45 - 0.099)
+    return select(v < 0.018, v * 4.5, 1.099 * v**0.45 - 0.099)
 
 
 # ---- log curves ------------------------------------------------------------------------------------------------------
@@ -79,13 +79,13 @@ def slog3_decode(code: Array) -> Array:
     0.18
     """
     x = code * 1023
-    return where_(x >= 171.2102946929, 10 ** ((x - 420) / 261.5) * 0.19 - 0.01, (x - 95) * (0.01125 / 76.2102946929))
+    return select(x >= 171.2102946929, 10 ** ((x - 420) / 261.5) * 0.19 - 0.01, (x - 95) * (0.01125 / 76.2102946929))
 
 
 def slog3_encode(scene: Array) -> Array:
     """Scene reflectance >= 0 to S-Log3 code; inverse of `slog3_decode`."""
     curved = 420 + log10((scene + 0.01) / 0.19) * 261.5
-    return where_(scene >= 0.01125, curved, scene * (76.2102946929 / 0.01125) + 95) / 1023
+    return select(scene >= 0.01125, curved, scene * (76.2102946929 / 0.01125) + 95) / 1023
 
 
 def vlog_decode(code: Array) -> Array:
@@ -94,12 +94,12 @@ def vlog_decode(code: Array) -> Array:
     >>> round(float(vlog_decode(np.array(433 / 1023))), 3)
     0.18
     """
-    return where_(code >= 0.181, 10 ** ((code - 0.598206) / 0.241514) - 0.00873, (code - 0.125) / 5.6)
+    return select(code >= 0.181, 10 ** ((code - 0.598206) / 0.241514) - 0.00873, (code - 0.125) / 5.6)
 
 
 def vlog_encode(scene: Array) -> Array:
     """Scene reflectance >= 0 to V-Log code; inverse of `vlog_decode`."""
-    return where_(scene >= 0.01, 0.241514 * log10(scene + 0.00873) + 0.598206, 5.6 * scene + 0.125)
+    return select(scene >= 0.01, 0.241514 * log10(scene + 0.00873) + 0.598206, 5.6 * scene + 0.125)
 
 
 def logc3_decode(code: Array) -> Array:
@@ -109,13 +109,13 @@ def logc3_decode(code: Array) -> Array:
     0.18
     """
     curved = (10 ** ((code - 0.385537) / 0.247190) - 0.052272) / 5.555556
-    return where_(code > 5.367655 * 0.010591 + 0.092809, curved, (code - 0.092809) / 5.367655)
+    return select(code > 5.367655 * 0.010591 + 0.092809, curved, (code - 0.092809) / 5.367655)
 
 
 def logc3_encode(scene: Array) -> Array:
     """Scene reflectance >= 0 to ARRI LogC3 code, EI 800; inverse of `logc3_decode`."""
     curved = 0.247190 * log10(5.555556 * scene + 0.052272) + 0.385537
-    return where_(scene > 0.010591, curved, 5.367655 * scene + 0.092809)
+    return select(scene > 0.010591, curved, 5.367655 * scene + 0.092809)
 
 
 _LOGC4_A = (2.0**18 - 16) / 117.45
@@ -144,10 +144,10 @@ def clog3_decode(code: Array) -> Array:
     0.18
     """
     curved = (10 ** ((code - 0.12240537) / 0.36726845) - 1) / 14.98325
-    return 0.9 * where_(code > 0.15277891, curved, (code - 0.12512219) / 1.9754798)
+    return 0.9 * select(code > 0.15277891, curved, (code - 0.12512219) / 1.9754798)
 
 
 def clog3_encode(scene: Array) -> Array:
     """Scene reflectance >= 0 to Canon Log 3 code; inverse of `clog3_decode`."""
     x = scene / 0.9
-    return where_(x > 0.014, 0.36726845 * log10(x * 14.98325 + 1) + 0.12240537, x * 1.9754798 + 0.12512219)
+    return select(x > 0.014, 0.36726845 * log10(x * 14.98325 + 1) + 0.12240537, x * 1.9754798 + 0.12512219)

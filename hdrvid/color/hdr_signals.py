@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from hdrvid.color.constants import LUMINANCE_BT2020
 from hdrvid.color.gamuts import GAMUTS, REC709, conversion_matrix
 
 PQ_PEAK_NITS = 10_000.0
@@ -36,14 +37,14 @@ _HLG_C = 0.5 - _HLG_A * np.log(4 * _HLG_A)
 REC709_TO_BT2020 = conversion_matrix(REC709, GAMUTS["rec2020"])
 """(3, 3) linear RGB with Rec. 709 primaries to linear RGB with BT.2020 primaries (Recommendation ITU-R BT.2087)."""
 
-BT2020_LUMINANCE = np.array([0.2627, 0.6780, 0.0593])
+_LUMINANCE = np.array(LUMINANCE_BT2020)
 """Weights of linear BT.2020 RGB in luminance, and of R'G'B' in luma (BT.2020-2, table 4)."""
 
 RGB_TO_YCBCR = np.array(
     [
-        BT2020_LUMINANCE,
-        (np.array([0.0, 0.0, 1.0]) - BT2020_LUMINANCE) / 1.8814,
-        (np.array([1.0, 0.0, 0.0]) - BT2020_LUMINANCE) / 1.4746,
+        _LUMINANCE,
+        (np.array([0.0, 0.0, 1.0]) - _LUMINANCE) / 1.8814,
+        (np.array([1.0, 0.0, 0.0]) - _LUMINANCE) / 1.4746,
     ]
 )
 """(3, 3) R'G'B' to Y', Cb, Cr of BT.2020 with non-constant luminance: Y' in [0, 1], Cb and Cr in [-0.5, 0.5]."""
@@ -60,7 +61,7 @@ def rec709_to_bt2020(rgb: np.ndarray) -> np.ndarray:
 
 def bt2020_luminance(rgb: np.ndarray) -> np.ndarray:
     """(..., 3) linear BT.2020 RGB to (...) luminance."""
-    return rgb @ BT2020_LUMINANCE.astype(rgb.dtype)
+    return rgb @ _LUMINANCE.astype(rgb.dtype)
 
 
 def pq_encode(nits: np.ndarray) -> np.ndarray:

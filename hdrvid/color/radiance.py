@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hdrvid.color.constants import LUMINANCE_BT709
 from hdrvid.color.curves import NETWORK_GAMMA, Array, gamma_encode, gamma_linearize
 
 MU = 5000.0
@@ -60,4 +61,5 @@ def inverse_mu_law(tone: Array, mu: float = MU) -> Array:
 
 def luminance(rgb: np.ndarray) -> np.ndarray:
     """Relative luminance of linear Rec. 709 RGB, (..., 3) -> (...)."""
-    return rgb[..., 0] * 0.2126 + rgb[..., 1] * 0.7152 + rgb[..., 2] * 0.0722
+    red, green, blue = LUMINANCE_BT709
+    return rgb[..., 0] * red + rgb[..., 1] * green + rgb[..., 2] * blue

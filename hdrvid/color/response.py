@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from hdrvid.color.curves import (
+    NETWORK_GAMMA,
     clog3_decode,
     clog3_encode,
     gamma_encode,
@@ -29,6 +30,9 @@ from hdrvid.color.curves import (
 )
 from hdrvid.color.hdr_signals import PQ_PEAK_NITS, hlg_decode, hlg_encode, pq_decode, pq_encode
 
+NETWORK_RESPONSE = f"gamma{NETWORK_GAMMA:g}"
+"""Name of the response whose codes are network codes."""
+
 
 @dataclass(frozen=True)
 class Response:
@@ -45,6 +49,12 @@ class Response:
     """linear in [0, 1] -> code in [0, 1]."""
     curve: np.ndarray | None = field(default=None, repr=False, compare=False)
     """(N, 3) linear value of N evenly spaced codes, for measured curves."""
+
+    def network_code(self, codes: Any) -> Any:
+        """Codes of the camera, any shape, as network codes: linearised and coded with gamma 2.2, in [0, 1]."""
+        if self.name == NETWORK_RESPONSE:  # there and back would only add rounding
+            return codes.clip(0.0, 1.0)
+        return gamma_encode(self.linearize(codes))
 
 
 def gamma_response(gamma: float) -> Response:

@@ -22,6 +22,7 @@ import numpy as np
 
 from hdrvid import threads
 from hdrvid.color import half
+from hdrvid.color.constants import LUMINANCE_BT709
 from hdrvid.color.curves import srgb_encode
 from hdrvid.color.half import HALF_MAX
 from hdrvid.color.radiance import luminance, mu_law
@@ -269,10 +270,11 @@ class Tonemapper:
         colour = (1 - fade * fade * (3 - 2 * fade)).astype(np.float32)
 
         out = np.empty(frame.shape, np.uint8)
+        weights = LUMINANCE_BT709
         for rows in _blocks(frame):
             planes = cv2.split(np.clip(frame[rows], 0.0, HALF_MAX))
             red, green, blue = planes
-            index = _half_index(0.2126 * red + 0.7152 * green + 0.0722 * blue)
+            index = _half_index(weights[0] * red + weights[1] * green + weights[2] * blue)
             grey, scale, keep = target.take(index), factor.take(index), colour.take(index)
             # a colour that no display can show at this luminance fades as far as it must
             excess = cv2.max(cv2.max(red, green), blue) * scale - grey

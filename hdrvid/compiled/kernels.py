@@ -22,6 +22,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
+from hdrvid.color.constants import LUMA_BT601
 from hdrvid.color.curves import NETWORK_GAMMA
 from hdrvid.color.radiance import MU
 from hdrvid.compiled.jit import (
@@ -74,6 +75,7 @@ _DAMPING, _SHORTEST = F(DAMPING), F(SHORTEST)
 _QUARTER, _SIXTEENTH, _THIRD = F(1 / 4), F(1 / 16), F(1 / 3)
 _LOG_PRIOR_SCALE = F(0.2)
 _FIFTH = F(0.2)
+_LUMA_RED, _LUMA_GREEN, _LUMA_BLUE = F(LUMA_BT601[0]), F(LUMA_BT601[1]), F(LUMA_BT601[2])
 _SIDE = 2 * CORRELATION_RADIUS + 1
 
 _CONSTANTS = SOURCE ^ zlib.crc32(
@@ -784,7 +786,7 @@ def luma(frame, gain, halvings, out):
             pixels = frame[i * size + r]
             for j in range(width):
                 red, green, blue = least(pixels[j, 0] * gain, ONE), least(pixels[j, 1] * gain, ONE), pixels[j, 2] * gain
-                codes[j] = F(0.299) * red + F(0.587) * green + F(0.114) * least(blue, ONE)
+                codes[j] = _LUMA_RED * red + _LUMA_GREEN * green + _LUMA_BLUE * least(blue, ONE)
             for j in range(width):
                 sums[j] += np.int32(np.rint(most(codes[j], ZERO) * F(255)))
         for n in range(halvings):

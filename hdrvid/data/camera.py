@@ -22,8 +22,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from hdrvid.color.curves import NETWORK_GAMMA, gamma_encode
-from hdrvid.color.response import Response, sigmoid_response
+from hdrvid.color.curves import NETWORK_GAMMA
+from hdrvid.color.response import NETWORK_RESPONSE, Response, sigmoid_response
 from hdrvid.errors import InputError, UsageError
 from hdrvid.io.response_files import load_response
 
@@ -35,8 +35,6 @@ H264_PRESETS = ("ultrafast", "veryfast", "faster", "fast", "medium", "slow")
 
 BASE_FULL_WELL = 54_500.0
 """Electrons at full scale at ISO 100 of a full-frame sensor of 36 megapixels (Nikon D800E, measured 2013)."""
-
-_NETWORK_RESPONSE = f"gamma{NETWORK_GAMMA:g}"
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class SynthesisOptions:
     """Quality (1 to 100) of a JPEG pass at 8 bits, a stand-in for an intra-frame codec; None = no damage."""
     gamma_jitter: Range = 0.0
     """Relative error of the response, known inexactly: the code is response(linear) ^ (1 / (1 + jitter))."""
-    response: str = _NETWORK_RESPONSE
+    response: str = NETWORK_RESPONSE
     """Response that the frames are coded and later linearised with: a name `camera_response` takes."""
     h264_crf: Range | None = None
     """Constant rate factor (0 to 51) of an H.264 pass, 10 bit where `bits` is 10, else 8; None = no damage."""
@@ -184,7 +182,7 @@ def expose(
     code = _camera_code(radiance, exposure, rng, camera, response)
     if camera.jpeg_quality is not None:
         code = _jpeg(code, round(drawn_value(camera.jpeg_quality)))
-    return _network_code(code, response)
+    return response.network_code(code).astype(np.float32, copy=False)
 
 
 def film(
@@ -215,7 +213,7 @@ def film(
     clip = codes[len(scene) :] + codes[: len(scene)]
     bits = 10 if camera.bits == 10 else 8
     decoded = _h264(clip, len(lead_in), drawn_value(camera.h264_crf), camera.h264_preset, bits)
-    return np.stack([_network_code(code, response) for code in decoded])
+    return np.stack([response.network_code(code).astype(np.float32, copy=False) for code in decoded])
 
 
 def open_shutter(radiance: np.ndarray, exposures: Sequence[float], blurred: np.ndarray | None) -> np.ndarray:
@@ -253,13 +251,6 @@ def _camera_code(
         steps = np.float32(2**camera.bits - 1)
         code = np.round(code * steps) / steps
     return code
-
-
-def _network_code(code: np.ndarray, response: Response) -> np.ndarray:
-    """A stored frame as the networks see it: linearised with the response and coded with gamma 2.2."""
-    if response.name != _NETWORK_RESPONSE:
-        code = gamma_encode(response.linearize(code))
-    return code.astype(np.float32, copy=False)
 
 
 def _jpeg(code: np.ndarray, quality: int) -> np.ndarray:
@@ -349,7 +340,7 @@ def random_camera(rng: np.random.Generator) -> SynthesisOptions:
 
 
 def _random_response(rng: np.random.Generator) -> str:
-    kind = str(rng.choice([_NETWORK_RESPONSE, "srgb", "rec709", "gamma", "sigmoid"], p=[0.45, 0.2, 0.2, 0.08, 0.07]))
+    kind = str(rng.choice([NETWORK_RESPONSE, "srgb", "rec709", "gamma", "sigmoid"], p=[0.45, 0.2, 0.2, 0.08, 0.07]))
     if kind == "gamma":
         return f"gamma{rng.uniform(1.8, 2.6):.3f}"
     if kind == "sigmoid":
@@ -392,7 +383,7 @@ def plain_camera(rng: np.random.Generator) -> SynthesisOptions:
         read_noise=_log_uniform(rng, 4e-4, 3e-3),
         full_well=_log_uniform(rng, 3e3, 2e4),
         bits=int(rng.choice([8, 8, 10])),
-        response=str(rng.choice([_NETWORK_RESPONSE, _NETWORK_RESPONSE, "srgb", "rec709"])),
+        response=str(rng.choice([NETWORK_RESPONSE, NETWORK_RESPONSE, "srgb", "rec709"])),
     )
 
 

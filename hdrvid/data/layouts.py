@@ -624,9 +624,7 @@ class LdrWindow:
                 raise InputError(f"{self.files[0]} ends before frame {stop - 1}: copy it again")
             names = [f"frame {self.start + i} of {self.files[0]}" for i in range(len(frames))]
         codes = random_crop(_same_size(frames, names), size, rng)
-        if self.response != "gamma2.2":  # that is the network code: there and back would only add rounding
-            codes = gamma_encode(_loaded_response(self.response).linearize(codes))
-        return np.asarray(codes.clip(0.0, 1.0), np.float32)
+        return np.asarray(_loaded_response(self.response).network_code(codes), np.float32)
 
 
 @dataclass(frozen=True)

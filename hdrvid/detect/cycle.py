@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 
 from hdrvid import threads
+from hdrvid.color.constants import LUMINANCE_BT709
 from hdrvid.errors import ExposureError, InputError
 from hdrvid.types import CYCLE_LENGTHS, ClipReader, ExposureCycle
 
@@ -88,7 +89,6 @@ _QUANTILES = np.concatenate([np.linspace(0.002, 0.898, 225), np.linspace(0.9, 0.
 _STEADY = "the clip does not alternate"
 _MAX_SCATTER_STOPS = 1.0
 _IN_PLACE_SHARE = 0.15
-_LUMA = (0.2126, 0.7152, 0.0722)
 _FIT_TOLERANCE_STOPS = 0.15
 
 
@@ -329,7 +329,7 @@ def _reduce(frame: np.ndarray) -> _Blocks:
     rows = pixels.reshape(h, side, w * side * 3)
     peak = rows.max(axis=1).reshape(h, w, side * 3).max(axis=2)
     # averaged near the code, as a codec averages: dark chroma is the first thing that it drops
-    luma = np.sqrt(np.maximum(pixels, 0.0)) @ np.array(_LUMA, np.float32)
+    luma = np.sqrt(np.maximum(pixels, 0.0)) @ np.array(LUMINANCE_BT709, np.float32)
     level = cv2.resize(luma, (w, h), interpolation=cv2.INTER_AREA) ** 2
     return _Blocks(level, peak, _black_level(pixels[..., 1]), _texture(level))
 

@@ -24,8 +24,9 @@ from hdrvid.color.curves import NETWORK_GAMMA, gamma_encode
 from hdrvid.errors import ExposureError
 from hdrvid.flow.dense_inverse_search import DenseInverseSearch
 from hdrvid.types import ExposureCycle
+from hdrvid.warp import warp_picture
 
-WELL_EXPOSED = (0.02, 0.75)
+MEASURED_LEVELS = (0.02, 0.75)
 """Linear levels between which noise, black level and clipping bend a ratio by less than a hundredth of a stop."""
 MIN_SHARE = 0.004
 """Share of a frame's pixels that two frames must both expose well."""
@@ -207,10 +208,10 @@ def _ratio(
     flow_back: np.ndarray,
 ) -> _Ratio | None:
     """Stops of frame `b` above frame `a`; None where too little is good in both."""
-    low, high = WELL_EXPOSED
+    low, high = MEASURED_LEVELS
     good = aligner.consistent(flow, flow_back, _MOTION_TOLERANCE_PX)
     light, code = [], []
-    moved = (aligner.moved(b.grey, flow), aligner.moved(b.brightest, flow), aligner.moved(b.grey_code, flow))
+    moved = (warp_picture(b.grey, flow), warp_picture(b.brightest, flow), warp_picture(b.grey_code, flow))
     for grey, brightest, grey_code in ((a.grey, a.brightest, a.grey_code), moved):
         # the mean of 5x5 pixels: noise is averaged before the logarithm, which would bend it
         light.append(cv2.blur(grey, (5, 5)))

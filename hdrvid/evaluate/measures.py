@@ -20,9 +20,9 @@ from hdrvid.metrics.color_video_vdp import cvvdp_jod
 from hdrvid.metrics.hdr_vdp import HdrVdp2
 from hdrvid.metrics.hdr_vqm import HdrVqm, subbands
 from hdrvid.metrics.pu21 import pu21_psnr
-from hdrvid.metrics.temporal import flicker, reexposure_psnr, seen_in_both, tone_change, warped, well_exposed
+from hdrvid.metrics.temporal import flicker, reexposure_psnr, seen_in_both, tone_change, well_exposed
 from hdrvid.types import Reconstruction, Window
-from hdrvid.warp import warp
+from hdrvid.warp import warp, warp_picture
 
 Scores = dict[str, float | None]
 """A measure that does not apply (a region that is not there, a model without flow) is None and not part of a mean."""
@@ -268,7 +268,7 @@ class SceneScorer:
         forward, backward = self._dis.window(codes, exposures)
         earlier, now = (radiance_from_ldr(c, e) for c, e in zip(codes, exposures, strict=True))
         seen = seen_in_both(forward[0], backward[0]) & well_exposed(codes[1])
-        seen &= warped(well_exposed(codes[0]).astype(np.float32), forward[0]) > 0.99
+        seen &= warp_picture(well_exposed(codes[0]).astype(np.float32), forward[0]) > 0.99
         return forward[0], tone_change(now, earlier, forward[0]), seen
 
     def _views(self, window: Window) -> tuple[list[np.ndarray], Sequence[float], list[np.ndarray]]:
@@ -282,7 +282,7 @@ class SceneScorer:
                 seen.append(np.ones(frame.shape[:2], bool))
                 continue
             there, back = next(flows)
-            codes.append(warped(frame, there))
+            codes.append(warp_picture(frame, there))
             seen.append(seen_in_both(there, back))
         return codes, window.exposures, seen
 

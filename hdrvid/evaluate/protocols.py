@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hdrvid.color.constants import LUMA_BT601
 from hdrvid.color.radiance import radiance_from_ldr
 from hdrvid.errors import UsageError
 
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+LUMA = np.array(LUMA_BT601, np.float32)
 """Rec. 601 luma of display-coded RGB."""
 WELL_EXPOSED_LUMA = {"short": (0.2, 1.0), "middle": (0.2, 0.8), "long": (0.0, 0.8)}
 """HDRFlow: lowest and highest luma of a reference pixel that is well exposed, by exposure class."""

@@ -26,6 +26,7 @@ import numpy as np
 from hdrvid import threads
 from hdrvid.color.radiance import code_gain, match_exposure
 from hdrvid.compiled import bands
+from hdrvid.warp import warp_picture
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -336,7 +337,7 @@ class DenseInverseSearch:
 
             def replaced(job: tuple[int, np.ndarray, bool]) -> np.ndarray:
                 slot, flow, onward = job
-                where = better if onward else self.moved(better.astype(np.float32), flow) > 0.5
+                where = better if onward else warp_picture(better.astype(np.float32), flow) > 0.5
                 # others keep the flow of the pair
                 return cv2.copyTo(flow, where.astype(np.uint8), flows[slot].copy())
 
@@ -379,7 +380,7 @@ class DenseInverseSearch:
             with suppress(bands.CompiledError):
                 self._each(lambda rows: self._kernels.misfit(*given, (rows.start, rows.stop), total), blocks)
                 return total
-        moved = self._each(lambda pair: self.moved(*pair), list(zip(pictures, cycle(flows), strict=False)))
+        moved = self._each(lambda pair: warp_picture(*pair), list(zip(pictures, cycle(flows), strict=False)))
         apart = np.abs(moved[-2] - moved[-1]) * factor
         return np.asarray(np.abs(moved[0] - reference) + np.abs(moved[1] - reference) + apart)
 
@@ -390,7 +391,7 @@ class DenseInverseSearch:
             with suppress(bands.CompiledError):
                 self._kernels.consistent(flow, flow_back, np.float32(tolerance_px), close)
                 return close
-        error = flow + self.moved(flow_back, flow)
+        error = flow + warp_picture(flow_back, flow)
         return _squared(error) < tolerance_px**2
 
     def _camera(self, flow: np.ndarray, where: np.ndarray, pixel: float) -> tuple[np.ndarray, np.ndarray] | None:
@@ -427,16 +428,8 @@ class DenseInverseSearch:
         """Flow (H, W, 2) of the pixel that is at x once it has gone `share` of its way."""
         found = flow
         for _ in range(3):
-            found = self.moved(flow, -share * found)
+            found = warp_picture(flow, -share * found)
         return found
-
-    def moved(self, picture: np.ndarray, flow: np.ndarray) -> np.ndarray:
-        """picture(x + flow), bilinear, border replicated."""
-        h, w = flow.shape[:2]
-        x = flow[..., 0] + np.arange(w, dtype=np.float32)
-        y = flow[..., 1] + np.arange(h, dtype=np.float32)[:, None]
-        cv2 = self._cv2
-        return cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 class _Pair(NamedTuple):

@@ -10,24 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
+from hdrvid.color.constants import WELL_EXPOSED_CODES
 from hdrvid.color.radiance import ldr_from_radiance, mu_law
+from hdrvid.warp import warp_picture
 
-WELL_EXPOSED = (0.05, 0.95)
-"""Codes between which a frame tells of the scene: below is mostly noise, above it clips."""
 CONSISTENT_PX = 1.0
 """Largest forward-backward error in pixels of a flow that is believed."""
-
-
-def warped(image: np.ndarray, flow_px: np.ndarray) -> np.ndarray:
-    """`image` sampled at x + flow, bilinear, border replicated: as `hdrvid.warp.warp`, for one numpy picture."""
-    h, w = flow_px.shape[:2]
-    xs = np.arange(w, dtype=np.float32) + flow_px[..., 0]
-    ys = np.arange(h, dtype=np.float32)[:, None] + flow_px[..., 1]
-    # remap keeps positions to 1/32 of a pixel: enough for a difference of frames that are noisy anyhow
-    return cv2.remap(image, xs, ys, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def seen_in_both(forward_px: np.ndarray, backward_px: np.ndarray) -> np.ndarray:
@@ -36,13 +26,13 @@ def seen_in_both(forward_px: np.ndarray, backward_px: np.ndarray) -> np.ndarray:
     xs = np.arange(w, dtype=np.float32) + forward_px[..., 0]
     ys = np.arange(h, dtype=np.float32)[:, None] + forward_px[..., 1]
     inside = (xs >= 0) & (xs <= w - 1) & (ys >= 0) & (ys <= h - 1)
-    error = np.linalg.norm(forward_px + warped(backward_px, forward_px), axis=-1)
+    error = np.linalg.norm(forward_px + warp_picture(backward_px, forward_px), axis=-1)
     return inside & (error <= CONSISTENT_PX)
 
 
 def tone_change(now: np.ndarray, earlier: np.ndarray, flow_px: np.ndarray) -> np.ndarray:
     """T(now) - T(earlier) brought to now: (H, W, 3), T the mu-law. Zero where nothing changed but positions."""
-    return np.asarray(mu_law(now) - warped(np.asarray(mu_law(earlier)), flow_px))
+    return np.asarray(mu_law(now) - warp_picture(np.asarray(mu_law(earlier)), flow_px))
 
 
 def flicker(change: np.ndarray, expected: np.ndarray, seen: np.ndarray) -> float | None:
@@ -59,8 +49,8 @@ def flicker(change: np.ndarray, expected: np.ndarray, seen: np.ndarray) -> float
 
 
 def well_exposed(codes: np.ndarray) -> np.ndarray:
-    """(H, W) bool: pixels all of whose channels lie inside WELL_EXPOSED."""
-    low, high = WELL_EXPOSED
+    """(H, W) bool: pixels all of whose channels lie inside WELL_EXPOSED_CODES."""
+    low, high = WELL_EXPOSED_CODES
     return (codes.min(-1) > low) & (codes.max(-1) < high)
 
 

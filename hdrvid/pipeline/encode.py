@@ -8,8 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from hdrvid.color.curves import gamma_encode
-from hdrvid.color.response import Response
+from hdrvid.color.response import NETWORK_RESPONSE, Response
 from hdrvid.types import Frame
 
 
@@ -27,11 +26,11 @@ class EncodedFrame:
 def _network_codes(response: Response) -> np.ndarray:
     """Network code of 65536 even codes: (1, 65536) float32, or (3, 65536) where channels have curves of their own."""
     levels = np.repeat(np.linspace(0.0, 1.0, 1 << 16, dtype=np.float32)[:, None], 3, axis=1)
-    tables = np.ascontiguousarray(np.asarray(gamma_encode(response.linearize(levels)), np.float32).T)
+    tables = np.ascontiguousarray(np.asarray(response.network_code(levels), np.float32).T)
     return tables[:1] if (tables[:1] == tables).all() else tables
 
 
-def network_code(pixels: np.ndarray, response: Response) -> np.ndarray:
+def network_code_by_table(pixels: np.ndarray, response: Response) -> np.ndarray:
     """Codes (H, W, 3) of a camera, float32, as network code, gamma 2.2, in [0, 1].
 
     By a table of 65536 codes, which is exact for pictures of 8 and 16 bits and far below a step of any video.
@@ -48,10 +47,7 @@ def encode_frame(frame: Frame, response: Response, linear: bool) -> EncodedFrame
     pixels = frame.pixels
     # every eighth pixel in 8 bits: enough to notice another picture, blind to the last bit of another decoder
     sample = np.round(np.clip(pixels[::8, ::8], 0.0, 1.0) * 255.0).astype(np.uint8)
-    # gamma 2.2 is the network code itself: there and back would only add rounding
-    if response.name == "gamma2.2":
-        ldr = np.clip(pixels, 0.0, 1.0)
-    else:
-        ldr = gamma_encode(response.linearize(pixels)) if linear else network_code(pixels, response)
+    by_table = not linear and response.name != NETWORK_RESPONSE
+    ldr = network_code_by_table(pixels, response) if by_table else response.network_code(pixels)
     ldr = np.ascontiguousarray(ldr, dtype=np.float32)
     return EncodedFrame(frame.index, ldr, frame.pts_seconds, zlib.crc32(sample.tobytes()))

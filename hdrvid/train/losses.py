@@ -17,6 +17,7 @@ import math
 import torch
 from torch.nn import functional as F
 
+from hdrvid.color.constants import WELL_EXPOSED_CODES
 from hdrvid.color.curves import NETWORK_GAMMA
 from hdrvid.color.radiance import mu_law
 from hdrvid.models.layers import gaussian
@@ -36,8 +37,6 @@ HIDDEN_SHARE = 0.1
 """The same in `level_endpoint_error`, where the flow of hidden pixels is known."""
 FITS = 0.03
 """Largest mu-law difference at which a warped pixel shows what the reference does."""
-WELL_EXPOSED = (0.05, 0.95)
-"""Codes between which a frame tells of the scene: below is mostly noise, above it clips."""
 
 
 def beta(epoch: int) -> float:
@@ -91,7 +90,7 @@ def self_consistency(
     (B, C); `visible` (B, C, 1, H, W) in [0, 1]: how far each can be trusted to show the reference's scene. L1 of codes,
     a mean over the pixels that count, then over frames and samples. `visible` and the mask get no gradient.
     """
-    low, high = WELL_EXPOSED
+    low, high = WELL_EXPOSED_CODES
     again = (estimate[:, None] * exposures[:, :, None, None, None]).clamp(1e-6, 1.0) ** (1 / NETWORK_GAMMA)
     inside = (codes.amax(2, keepdim=True) < high) & (codes.amin(2, keepdim=True) > low)
     mask = (visible * inside).detach()

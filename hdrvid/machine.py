@@ -22,17 +22,17 @@ def has_bf16() -> bool:
 
 def available_memory() -> int | None:
     """Bytes of memory that a process can still have, within the limits of its control group. Linux only, else None."""
-    found = []
+    limits = []
     with suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        found.append(1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")))
+        limits.append(1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")))
     group = Path("/sys/fs/cgroup")
     with suppress(OSError, ValueError, StopIteration):  # "max": no limit
         limit = int((group / "memory.max").read_text())
         lines = (group / "memory.stat").read_text().splitlines()
         reusable = next(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
-        found.append(limit - int((group / "memory.current").read_text()) + reusable)
-    return min(found, default=None)
+        limits.append(limit - int((group / "memory.current").read_text()) + reusable)
+    return min(limits, default=None)
 
 
 @cache

@@ -72,19 +72,19 @@ class Ranks:
         """
         if self.world == 1:
             return [call()]
-        mine: tuple[Item | None, HdrvidError | None]
+        outcome: tuple[Item | None, HdrvidError | None]
         try:
-            mine = call(), None
+            outcome = call(), None
         except HdrvidError as error:
-            mine = None, error
+            outcome = None, error
         self.wait(meanwhile)
         outcomes: list[Any] = [None] * self.world
         with _ended_early():
-            distributed.all_gather_object(outcomes, mine)
+            distributed.all_gather_object(outcomes, outcome)
         for rank, (_, failure) in enumerate(outcomes):
             if failure is not None:
                 text = str(failure) if rank == 0 else f"process {rank} of 0-{self.world - 1}: {failure}"
-                raise type(failure)(text) from mine[1]
+                raise type(failure)(text) from outcome[1]
         return [value for value, _ in outcomes]
 
     def from_main(self, call: Callable[[], Item]) -> Item:
@@ -103,16 +103,16 @@ class Ranks:
         if self.world == 1 or self.store is None:
             return lambda done: done
         store, key = self.store, f"hdrvid-counter-{next(self._numbers)}"
-        told = total = 0
+        reported = total = 0
         looked = -SECONDS_BETWEEN_COUNTS
 
         def count(done: int) -> int:
-            nonlocal told, total, looked
+            nonlocal reported, total, looked
             if time.monotonic() - looked >= SECONDS_BETWEEN_COUNTS:
                 looked = time.monotonic()
                 with _ended_early():
-                    total = store.add(key, done - told) - done
-                told = done
+                    total = store.add(key, done - reported) - done
+                reported = done
             return total + done
 
         return count

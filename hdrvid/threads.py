@@ -39,7 +39,7 @@ def each(function: Callable[[Item], Made], items: Sequence[Item]) -> list[Made]:
     return list(_pool(workers).map(in_pool, items))
 
 
-def row_blocks(rows: slice, width: int, pixels: int, least: int = 1) -> list[slice]:
-    """Rows cut into blocks of about so many pixels, which fit the caches, and of `least` rows; the last may be less."""
-    height = max(pixels // max(width, 1), least)
+def row_blocks(rows: slice, width: int, pixels: int, min_rows: int = 1) -> list[slice]:
+    """Rows cut into blocks of about `pixels` pixels and at least `min_rows` rows; the last may have fewer."""
+    height = max(pixels // max(width, 1), min_rows)
     return [slice(top, min(top + height, rows.stop)) for top in range(rows.start, rows.stop, height)]

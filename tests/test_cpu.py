@@ -12,7 +12,16 @@ from hdrvid.color.half import from_half, to_half
 from hdrvid.color.radiance import ldr_from_radiance, match_exposure, radiance_from_ldr
 from hdrvid.models import classical
 from hdrvid.models.flow_net import FlowRefiner
-from hdrvid.models.layers import LEAK, convolved, double, folded, gaussian, joined, rounded, smooth
+from hdrvid.models.layers import (
+    LEAK,
+    conv_act,
+    conv_of_concat,
+    gaussian,
+    in_half_precision,
+    pixel_unshuffle_conv,
+    smooth,
+    upsample2x,
+)
 from hdrvid.warp import warp
 
 SIZES = [(17, 13), (48, 80)]
@@ -70,7 +79,7 @@ def test_a_folded_unshuffle_is_the_same_convolution(factor, size):
     weight = torch.randn(7, 3 * factor**2, size, size, generator=generator)
     bias = torch.randn(7, generator=generator)
     expected = F.conv2d(F.pixel_unshuffle(x, factor), weight, bias, padding=size // 2)
-    assert torch.allclose(folded(x, weight, bias, factor), expected, atol=1e-4)
+    assert torch.allclose(pixel_unshuffle_conv(x, weight, bias, factor), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 8)])
@@ -78,11 +87,11 @@ def test_a_joined_convolution_is_that_of_the_doubled(size):
     torch.manual_seed(4)
     conv = torch.nn.Conv2d(5 + 3, 7, 3, padding=1)
     small, large = torch.randn(2, 5, *size), torch.randn(2, 3, 2 * size[0], 2 * size[1])
-    expected = conv(torch.cat([double(small), large], 1))
-    assert torch.equal(joined(conv, small, large), expected)
+    expected = conv(torch.cat([upsample2x(small), large], 1))
+    assert torch.equal(conv_of_concat(conv, small, large), expected)
     with torch.inference_mode():
-        assert torch.allclose(joined(conv, small, large), expected, atol=1e-5)
-        half = joined(conv.to(torch.bfloat16), small.to(torch.bfloat16), large.to(torch.bfloat16))
+        assert torch.allclose(conv_of_concat(conv, small, large), expected, atol=1e-5)
+        half = conv_of_concat(conv.to(torch.bfloat16), small.to(torch.bfloat16), large.to(torch.bfloat16))
         assert half.dtype == torch.bfloat16
         assert torch.allclose(half.float(), expected, atol=0.03)
 
@@ -109,23 +118,23 @@ def test_a_convolution_and_what_follows_are_the_same_in_one_step(size, operators
     x, weight, bias = torch.randn(2, 6, 10, 12), torch.randn(7, 6, size, size), torch.randn(7)
     plus, convolution = torch.randn(2, 7, 10, 12), F.conv2d(x, weight, bias, padding=size // 2)
     with torch.inference_mode():
-        assert torch.allclose(convolved(x, weight, bias), F.leaky_relu(convolution, LEAK), atol=1e-5)
-        assert torch.allclose(convolved(x, weight, bias, plus=plus.clone()), convolution + plus, atol=1e-5)
+        assert torch.allclose(conv_act(x, weight, bias), F.leaky_relu(convolution, LEAK), atol=1e-5)
+        assert torch.allclose(conv_act(x, weight, bias, plus=plus.clone()), convolution + plus, atol=1e-5)
         half = [t.to(torch.bfloat16) for t in (x, weight, bias)]
-        active, total = convolved(*half), convolved(*half, plus=plus.to(torch.bfloat16))
+        active, total = conv_act(*half), conv_act(*half, plus=plus.to(torch.bfloat16))
         assert active.dtype == total.dtype == torch.bfloat16
         assert torch.allclose(active.float(), F.leaky_relu(convolution, LEAK), atol=0.15, rtol=0.02)
         assert torch.allclose(total.float(), convolution + plus, atol=0.15, rtol=0.02)
     kept = plus.clone()
     weight.requires_grad_(True)
-    convolved(x, weight, bias, plus=plus).sum().backward()
+    conv_act(x, weight, bias, plus=plus).sum().backward()
     assert weight.grad is not None
     assert torch.equal(plus, kept)
 
 
 def test_half_precision_is_a_copy_and_of_convolutions_alone():
     networks = torch.nn.ModuleDict({"flow": FlowRefiner()})
-    half = rounded(networks, torch.bfloat16)["flow"]
+    half = in_half_precision(networks, torch.bfloat16)["flow"]
     assert {p.dtype for p in networks.parameters()} == {torch.float32}
     assert half.sharpness.dtype == torch.float32
     assert {p.dtype for n, p in half.named_parameters() if n != "sharpness"} == {torch.bfloat16}

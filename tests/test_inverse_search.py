@@ -139,15 +139,15 @@ def test_windows_are_those_of_opencv(height, width, whole, monkeypatch):
         assert np.abs(sign * np.median(inside, (1, 2)) - [(-6, 3), (6, -3)]).max() < 0.3 or min(height, width) < 64
 
 
-@pytest.mark.parametrize("halvings", [0, 1, 2])
-def test_luma_is_that_of_opencv(halvings):
+@pytest.mark.parametrize("num_downsamplings", [0, 1, 2])
+def test_luma_is_that_of_opencv(num_downsamplings):
     codes, _ = frames(64, 96)
-    its = DenseInverseSearch()._made_luma(codes[0], 1.0, 8.0, halvings)
-    mine = DenseInverseSearch(compiled=True)._made_luma(codes[0], 1.0, 8.0, halvings)
-    assert mine.shape == its.shape == (64 >> halvings, 96 >> halvings)
+    its = DenseInverseSearch()._made_luma(codes[0], 1.0, 8.0, num_downsamplings)
+    mine = DenseInverseSearch(compiled=True)._made_luma(codes[0], 1.0, 8.0, num_downsamplings)
+    assert mine.shape == its.shape == (64 >> num_downsamplings, 96 >> num_downsamplings)
     assert np.abs(mine.astype(int) - its).max() <= 1
     assert np.ptp(mine.astype(int)) > 50
-    if not halvings:
+    if not num_downsamplings:
         np.testing.assert_array_equal(its, matched_luma8(codes[0], 1.0, 8.0))
 
 

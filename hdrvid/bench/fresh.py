@@ -69,8 +69,8 @@ def peak_resident_mib() -> float | None:
     Not `getrusage`'s: on Linux that begins with the peak of the process that started this one.
     """
     with suppress(OSError):
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
-        return int(found[1]) / 1024 if found else None
+        match = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+        return int(match[1]) / 1024 if match else None
     try:
         import resource
     except ImportError:

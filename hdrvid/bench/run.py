@@ -415,12 +415,12 @@ class _Bench:
 
     def _cycle(self, runner: ModelRunner, windows: Iterator[Window], radiance: list[np.ndarray] | None = None) -> float:
         """Mean seconds of the frames of one cycle, which go to `radiance`."""
-        made: list[np.ndarray] = []
+        frames_made: list[np.ndarray] = []
         total = 0.0
         for window in itertools.islice(windows, len(self.options.cycle)):
-            total += self._seconds(lambda w=window: made.append(runner.reconstruct(w).radiance))  # type: ignore[misc]
+            total += self._seconds(lambda w=window: frames_made.append(runner.reconstruct(w).radiance))  # type: ignore[misc]
         if radiance is not None:
-            radiance += made
+            radiance += frames_made
         return total / len(self.options.cycle)
 
     def _seconds(self, call: Callable[[], None]) -> float:

@@ -132,11 +132,11 @@ class HistogramCurve:
     def update(self, log_luminance: np.ndarray) -> None:
         """Take the next frame into account: log2 luminance of a sample of its pixels, not empty."""
         index = np.clip((log_luminance - self._edges[0]) / self.BIN_STOPS, 0, len(self._centres) - 1).astype(np.intp)
-        found = self._blur @ (np.bincount(index, minlength=len(self._centres)) / len(index))
+        shares = self._blur @ (np.bincount(index, minlength=len(self._centres)) / len(index))
         if self._histogram is None:
-            self._histogram = found
+            self._histogram = shares
             return
-        change = found - self._histogram
+        change = shares - self._histogram
         moved = 0.5 * float(np.abs(change).sum())
         if moved > self.DEAD_ZONE:
             self._histogram = self._histogram + self._follow * (1 - self.DEAD_ZONE / moved) * change

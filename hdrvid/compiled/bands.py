@@ -3,8 +3,8 @@
 What a window needs beside convolutions is a hundred simple steps on pictures of many channels. PyTorch makes each of
 them for the whole picture, which moves every intermediate picture to the memory and back. Here the compiled functions
 of hdrvid.compiled.kernels take a band of rows through all steps, into the very layout that the convolutions take. The
-formulas are those of hdrvid.models.classical, .blend and .refine, which training and accelerators use, and CPUs without
-Numba; tests compare the two.
+formulas are those of hdrvid.models.classical, .merge_net and .flow_net, which training, accelerators and CPUs without
+Numba use; tests compare the two.
 
 Convention:
     Frames (H, W, 3) float32 network codes in [0, 1]; flows (H, W, 2) float32 pixels, backward.
@@ -76,36 +76,34 @@ def _give_up(error: BaseException) -> None:
 
 
 @cache
-def _modules() -> tuple[Compiled, Compiled] | None:
-    """`compiled.kernels` and `.inverse_search`, or None where they cannot be loaded: Numba comes later to a new Python
-    than others, and its internals change."""
+def _load() -> Compiled | None:
+    """`compiled.kernels`; None where it cannot be loaded: Numba supports a new Python later than others do."""
     try:
-        from hdrvid.compiled import inverse_search, kernels
+        from hdrvid.compiled import kernels
     except Exception as error:
         _give_up(error)
         return None
-    return Compiled(kernels), Compiled(inverse_search)
+    return Compiled(kernels)
 
 
 def _kernels() -> Any:
-    modules = _modules()
-    assert modules is not None
-    return modules[0]
+    functions = _load()
+    assert functions is not None
+    return functions
 
 
-def compiled_search() -> tuple[Compiled, Compiled] | None:
-    """hdrvid.compiled.inverse_search and .kernels, where they can be used."""
-    modules = _modules()
-    return (modules[1], modules[0]) if modules and usable() else None
+def compiled_functions() -> Compiled | None:
+    """The functions of `hdrvid.compiled.kernels`; None where they cannot be used."""
+    return _load() if usable() else None
 
 
 def usable() -> bool:
-    """Whether pictures can be worked on here."""
-    return _modules() is not None and not _failures
+    """Whether this process uses compiled functions."""
+    return _load() is not None and not _failures
 
 
 def problem() -> str | None:
-    """Why they cannot, in one sentence for the user; None where they can, or nobody has tried."""
+    """Why it does not, in one sentence for the user; None where it does, or none was called yet."""
     if not _failures:
         return None
     return (
@@ -134,7 +132,7 @@ def _bands(rows: slice, columns: slice, share: int = 1) -> list[tuple[int, int]]
     """Rows cut into bands, first and last + 1; `share`: how many pixels of the frame one of theirs stands for."""
     width = columns.stop - columns.start
     height = -(-(rows.stop - rows.start) // (BANDS_PER_THREAD * torch.get_num_threads()))
-    blocks = threads.row_blocks(rows, width, max(height * width, BAND_PIXELS // share), least=8)
+    blocks = threads.row_blocks(rows, width, max(height * width, BAND_PIXELS // share), min_rows=8)
     return [(block.start, block.stop) for block in blocks]
 
 
@@ -268,12 +266,12 @@ def merge_result(
     ones 1; returns whether there were none of both.
     """
     rows, columns = inner
-    found, across = _channels_last(out), (columns.start, columns.stop)
+    network_output, across = _channels_last(out), (columns.start, columns.stop)
     shares = np.empty((0, 0, 0, 0), np.float32) if weights is None else weights
 
     def band(part: tuple[int, int]) -> bool:
         first = corner[0] + part[0] - rows.start, corner[1]
-        inputs = found, given.radiance, given.log_prior, given.smoothed
+        inputs = network_output, given.radiance, given.log_prior, given.smoothed
         return _kernels().merge_result(*inputs, weight_channels, across, part, first, radiance, shares)
 
     return all(threads.each(band, _bands(rows, columns)))
@@ -379,7 +377,7 @@ def correlation(
 def refine_flow(
     out: torch.Tensor,
     shift: torch.Tensor,
-    seen: Evidence,
+    views: Evidence,
     inner: Region,
     corner: tuple[int, int],
     flow: np.ndarray,
@@ -394,6 +392,6 @@ def refine_flow(
 
     def band(part: tuple[int, int]) -> None:
         first = corner[0] + part[0] - rows.start, corner[1]
-        _kernels().refine_flow(channels, shifts, seen.offsets, across, part, first, flow, confidence)
+        _kernels().refine_flow(channels, shifts, views.offsets, across, part, first, flow, confidence)
 
     threads.each(band, _bands(rows, columns))

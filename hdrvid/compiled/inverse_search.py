@@ -25,7 +25,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from hdrvid.compiled import variational
-from hdrvid.compiled.jit import ONE, SOURCE, F, compiled, inline, least
+from hdrvid.compiled.jit import ONE, SOURCE, F, compiled, inline, minimum
 
 PATCH = 8
 """Side of a patch, in pixels."""
@@ -87,15 +87,15 @@ class _Builder:
         """The rows of a patch, source - picture, each given by type, array and place; the source between places."""
         fx, fy = self.spread(fx), self.spread(fy)
 
-        def between(row: int) -> Any:
+        def interpolate(row: int) -> Any:
             left = self.row(*source, row)
             return self.add(left, self.times(fx, self.minus(self.row(*source, row, 1), left)))
 
-        upper = between(0)
+        upper = interpolate(0)
         for row in range(PATCH):
-            lower = between(row + 1)
-            there = self.add(upper, self.times(fy, self.minus(lower, upper)))
-            yield self.minus(there, self.row(*picture, row))
+            lower = interpolate(row + 1)
+            sampled = self.add(upper, self.times(fy, self.minus(lower, upper)))
+            yield self.minus(sampled, self.row(*picture, row))
             upper = lower
 
     def tuple_of_sums(self, vectors: list[Any], signature: Any) -> Any:
@@ -153,7 +153,7 @@ def _place(x, y, width, height):
     """Where a patch at x, y lies in the source with its border: place, and how far between it and the next."""
     x = x if x > F(1 - PATCH) else F(1 - PATCH)
     y = y if y > F(1 - PATCH) else F(1 - PATCH)
-    x, y = least(x, F(width - 1)) + F(BORDER), least(y, F(height - 1)) + F(BORDER)
+    x, y = minimum(x, F(width - 1)) + F(BORDER), minimum(y, F(height - 1)) + F(BORDER)
     column, line = np.int64(x), np.int64(y)
     return line * (width + 2 * BORDER) + column, x - F(column), y - F(line)
 
@@ -171,7 +171,7 @@ def _misfit(picture, source, gx, gy, i, j, u, v):
 def search_patches(picture, source, gx, gy, flow_u, flow_v, stride, steps, found_u, found_v, constants=SOURCE):
     """Flow of every patch, into `found_u` and `found_v` (h', w'), from a flow for every pixel.
 
-    `source` with its border. `steps` of descent at most, in each of the two orders.
+    `source` with its border. `steps` of descent at maximum, in each of the two orders.
     """
     h, w = picture.shape
     rows, columns = found_u.shape
@@ -287,27 +287,29 @@ def _coarsest(height: int, width: int) -> int:
 def search(reference: np.ndarray, source: np.ndarray, stride: int, steps: int, refinements: int) -> np.ndarray:
     """Backward flow (H, W, 2) between two pictures (H, W), at least PATCH pixels high and wide.
 
-    Patches are `stride` pixels apart and descend by `steps` at most, half of them in each order; `refinements` steps of
-    variational refinement follow on every picture.
+    Patches are `stride` pixels apart and descend by `steps` at most, half of them in each order; `refinements` steps
+    of variational refinement follow on every picture.
     """
     pyramid = [(reference, source)]
     for _ in range(_coarsest(*reference.shape)):
         h, w = pyramid[-1][0].shape
-        here, there = (cv2.resize(p, (w // 2, h // 2), interpolation=cv2.INTER_AREA) for p in pyramid[-1])
-        pyramid.append((here, there))
+        reference_level, neighbour_level = (
+            cv2.resize(p, (w // 2, h // 2), interpolation=cv2.INTER_AREA) for p in pyramid[-1]
+        )
+        pyramid.append((reference_level, neighbour_level))
     u: np.ndarray
     v: np.ndarray
     u = v = np.zeros(pyramid[-1][0].shape, np.float32)
-    for here, there in reversed(pyramid):
-        h, w = here.shape
-        if u.shape != here.shape:
+    for reference_level, neighbour_level in reversed(pyramid):
+        h, w = reference_level.shape
+        if u.shape != reference_level.shape:
             u, v = (2 * cv2.resize(flow, (w, h)) for flow in (u, v))
-        gx, gy = cv2.spatialGradient(here)
-        wide = cv2.copyMakeBorder(there, BORDER, BORDER, BORDER, BORDER, cv2.BORDER_REPLICATE)
-        found = np.empty((2, 1 + (h - PATCH) // stride, 1 + (w - PATCH) // stride), np.float32)
-        search_patches(here, wide, gx, gy, u, v, stride, steps // 2, *found)
+        gx, gy = cv2.spatialGradient(reference_level)
+        wide = cv2.copyMakeBorder(neighbour_level, BORDER, BORDER, BORDER, BORDER, cv2.BORDER_REPLICATE)
+        patch_flow = np.empty((2, 1 + (h - PATCH) // stride, 1 + (w - PATCH) // stride), np.float32)
+        search_patches(reference_level, wide, gx, gy, u, v, stride, steps // 2, *patch_flow)
         u, v = np.zeros((2, h, w), np.float32)
-        spread_patches(here, wide, *found, stride, u, v)
+        spread_patches(reference_level, wide, *patch_flow, stride, u, v)
         if refinements:
-            variational.refine(here, there, u, v, refinements)
+            variational.refine(reference_level, neighbour_level, u, v, refinements)
     return np.stack([u, v], -1)

@@ -19,11 +19,19 @@ SOURCE = zlib.crc32(b"".join(path.read_bytes() for path in sorted(Path(__file__)
 """Checksum of this folder's sources. Numba's cache looks only at the source of the function's own module: as the
 default of an argument that no caller gives, this becomes part of the key."""
 
+
+def constants_key(namespace: dict[str, Any]) -> int:
+    """Checksum of the numbers in a module's namespace, and of this folder's sources: as the default of an argument that
+    no caller gives, it is part of the key that Numba's cache keeps a function by."""
+    numbers = sorted((name, value) for name, value in namespace.items() if isinstance(value, int | float | F))
+    return SOURCE ^ zlib.crc32(repr(numbers).encode())
+
+
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
 INLINE: Any = {**OPTIONS, "forceinline": True}
 
 
-class _Apart(Compiler):
+class _NoAliasCompiler(Compiler):
     def __init__(self, typingctx, targetctx, library, args, return_type, flags, locals):
         flags = flags.copy()
         flags.noalias = True
@@ -35,9 +43,9 @@ def inline(function: Callable[..., Any]) -> Any:
     return njit(**INLINE)(function)
 
 
-def inline_apart(function: Callable[..., Any]) -> Any:
+def inline_noalias(function: Callable[..., Any]) -> Any:
     """The same, of a function whose arrays do not overlap: its loops are vectorised even where they gather."""
-    return njit(pipeline_class=_Apart, **INLINE)(function)
+    return njit(pipeline_class=_NoAliasCompiler, **INLINE)(function)
 
 
 def compiled(function: Callable[..., Any]) -> Any:
@@ -49,21 +57,21 @@ def compiled(function: Callable[..., Any]) -> Any:
 
 
 @inline
-def least(a, b):
+def minimum(a, b):
     """min() is a call, and loops with calls are not vectorised; `b` where one of them is no number."""
     return a if a < b else b
 
 
 @inline
-def most(a, b):
-    """As `least`."""
+def maximum(a, b):
+    """As `minimum`."""
     return a if a > b else b
 
 
 @inline
 def clip(x, low, high):
     """`low` where x is no number."""
-    return least(most(x, low), high)
+    return minimum(maximum(x, low), high)
 
 
 @inline
@@ -76,13 +84,13 @@ def replicate(row, pad):
 
 
 @inline
-def located(x, y, height, width, channels):
+def bilinear_position(x, y, height, width, channels):
     """Where a position in pixels lies in the values of a picture, border replicated: place of the first channel, how
     far to the next pixel and to the one below, and how far between them. Sizes are int32."""
     # not max(): what is no number must become an index too
     x = x if x > ZERO else ZERO
     y = y if y > ZERO else ZERO
-    x, y = least(x, F(width - 1)), least(y, F(height - 1))
+    x, y = minimum(x, F(width - 1)), minimum(y, F(height - 1))
     column, line = np.int32(x), np.int32(y)
     right = channels if column < width - 1 else np.int32(0)
     down = channels * width if line < height - 1 else np.int32(0)
@@ -90,8 +98,8 @@ def located(x, y, height, width, channels):
 
 
 @inline
-def between(values, at, right, down, fx, fy):
-    """Bilinear interpolation of four of the values (n,); see `located`."""
+def bilinear(values, at, right, down, fx, fy):
+    """Bilinear interpolation of four of the values (n,); see `bilinear_position`."""
     mask = np.uint32(0x7FFFFFFF)  # of numbers that are not negative, or wrap-around would have to be thought of
     a, b = values[np.uint32(at) & mask], values[np.uint32(at + right) & mask]
     c, d = values[np.uint32(at + down) & mask], values[np.uint32(at + down + right) & mask]

@@ -19,7 +19,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from hdrvid.compiled.jit import HALF, ONE, SOURCE, ZERO, F, between, compiled, inline_apart, located, replicate
+from hdrvid.compiled.jit import (
+    HALF,
+    ONE,
+    SOURCE,
+    ZERO,
+    F,
+    bilinear,
+    bilinear_position,
+    compiled,
+    inline_noalias,
+    replicate,
+)
 
 ALPHA, GAMMA, DELTA = F(20), F(10), F(5)
 OMEGA = F(1.6)
@@ -32,17 +43,17 @@ _RING = SWEEPS + 3
 _TERMS = 9
 
 
-@inline_apart
-def _pair(here, there, y, u, v, height, width, mean, change):
+@inline_noalias
+def _pair(reference, neighbour, y, u, v, height, width, mean, change):
     """Mean of the picture's row and the warped source's, and what it changed by; one more pixel at both ends."""
     for j in range(u.shape[0]):
-        at, right, down, fx, fy = located(F(j) + u[j], F(y) + v[j], height, width, np.int32(1))
-        a, b = F(here[j]), between(there, at, right, down, fx, fy)
+        at, right, down, fx, fy = bilinear_position(F(j) + u[j], F(y) + v[j], height, width, np.int32(1))
+        a, b = F(reference[j]), bilinear(neighbour, at, right, down, fx, fy)
         mean[j + 1] = (a + b) * HALF
         change[j + 1] = b - a
 
 
-@inline_apart
+@inline_noalias
 def _slopes(left, right, above, below, across, along):
     for j in range(left.shape[0]):
         across[j + 1] = right[j] - left[j]
@@ -50,7 +61,7 @@ def _slopes(left, right, above, below, across, along):
         along[j + 1] = below[j] - above[j]
 
 
-@inline_apart
+@inline_noalias
 def _normalised(a, b, c, x, y, z):
     """a, b and c divided by the length of (a, b)."""
     for j in range(a.shape[0]):
@@ -58,7 +69,7 @@ def _normalised(a, b, c, x, y, z):
         x[j], y[j], z[j] = a[j] * scale, b[j] * scale, c[j] * scale
 
 
-@inline_apart
+@inline_noalias
 def _differences(a, b, out):
     for j in range(out.shape[0]):
         out[j] = a[j] - b[j]
@@ -105,7 +116,7 @@ def linearised(picture, source, u, v, terms, constants=SOURCE):
                 _apart(rows[n], terms[i, i % 2, n], terms[i, 1 - i % 2, n])
 
 
-@inline_apart
+@inline_noalias
 def _apart(row, even, odd):
     for k in range(even.shape[0]):
         even[k] = row[2 * k]
@@ -113,7 +124,7 @@ def _apart(row, even, odd):
         odd[k] = row[2 * k + 1]
 
 
-@inline_apart
+@inline_noalias
 def _smoothness(u, du, v, dv, u_right, du_right, v_right, dv_right, u_down, du_down, v_down, dv_down, out):
     """Weight of a pixel's differences from the next one and from the one below."""
     for k in range(out.shape[0]):
@@ -123,7 +134,7 @@ def _smoothness(u, du, v, dv, u_right, du_right, v_right, dv_right, u_down, du_d
         out[k] = _SMOOTH / np.sqrt(ux * ux + vx * vx + uy * uy + vy * vy + _EPSILON2)
 
 
-@inline_apart
+@inline_noalias
 def _data(terms, du, dv, a, b, d, p, q):
     """Equations a du + b dv = p, b du + d dv = q of each pixel alone."""
     for k in range(a.shape[0]):
@@ -140,7 +151,7 @@ def _data(terms, du, dv, a, b, d, p, q):
         q[k] = -weight * y * t - slope * (xy * xt + yy * yt)
 
 
-@inline_apart
+@inline_noalias
 def _edge(weight, u, v, u_there, v_there, a, d, p, q):
     """The difference from a neighbour."""
     for k in range(a.shape[0]):
@@ -150,13 +161,13 @@ def _edge(weight, u, v, u_there, v_there, a, d, p, q):
         q[k] += weight[k] * (v_there[k] - v[k])
 
 
-@inline_apart
+@inline_noalias
 def _inverted(a, d):
     for k in range(a.shape[0]):
         a[k], d[k] = ONE / a[k], ONE / d[k]
 
 
-@inline_apart
+@inline_noalias
 def _relaxed(du, dv, left, right, above, below, left_v, right_v, above_v, below_v, here, before, over, a, b, d, p, q):
     """A step towards the solution: a and d are inverted."""
     for k in range(du.shape[0]):
@@ -205,17 +216,25 @@ def solved(terms, flow, change, width):
                 p, q = equations[slot, c, 3], equations[slot, c, 4]
                 here_u, here_v = u[i, c, 1:-1], v[i, c, 1:-1]
                 _data(terms[r, c], du[i, c, 1:-1], dv[i, c, 1:-1], a, b, d, p, q)
-                mine, other = weights[slot, c], weights[slot, o]
+                centre_weight, other = weights[slot, c], weights[slot, o]
                 # the last pixel of a row has no next one, the first none before
                 n = m if s != last_parity else last
                 right, left = slice(1 + s, 1 + s + n), slice(1, s + m)
                 _edge(
-                    mine[1 : 1 + n], here_u[:n], here_v[:n], u[i, o, right], v[i, o, right], a[:n], d[:n], p[:n], q[:n]
+                    centre_weight[1 : 1 + n],
+                    here_u[:n],
+                    here_v[:n],
+                    u[i, o, right],
+                    v[i, o, right],
+                    a[:n],
+                    d[:n],
+                    p[:n],
+                    q[:n],
                 )
                 f = 1 - s
                 _edge(other[left], here_u[f:], here_v[f:], u[i, o, left], v[i, o, left], a[f:], d[f:], p[f:], q[f:])
                 if r < h - 1:
-                    _edge(mine[1:-1], here_u, here_v, u[i + 1, o, 1:-1], v[i + 1, o, 1:-1], a, d, p, q)
+                    _edge(centre_weight[1:-1], here_u, here_v, u[i + 1, o, 1:-1], v[i + 1, o, 1:-1], a, d, p, q)
                 if r > 0:
                     above = weights[(r - 1) % _RING, o, 1:-1]
                     _edge(above, here_u, here_v, u[i - 1, o, 1:-1], v[i - 1, o, 1:-1], a, d, p, q)

@@ -248,9 +248,11 @@ def _open_scene(
     if align and not (scene / _MATRICES).is_dir():
         raise InputError(f"it has no {_MATRICES}: get the set again, or leave the alignment out")
     frames, truths = _listed_files(dataset, scene)
-    found = [os.path.isfile(path) for path in frames]
-    notes = _of_frames("not there", [path.name for path, there in zip(frames, found, strict=True) if not there])
-    scored = [i for i in range(cycle, len(frames) - cycle) if found[i]]
+    present = [os.path.isfile(path) for path in frames]
+    notes = _of_frames(
+        "not there", [path.name for path, is_present in zip(frames, present, strict=True) if not is_present]
+    )
+    scored = [i for i in range(cycle, len(frames) - cycle) if present[i]]
     if dataset != "kalantari":
         with_truth = [i for i in scored if (path := truths[i]) is not None and os.path.isfile(path)]
         expected = scored if dataset != "deephdrvideo-dynamic" else [i for i in scored if i == len(frames) // 2]

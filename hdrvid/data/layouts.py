@@ -242,12 +242,12 @@ def resolve_shots(roots: Sequence[Path], shots: Sequence[Shot]) -> dict[Shot, tu
         for files in tree.hdr_files.values():
             for file in files:
                 frames.setdefault(file.stem, []).append(file)
-    found: dict[Shot, tuple[HdrWindow, ...]] = {}
+    windows_of: dict[Shot, tuple[HdrWindow, ...]] = {}
     missing: list[str] = []
     incomplete = 0
     for shot in shots:
         known = len(missing)
-        found[shot] = tuple(_shot_from_patches(shot, trees, missing) or _shot_from_frames(shot, frames, missing))
+        windows_of[shot] = tuple(_shot_from_patches(shot, trees, missing) or _shot_from_frames(shot, frames, missing))
         incomplete += len(missing) > known
     if missing:
         where = ", ".join(str(root) for root in roots) or "no folder at all"
@@ -255,7 +255,7 @@ def resolve_shots(roots: Sequence[Path], shots: Sequence[Shot]) -> dict[Shot, tu
             f"{_counted(incomplete, 'labelled window')} missing or incomplete in {where}: give --data the folders that "
             f"hold them, or the prepared patches of {PREPARED_URL}{_list_of(missing)}"
         )
-    return found
+    return windows_of
 
 
 @lru_cache(maxsize=1)
@@ -333,8 +333,8 @@ def _search(root: Path) -> _Tree:
     return tree
 
 
-def _search_folder(folder: Path, tree: _Tree, seen: set[Path]) -> None:
-    files, folders = _entries(folder, seen)
+def _search_folder(folder: Path, tree: _Tree, visited: set[Path]) -> None:
+    files, folders = _entries(folder, visited)
     names = {f.name for f in files}
     if "sep_trainlist.txt" in names:
         tree.septuplets.append(folder)
@@ -346,7 +346,7 @@ def _search_folder(folder: Path, tree: _Tree, seen: set[Path]) -> None:
     if hdr_files:
         tree.hdr_files[folder] = hdr_files
     for child in folders:
-        _search_folder(child, tree, seen)
+        _search_folder(child, tree, visited)
 
 
 def _is_prepared(folder: Path, names: set[str]) -> bool:
@@ -354,12 +354,12 @@ def _is_prepared(folder: Path, names: set[str]) -> bool:
     return bool({"train_list.txt", "val_list.txt"} & names) or any((folder / "Images").glob("*/*/*_f1.npy"))
 
 
-def _entries(folder: Path, seen: set[Path]) -> tuple[list[Path], list[Path]]:
+def _entries(folder: Path, visited: set[Path]) -> tuple[list[Path], list[Path]]:
     """Files and folders of `folder`, sorted, without hidden ones; nothing for a folder that a link leads back to."""
     real = folder.resolve()
-    if real in seen:
+    if real in visited:
         return [], []
-    seen.add(real)
+    visited.add(real)
     try:
         entries = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=lambda p: natural_key(p.name))
     except OSError as error:
@@ -388,10 +388,10 @@ def _sequences(files: Sequence[Path]) -> tuple[list[list[Path]], list[Path]]:
                 runs[-1].append((number, file))
             else:
                 runs.append([(number, file)])
-        found = [[file for _, file in run] for run in runs if len(run) >= MIN_SEQUENCE]
-        found = [run for run in found if _is_film(run)]
-        sequences += found
-        singles += [] if found else [file for _, file in group]
+        result = [[file for _, file in run] for run in runs if len(run) >= MIN_SEQUENCE]
+        result = [run for run in result if _is_film(run)]
+        sequences += result
+        singles += [] if result else [file for _, file in group]
     return sequences, singles
 
 
@@ -458,11 +458,11 @@ def _complete(windows: Iterable[HdrWindow], missing: list[str]) -> list[HdrWindo
     for window in windows:
         folder = os.path.dirname(window.files[0])
         try:
-            there = set(os.listdir(folder))
+            names = set(os.listdir(folder))
         except OSError:
             missing.append(folder)
             continue
-        missing += [f for f in window.files if os.path.basename(f) not in there]
+        missing += [f for f in window.files if os.path.basename(f) not in names]
     return windows
 
 
@@ -674,8 +674,8 @@ def _clips(root: Path) -> list[_Clip]:
     return clips
 
 
-def _search_clips(folder: Path, root: Path, clips: list[_Clip], seen: set[Path]) -> None:
-    files, folders = _entries(folder, seen)
+def _search_clips(folder: Path, root: Path, clips: list[_Clip], visited: set[Path]) -> None:
+    files, folders = _entries(folder, visited)
     companions = _companions(folder, root.parent)
     scene = folder.relative_to(root.parent).as_posix() if folder != root else root.resolve().name
     by_name = {f.name: f for f in files}
@@ -699,7 +699,7 @@ def _search_clips(folder: Path, root: Path, clips: list[_Clip], seen: set[Path])
     for video in (f for f in files if f.suffix.lower() in VIDEO_SUFFIXES):
         clips.append(_Clip(f"{scene}/{video.stem}", (str(video),), *companions))
     for child in folders:
-        _search_clips(child, root, clips, seen)
+        _search_clips(child, root, clips, visited)
 
 
 def _companions(folder: Path, top: Path) -> tuple[Path | None, Path | None]:

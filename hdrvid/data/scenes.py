@@ -148,14 +148,14 @@ class ObjectMotion:
     """The time at which `carrier` leaves the object where x and y say."""
 
     def matrix(self, t: float) -> np.ndarray:
-        own = (
+        object_matrix = (
             _translation(self.x(t), self.y(t))
             @ _similarity(self.angle(t), math.exp(self.size(t)) / self.density)
             @ _translation(-self.texture_centre[0], -self.texture_centre[1])
         )
         if self.carrier is None:
-            return own
-        return self.carrier.matrix(t) @ np.linalg.inv(self.carrier.matrix(self.carrier_time)) @ own
+            return object_matrix
+        return self.carrier.matrix(t) @ np.linalg.inv(self.carrier.matrix(self.carrier_time)) @ object_matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,9 +234,9 @@ class Scene:
         y32 = np.clip(y, 0, height - 1).astype(np.float32)
         coverage = self._coverage(t_to)
         for index in np.unique(owners):
-            mine = owners == index
-            there = cv2.remap(coverage[index], x32, y32, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            result &= ~mine | (there > 0.5)
+            owned = owners == index
+            coverage_at_target = cv2.remap(coverage[index], x32, y32, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            result &= ~owned | (coverage_at_target > 0.5)
         veil_from, veil_to = self._veil(t_from), self._veil(t_to)
         if veil_from is not None and veil_to is not None:
             result &= veil_from < 0.05
@@ -615,10 +615,10 @@ def _perspective(
     cos, sin = math.cos(elevation), math.sin(elevation)
     # camera looks along +z, y is down; tilting up by `elevation`
     up = np.broadcast_to(sin - y * cos, (height, width)).astype(np.float32)
-    ahead = np.broadcast_to(cos + y * sin, (height, width)).astype(np.float32)
+    distance = np.broadcast_to(cos + y * sin, (height, width)).astype(np.float32)
     side = np.broadcast_to(x, (height, width)).astype(np.float32)
-    longitude = cv2.phase(ahead, side) + np.float32(heading)
-    horizontal = cv2.magnitude(ahead, side)
+    longitude = cv2.phase(distance, side) + np.float32(heading)
+    horizontal = cv2.magnitude(distance, side)
     latitude = np.arctan2(up, horizontal)
     px = (longitude * np.float32(columns / (2 * math.pi)) - 0.5) % columns
     py = (np.float32(0.5) - latitude * np.float32(1 / math.pi)) * rows - np.float32(0.5)

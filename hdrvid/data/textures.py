@@ -368,9 +368,9 @@ def _floor(material: np.ndarray, width: int, height: int, horizon: float, camera
     depth = np.float32(camera) / np.maximum(below, 0.5)
     map_x = _fold((np.arange(width, dtype=np.float32) - width / 2) * depth + columns / 2, columns)
     map_y = np.broadcast_to(_fold(camera * 2.0 * depth, rows), map_x.shape)
-    seen = cv2.remap(material, map_x, np.ascontiguousarray(map_y), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    pattern = cv2.remap(material, map_x, np.ascontiguousarray(map_y), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     far = np.clip((depth - 1.2) / 3, 0, 1)[..., None]  # far away the pattern is finer than a pixel: show its mean
-    floor[first:] = seen * (1 - far) + far * np.array(cv2.mean(material)[:3], np.float32)
+    floor[first:] = pattern * (1 - far) + far * np.array(cv2.mean(material)[:3], np.float32)
     return floor
 
 

@@ -138,7 +138,7 @@ def find_hdr_images(roots: Sequence[Path], hold_out: Sequence[str] = (), option:
 
     `option`: what the roots were given with. Raises InputError for a root that is missing or holds none.
     """
-    found: list[str] = []
+    images: list[str] = []
     for root in roots:
         if not root.exists():
             raise InputError(f"the folder {root} does not exist: give {option} a folder of .exr or .hdr files")
@@ -146,8 +146,8 @@ def find_hdr_images(roots: Sequence[Path], hold_out: Sequence[str] = (), option:
         paths = sorted(p for p in files if p.suffix.lower() in (".exr", ".hdr"))
         if not paths:
             raise InputError(f"{root} holds no .exr or .hdr pictures: give {option} a folder with HDR pictures")
-        found += [str(p) for p in paths if p.stem not in set(hold_out)]
-    return tuple(found)
+        images += [str(p) for p in paths if p.stem not in set(hold_out)]
+    return tuple(images)
 
 
 def scene_from(
@@ -170,11 +170,11 @@ def scene_from(
 def _random_scene(options: CacheOptions | LdrCacheOptions, index: int, width: int, height: int) -> Scene:
     rng = np.random.default_rng([options.seed, index])
     pictures = [s for s in options.sources if s != PROCEDURAL]
-    own = not pictures or rng.random() < options.procedural_share
-    path = PROCEDURAL if own else pictures[rng.integers(len(pictures))]
+    procedural = not pictures or rng.random() < options.procedural_share
+    path = PROCEDURAL if procedural else pictures[rng.integers(len(pictures))]
     others = (
         [read_hdr_image(Path(pictures[rng.integers(len(pictures))]))]
-        if pictures and not own and rng.random() < 0.5
+        if pictures and not procedural and rng.random() < 0.5
         else []
     )
     motion = float(np.exp(rng.uniform(np.log(0.4), np.log(5.0))))
@@ -498,17 +498,17 @@ class TrainingWindows(_Windows):
         if centre == MIDDLE:
             picks = [NEIGHBOURS.index(t) for t in times if t != centre]
             exact = flow[n][(picks, *part)].astype(np.float32)
-            seen = visible[n][(picks, *part[1:])].astype(np.float32)
+            visibility = visible[n][(picks, *part[1:])].astype(np.float32)
         else:
             exact = np.zeros((2 * radius, 2, *frames.shape[-2:]), np.float32)
-            seen = np.zeros((2 * radius, *frames.shape[-2:]), np.float32)
+            visibility = np.zeros((2 * radius, *frames.shape[-2:]), np.float32)
         if o.augment:
             flips = _Flips.drawn(rng)
             gains = rng.uniform(0.8, 1.25, (3, 1, 1)).astype(np.float32)
             colours = rng.permutation(3)
             frames = flips.frames(frames)[:, colours] * gains
             blurred = None if blurred is None else flips.frames(blurred)[:, colours] * gains
-            exact, seen = flips.flow(exact), flips.frames(seen)
+            exact, visibility = flips.flow(exact), flips.frames(visibility)
         clipping = rng.uniform(*(PLAIN_CLIPPING if plain else CLIPPING)) if o.augment else 99.5
         white = _white(frames[radius].max(0), clipping)
         if o.augment:
@@ -529,12 +529,12 @@ class TrainingWindows(_Windows):
             mirror = [*range(2 * radius, radius, -1), *range(radius, 2 * radius + 1)]
             ldr, scene, exposures = ldr[mirror], scene[mirror], exposures[mirror]
             neighbours = [*range(2 * radius - 1, radius - 1, -1), *range(radius, 2 * radius)]
-            exact, seen = exact[neighbours], seen[neighbours]
+            exact, visibility = exact[neighbours], visibility[neighbours]
         if o.perturb and not plain:
             ldr[radius] = perturb_tone(ldr[radius], rng)
         truth = np.clip(scene.transpose(0, 3, 1, 2), 0.0, 1.0)
         more = {"inexact": _inexact(exact, rng)} if o.inexact_flow else {}
-        return self.sample(started, ldr, exposures, truth=truth, flow=exact, visible=seen, **more)
+        return self.sample(started, ldr, exposures, truth=truth, flow=exact, visible=visibility, **more)
 
     def _open_shutter(self, row: int) -> np.ndarray | None:
         """Open-shutter frames of a window, where its cache has them."""

@@ -306,14 +306,14 @@ def look(reader: ClipReader) -> Look:
     reduced: list[Future[FrameLevels]] = []
     small: list[np.ndarray] = []
     count, brightest = 0, 0.0
-    with ThreadPoolExecutor(1) as beside:
+    with ThreadPoolExecutor(1) as background:
         try:
             for pixels in probed(reader):
                 count += 1
                 brightest = max(brightest, float(pixels.max()))
                 if pixels.nbytes * PROBE_FRAMES <= KEPT_PROBE_BYTES:
                     frames.append(np.ascontiguousarray(pixels))
-                reduced.append(beside.submit(frame_levels, pixels))
+                reduced.append(background.submit(frame_levels, pixels))
                 small.append(_small(pixels))
         except InputError:
             # a clip damaged near its start is still measured on what there is; the run reports the damage itself
@@ -325,18 +325,18 @@ def look(reader: ClipReader) -> Look:
     if every > 1:
         levels = [level for i, level in enumerate(levels) if (i + first) % every == 0 or i == 0]
     kept = frames if len(frames) == count else None
-    found = Look(reader, kept, count, levels, brightest, (None,) * 3, repeats, white_code, warnings)
+    result = Look(reader, kept, count, levels, brightest, (None,) * 3, repeats, white_code, warnings)
     if not info.linear:
-        found.clip_codes = _clip_codes(found.codes())
-    return found
+        result.clip_codes = _clip_codes(result.codes())
+    return result
 
 
 def _small(pixels: np.ndarray) -> np.ndarray:
     """(h, w) mean of the channels, at most 96 wide: what repetitions are told by."""
     step = max(1, pixels.shape[1] // 384)
-    thin = np.ascontiguousarray(pixels[::step, ::step], np.float32)
-    width = min(96, thin.shape[1])
-    return cv2.resize(thin, (width, max(1, round(thin.shape[0] * width / thin.shape[1])))).mean(-1)
+    subsampled = np.ascontiguousarray(pixels[::step, ::step], np.float32)
+    width = min(96, subsampled.shape[1])
+    return cv2.resize(subsampled, (width, max(1, round(subsampled.shape[0] * width / subsampled.shape[1])))).mean(-1)
 
 
 def _repeats(pictures: Sequence[np.ndarray]) -> tuple[int, int]:
@@ -465,41 +465,41 @@ class _Exposures:
 
 def detect(reader: ClipReader, options: DetectOptions) -> Detection:
     """Find out what an open clip is. Raises InputError, ExposureError or UsageError."""
-    seen = look(reader)
+    probe = look(reader)
     info = reader.info
-    warnings = list(seen.warnings)
+    warnings = list(probe.warnings)
     declared = parse_exposures(options.exposures)
-    curve = _said_curve(options.response, info, seen)
+    curve = _said_curve(options.response, info, probe)
     recorded = recorded_cycle(reader.paths) if declared is None and isinstance(reader, FramesReader) else None
     known, source = (declared, "declared") if declared else (recorded, "recorded") if recorded else (None, "measured")
-    _require_frames(seen, known)
-    exposures, curve = _solve(seen, curve, known, source)
+    _require_frames(probe, known)
+    exposures, curve = _solve(probe, curve, known, source)
     if recorded is not None and exposures.known and contradiction(exposures.estimate, recorded):
         warnings.append(
             f"the files record exposures of {recorded} stops, but that is not what the pixels show: measured instead"
         )
-        exposures, curve = _solve(seen, _said_curve(options.response, info, seen), None, "measured")
+        exposures, curve = _solve(probe, _said_curve(options.response, info, probe), None, "measured")
     if declared is not None:
         against = contradiction(exposures.estimate, declared)
         # a curve that is only assumed, for want of frames, contradicts nobody
-        unchecked = curve.is_open and len(seen.levels) < MIN_RESPONSE_FRAMES
+        unchecked = curve.is_open and len(probe.levels) < MIN_RESPONSE_FRAMES
         if against and against.is_sure and not options.trusted and not unchecked:
             raise ExposureError(f"{info.source}: {against.text}, or give --regular to take them as they are")
         warnings += [against.text] if against else []
-    deviation = _deviation(seen, curve, exposures)
+    deviation = _deviation(probe, curve, exposures)
     if deviation > CONTRADICTION_STOPS:
-        warnings.append(_bent(seen, curve, exposures, deviation))
-    if info.linear and seen.brightest > 1.0:
+        warnings.append(_bent(probe, curve, exposures, deviation))
+    if info.linear and probe.brightest > 1.0:
         warnings.append(
-            f"{info.source} holds linear values up to {seen.brightest:.3g}, but 1.0 is taken as the clipping of each "
+            f"{info.source} holds linear values up to {probe.brightest:.3g}, but 1.0 is taken as the clipping of each "
             "frame: scale the frames so that the sensor clips at 1.0"
         )
     measured = None
     # where the curve bends the ratio, no stops are right, and declared ones are likelier than others
-    bent = exposures.known and (deviation > FLAT_STOPS or (curve.is_open and len(seen.levels) < MIN_RESPONSE_FRAMES))
+    bent = exposures.known and (deviation > FLAT_STOPS or (curve.is_open and len(probe.levels) < MIN_RESPONSE_FRAMES))
     if options.deflicker and exposures.is_sure and not bent:
         assert exposures.cycle is not None
-        frames = itertools.islice(seen.linear(curve.response), CALIBRATION_FRAMES)
+        frames = itertools.islice(probe.linear(curve.response), CALIBRATION_FRAMES)
         measured = measure_stops(frames, exposures.cycle)
         exposures = replace(exposures, cycle=measured.cycle)
     if not exposures.known and exposures.cycle is not None and are_rough(exposures.cycle):
@@ -508,8 +508,8 @@ def detect(reader: ClipReader, options: DetectOptions) -> Detection:
             f"{exposures.cycle} may be off by {ROUGH_STOPS:g}: give --exposures if you know them"
         )
     gamut, gamut_from = _gamut(options.input_primaries, info, curve)
-    if seen.repeats[0] > 1:
-        warnings.append(f"every frame is shown {seen.repeats[0]} times: the repetitions get the result of the first")
+    if probe.repeats[0] > 1:
+        warnings.append(f"every frame is shown {probe.repeats[0]} times: the repetitions get the result of the first")
     estimate = exposures.estimate
     return Detection(
         info=reader.info,
@@ -529,21 +529,21 @@ def detect(reader: ClipReader, options: DetectOptions) -> Detection:
         stops_confidence=None if exposures.known else estimate.stops_confidence,
         gamut=gamut,
         gamut_from=gamut_from,
-        white_code=seen.white_code,
-        repeats=seen.repeats,
+        white_code=probe.white_code,
+        repeats=probe.repeats,
     )
 
 
-def _require_frames(seen: Look, known: ExposureCycle | None) -> None:
+def _require_frames(probe: Look, known: ExposureCycle | None) -> None:
     needed = len(known) if known else 2
-    if seen.count < needed:
+    if probe.count < needed:
         raise InputError(
-            f"{seen.reader.info.source} has only {seen.count} frame(s), but alternating exposures need at least "
+            f"{probe.reader.info.source} has only {probe.count} frame(s), but alternating exposures need at least "
             f"{needed}: give the whole clip or the folder with all its frames"
         )
 
 
-def _said_curve(text: str, info: ClipInfo, seen: Look) -> _Curve:
+def _said_curve(text: str, info: ClipInfo, probe: Look) -> _Curve:
     """The curve that the user or the container names, else the one to begin with."""
     if info.linear:
         if text.lower() not in ("auto", "linear"):
@@ -554,19 +554,19 @@ def _said_curve(text: str, info: ClipInfo, seen: Look) -> _Curve:
     name = _TRANSFER_RESPONSES.get(info.transfer, "")
     if name and name not in DISPLAY_RESPONSES and name != "gamma2.8":
         reason = f"the clip is tagged {info.transfer}"
-        return _Curve(_clipped(RESPONSES[name], seen), "tagged", reason)
+        return _Curve(_clipped(RESPONSES[name], probe), "tagged", reason)
     return _Curve(load_response(name or DEFAULT_RESPONSE), "assumed")
 
 
-def _clipped(response: Response, seen: Look) -> Response:
+def _clipped(response: Response, probe: Look) -> Response:
     """The response with linear 1 where the clip's samples pile up.
 
     PQ has so much room above what a camera gives that the pile of green does, which codecs keep best, and without one
     the brightest code stands for it.
     """
-    code = seen.clip_code
+    code = probe.clip_code
     if code is None and response.name == "pq":
-        code = seen.clip_codes[1] or max((level.peak for level in seen.levels), default=None)
+        code = probe.clip_codes[1] or max((level.peak for level in probe.levels), default=None)
     if code is None:
         return response
     try:
@@ -575,48 +575,48 @@ def _clipped(response: Response, seen: Look) -> Response:
         return response
 
 
-def _solve(seen: Look, curve: _Curve, known: ExposureCycle | None, source: str) -> tuple[_Exposures, _Curve]:
+def _solve(probe: Look, curve: _Curve, known: ExposureCycle | None, source: str) -> tuple[_Exposures, _Curve]:
     """Exposures and curve together: each is measured under the other."""
-    estimate = estimate_cycle(seen.linear(curve.response))
+    estimate = estimate_cycle(probe.linear(curve.response))
     if not curve.is_open:
         return _Exposures(known or estimate.cycle, source, estimate), curve
     if known is not None:
         if estimate.cycle and estimate.confidence >= MIN_CONFIDENCE and len(estimate.cycle) != len(known):
             return _Exposures(known, source, estimate), curve  # which no curve can mend
         base = curve
-        if seen.white_code is not None and _suits(seen, sensor := _sensor_curve(seen), known):
+        if probe.white_code is not None and _suits(probe, sensor := _sensor_curve(probe), known):
             base = sensor
-        frames = stops_of_frames(estimate, known)[: len(seen.levels)]
-        found = _measured_curve(seen, base, frames, declared=True)
-        if found.source == "measured" and _is_bent_to(seen, found.response, known, frames):
+        frames = stops_of_frames(estimate, known)[: len(probe.levels)]
+        found = _measured_curve(probe, base, frames, declared=True)
+        if found.source == "measured" and _is_bent_to(probe, found.response, known, frames):
             found = base  # which the declared stops then contradict
         if found.response is not curve.response:
-            estimate = estimate_cycle(seen.linear(found.response))
+            estimate = estimate_cycle(probe.linear(found.response))
         return _Exposures(known, source, estimate), found
     starts = [(curve, estimate)]
-    if seen.white_code is not None:
-        displays = [_started(seen, name) for name in DISPLAY_RESPONSES if name != curve.response.name]
-        starts = [_started(seen, "linear"), *starts, *displays]
-    elif estimate.confidence < MIN_CONFIDENCE and _may_be_log(seen.levels):
-        starts += [_started(seen, name) for name in PROBED_LOG_RESPONSES]
-    sure = [s for s in starts if s[1].confidence >= MIN_CONFIDENCE]
-    if seen.white_code is not None and sure:  # linear, unless only a display curve makes the stops whole
-        whole = [s for s in sure if s[1].cycle and _is_whole(s[1].cycle)]
-        begun, first = (whole or sure)[0]
+    if probe.white_code is not None:
+        displays = [_started(probe, name) for name in DISPLAY_RESPONSES if name != curve.response.name]
+        starts = [_started(probe, "linear"), *starts, *displays]
+    elif estimate.confidence < MIN_CONFIDENCE and _may_be_log(probe.levels):
+        starts += [_started(probe, name) for name in PROBED_LOG_RESPONSES]
+    confident = [s for s in starts if s[1].confidence >= MIN_CONFIDENCE]
+    if probe.white_code is not None and confident:  # linear, unless only a display curve makes the stops whole
+        whole = [s for s in confident if s[1].cycle and _is_whole(s[1].cycle)]
+        start, first = (whole or confident)[0]
     else:
-        begun, first = max(starts, key=lambda s: s[1].confidence)
+        start, first = max(starts, key=lambda s: s[1].confidence)
     if first.cycle is None or first.confidence < MIN_CONFIDENCE:
         return _Exposures(estimate.cycle, source, estimate), replace(curve, reason="the exposures are not known")
-    base = begun if seen.white_code is not None else curve
-    frames = stops_of_frames(first, first.cycle)[: len(seen.levels)]
-    found = _measured_curve(seen, base, frames, declared=False)
+    base = start if probe.white_code is not None else curve
+    frames = stops_of_frames(first, first.cycle)[: len(probe.levels)]
+    found = _measured_curve(probe, base, frames, declared=False)
     if found.response is not curve.response:
         # the stops were measured under another curve
-        estimate = estimate_cycle(seen.linear(found.response))
-    return _Exposures(_by_rank(seen, estimate, found.response), source, estimate), found
+        estimate = estimate_cycle(probe.linear(found.response))
+    return _Exposures(_by_rank(probe, estimate, found.response), source, estimate), found
 
 
-def _by_rank(seen: Look, estimate: CycleEstimate, response: Response) -> ExposureCycle | None:
+def _by_rank(probe: Look, estimate: CycleEstimate, response: Response) -> ExposureCycle | None:
     """The measured cycle with the stops of matched codes, where these are the same at every level.
 
     A median commutes with the curve, so codes matched by rank are free of what averaging does next to clipping.
@@ -624,7 +624,7 @@ def _by_rank(seen: Look, estimate: CycleEstimate, response: Response) -> Exposur
     cycle = estimate.cycle
     if cycle is None or estimate.confidence < MIN_CONFIDENCE:
         return cycle
-    stops, error = stops_by_rank(seen.levels, stops_of_frames(estimate, cycle), response)
+    stops, error = stops_by_rank(probe.levels, stops_of_frames(estimate, cycle), response)
     off = np.abs(np.array(stops) - np.sort(cycle.stops)).max() if len(stops) == len(cycle) else math.inf
     if not (error < FLAT_STOPS / 2 and off < MAX_RANK_STOPS):
         return cycle
@@ -634,21 +634,21 @@ def _by_rank(seen: Look, estimate: CycleEstimate, response: Response) -> Exposur
     return cycle
 
 
-def _started(seen: Look, name: str) -> tuple[_Curve, CycleEstimate]:
+def _started(probe: Look, name: str) -> tuple[_Curve, CycleEstimate]:
     """The exposures under another curve."""
-    curve = _sensor_curve(seen) if name == "linear" else _Curve(RESPONSES[name], "assumed")
-    return curve, estimate_cycle(seen.linear(curve.response))
+    curve = _sensor_curve(probe) if name == "linear" else _Curve(RESPONSES[name], "assumed")
+    return curve, estimate_cycle(probe.linear(curve.response))
 
 
-def _sensor_curve(seen: Look) -> _Curve:
+def _sensor_curve(probe: Look) -> _Curve:
     """Linear light, with black at the darkest code."""
-    black = min(darkest_code(seen.levels), 0.2)
+    black = min(darkest_code(probe.levels), 0.2)
     return _Curve(levelled_response(RESPONSES["linear"], black, 1.0), "assumed")
 
 
-def _suits(seen: Look, curve: _Curve, cycle: ExposureCycle) -> bool:
+def _suits(probe: Look, curve: _Curve, cycle: ExposureCycle) -> bool:
     """Whether a curve makes codes matched by rank about as far apart as the declared stops."""
-    stops, _ = stops_by_rank(seen.levels, cycle.stops, curve.response)
+    stops, _ = stops_by_rank(probe.levels, cycle.stops, curve.response)
     if len(stops) != len(cycle):
         return True  # a sensor's curve where nothing can be compared
     return bool(np.abs(np.array(stops) - np.sort(cycle.stops)).max() < 0.5)
@@ -658,17 +658,17 @@ def _is_whole(cycle: ExposureCycle) -> bool:
     return all(abs(s - round(s)) < ODD_STOPS / 2 for s in cycle.stops)
 
 
-def _is_bent_to(seen: Look, response: Response, declared: ExposureCycle, frames: Sequence[float]) -> bool:
+def _is_bent_to(probe: Look, response: Response, declared: ExposureCycle, frames: Sequence[float]) -> bool:
     """Whether a curve of several parameters fits declared stops where a likelier one fits others, half a stop off.
 
     A power is let through: stops decide its exponent. `frames`: stops of every frame.
     """
     if response.name in RESPONSES or response.name.startswith("gamma"):
         return False
-    if is_linear(response) and seen.white_code is not None:
+    if is_linear(response) and probe.white_code is not None:
         return False
-    fits = [stops_by_rank(seen.levels, frames, RESPONSES[name]) for name in DISPLAY_RESPONSES]
-    free = estimate_response(seen.levels, frames, False)
+    fits = [stops_by_rank(probe.levels, frames, RESPONSES[name]) for name in DISPLAY_RESPONSES]
+    free = estimate_response(probe.levels, frames, False)
     if free.response is not None and free.confidence >= MIN_RESPONSE_CONFIDENCE:
         fits.append((free.stops, free.error_stops))
     return any(
@@ -684,58 +684,58 @@ def _may_be_log(levels: Sequence[FrameLevels]) -> bool:
     return bool(levels) and darkest_code(levels) >= LOG_BLACK_CODE
 
 
-def _measured_curve(seen: Look, assumed: _Curve, stops: Sequence[float], *, declared: bool) -> _Curve:
+def _measured_curve(probe: Look, assumed: _Curve, stops: Sequence[float], *, declared: bool) -> _Curve:
     """The curve that the clip shows where it can tell, else the assumed one with the reason. `stops`: one a frame."""
-    levels = seen.levels
+    levels = probe.levels
     if len(levels) < MIN_RESPONSE_FRAMES:
         return replace(assumed, reason=f"{len(levels)} frames are too few to tell the response from")
     try:
-        found = estimate_response(levels, stops, declared, assumed.response)
+        estimate = estimate_response(levels, stops, declared, assumed.response)
     except ExposureError as error:
         return replace(assumed, reason=str(error))
-    if found.response is None or found.confidence < MIN_RESPONSE_CONFIDENCE:
-        reason = found.reason
-        if not declared and found.error_stops < FLAT_STOPS and not is_linear(assumed.response):
-            reason += _settled_by(found)
+    if estimate.response is None or estimate.confidence < MIN_RESPONSE_CONFIDENCE:
+        reason = estimate.reason
+        if not declared and estimate.error_stops < FLAT_STOPS and not is_linear(assumed.response):
+            reason += _settled_by(estimate)
         return replace(assumed, reason=reason)
-    return _Curve(_with_clipping(found.response, seen), "measured", found.reason)
+    return _Curve(_with_clipping(estimate.response, probe), "measured", estimate.reason)
 
 
-def _with_clipping(response: Response, seen: Look) -> Response:
+def _with_clipping(response: Response, probe: Look) -> Response:
     """The measured curve, with linear 1 where the samples pile up unless the curve puts it there itself."""
-    if seen.clip_code is None or float(np.asarray(response.linearize(np.full(3, seen.clip_code - 0.01))).min()) > 0.9:
+    if probe.clip_code is None or float(np.asarray(response.linearize(np.full(3, probe.clip_code - 0.01))).min()) > 0.9:
         return response
-    return _clipped(response, seen)
+    return _clipped(response, probe)
 
 
-def _settled_by(found: ResponseEstimate) -> str:
+def _settled_by(estimate: ResponseEstimate) -> str:
     """Whole stops that a camera curve of the same shape would mean, where the measured ones are not whole."""
-    longest = max(found.stops)
+    longest = max(estimate.stops)
     if abs(longest - round(longest)) < ODD_STOPS:
         return ""
     powers = {whole: 2.2 * whole / longest for whole in (math.floor(longest), math.ceil(longest)) if whole}
     listed = [
-        f"--exposures {','.join(f'{s * whole / longest:.3g}' for s in found.stops)} means gamma{gamma:.2g}"
+        f"--exposures {','.join(f'{s * whole / longest:.3g}' for s in estimate.stops)} means gamma{gamma:.2g}"
         for whole, gamma in powers.items()
         if GAMMA_RANGE[0] <= gamma <= GAMMA_RANGE[1]
     ]
     return f"; what the camera was set to settles it: {', '.join(listed)}" if listed else ""
 
 
-def _deviation(seen: Look, curve: _Curve, exposures: _Exposures) -> float:
+def _deviation(probe: Look, curve: _Curve, exposures: _Exposures) -> float:
     """How far the ratio of the exposures is from the same at every level, in stops; 0 where that is not known."""
     cycle = exposures.cycle
-    if cycle is None or not exposures.is_sure or len(seen.levels) < MIN_RESPONSE_FRAMES or seen.reader.info.linear:
+    if cycle is None or not exposures.is_sure or len(probe.levels) < MIN_RESPONSE_FRAMES or probe.reader.info.linear:
         return 0.0
-    _, deviation = stops_by_rank(seen.levels, stops_of_frames(exposures.estimate, cycle), curve.response)
+    _, deviation = stops_by_rank(probe.levels, stops_of_frames(exposures.estimate, cycle), curve.response)
     return deviation if math.isfinite(deviation) else 0.0
 
 
-def _bent(seen: Look, curve: _Curve, exposures: _Exposures, deviation: float) -> str:
+def _bent(probe: Look, curve: _Curve, exposures: _Exposures, deviation: float) -> str:
     """The warning that the pixels contradict the curve, with a better one where there is one."""
     assert exposures.cycle is not None
     frames = stops_of_frames(exposures.estimate, exposures.cycle)
-    other = estimate_response(seen.levels, frames, exposures.known)
+    other = estimate_response(probe.levels, frames, exposures.known)
     better = ""
     if other.response is not None and other.error_stops < min(FLAT_STOPS, deviation / 3):
         better = f"; {other.response.name} makes it the same within {other.error_stops:.2f}"

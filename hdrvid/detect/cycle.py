@@ -231,10 +231,10 @@ def contradiction(estimate: CycleEstimate, declared: ExposureCycle, first_index:
     measured = tuple(s - lowest for s in fit.stops)
     if _furthest(measured, expected) <= 0.5:
         return None
-    apart = max(measured)
-    if apart < MIN_STOPS_APART:
+    widest = max(measured)
+    if widest < MIN_STOPS_APART:
         return Contradiction(
-            f"exposures {max(declared.stops):.3g} stops apart are declared, but the frames are {apart:.2f} stops "
+            f"exposures {max(declared.stops):.3g} stops apart are declared, but the frames are {widest:.2f} stops "
             "apart: check --exposures and whether the clip alternates at all",
             is_sure,
         )
@@ -246,7 +246,7 @@ def contradiction(estimate: CycleEstimate, declared: ExposureCycle, first_index:
                 f"(measured {_list_stops(measured, first_index)} stops): begin with the exposure of frame 0",
                 is_sure,
             )
-    if max(declared.stops) > apart > SATURATED_STOPS:
+    if max(declared.stops) > widest > SATURATED_STOPS:
         return None
     return Contradiction(
         f"stops {declared} are declared, but {_list_stops(measured, first_index)} were measured: "
@@ -262,20 +262,22 @@ def stops_of_frames(estimate: CycleEstimate, cycle: ExposureCycle) -> list[float
     """
     n = len(cycle)
     # the ratios were measured under some curve, and so were these stops
-    seen = cycle
+    measured = cycle
     if estimate.cycle is not None and len(estimate.cycle) == n:
-        seen = estimate.cycle if np.array_equal(np.argsort(estimate.cycle.stops), np.argsort(cycle.stops)) else cycle
+        measured = (
+            estimate.cycle if np.array_equal(np.argsort(estimate.cycle.stops), np.argsort(cycle.stops)) else cycle
+        )
     elif np.isfinite(estimate.pair_stops).any():
         steps = np.abs(np.diff([*cycle.stops, cycle.stops[0]]))
         scale = float(np.nanmedian(np.abs(estimate.pair_stops)) / np.median(steps))
-        seen = ExposureCycle(tuple(s * scale for s in cycle.stops)) if 0.3 < scale < 3 else cycle
+        measured = ExposureCycle(tuple(s * scale for s in cycle.stops)) if 0.3 < scale < 3 else cycle
     phases = [0]
     for index in range(1, estimate.num_frames):
         pairs = [p for p in estimate.pairs if p.later == index]
         expected = (phases[-1] + 1) % n
 
         def misfit(phase: int, pairs: Sequence[_Pair] = pairs) -> float:
-            steps = [seen.stops[phase] - seen.stops[phases[p.earlier]] for p in pairs]
+            steps = [measured.stops[phase] - measured.stops[phases[p.earlier]] for p in pairs]
             return float(np.mean([min(abs(p.stops - s), 2.0) for p, s in zip(pairs, steps, strict=True)]))
 
         best = min(range(n), key=misfit) if pairs else expected
@@ -294,7 +296,7 @@ def quantiles(values: np.ndarray, shares: np.ndarray) -> np.ndarray:
     return np.asarray(ordered[..., below] + (ordered[..., above] - ordered[..., below]) * (position - below))
 
 
-def numbers(pixels: np.ndarray) -> np.ndarray:
+def finite_pixels(pixels: np.ndarray) -> np.ndarray:
     """Pixels as float32: 0 where they are not a number or minus infinity, 1 where they are infinity.
 
     The array itself where there is nothing to do.
@@ -325,7 +327,7 @@ def _reduce(frame: np.ndarray) -> _Blocks:
     height, width = frame.shape[:2]
     side = min(max(1, round(width / BLOCKS_ACROSS)), height)
     h, w = height // side, width // side
-    pixels = numbers(frame[: h * side, : w * side])
+    pixels = finite_pixels(frame[: h * side, : w * side])
     rows = pixels.reshape(h, side, w * side * 3)
     peak = rows.max(axis=1).reshape(h, w, side * 3).max(axis=2)
     # averaged near the code, as a codec averages: dark chroma is the first thing that it drops
@@ -407,8 +409,8 @@ def _aligned(
     covariance = correlated(value_a, value_b) - sum_a * sum_b / count
     variance_a = correlated(square_a, mask_b) - sum_a**2 / count
     variance_b = correlated(mask_a, square_b) - sum_b**2 / count
-    least = max(256.0, 0.5 * float(count[MAX_SHIFT_BLOCKS, MAX_SHIFT_BLOCKS]))
-    usable = (count > least) & (variance_a > 1e-3 * count) & (variance_b > 1e-3 * count)
+    min_blocks = max(256.0, 0.5 * float(count[MAX_SHIFT_BLOCKS, MAX_SHIFT_BLOCKS]))
+    usable = (count > min_blocks) & (variance_a > 1e-3 * count) & (variance_b > 1e-3 * count)
     score = np.where(usable, covariance / np.sqrt(np.where(usable, variance_a * variance_b, 1.0)), -1.0)
     row, column = np.unravel_index(np.argmax(score), score.shape)
     # few blocks in common correlate by chance
@@ -488,8 +490,8 @@ def _is_possible(a: _Blocks, b: _Blocks, stops: float, black: float, white: floa
     clipped = shown & (dark.level * factor < 0.35 * white) & (bright.level >= white)
     visible = (bright.level > 2 * black * factor) & (bright.peak < white)
     lost = visible & (dark.level < 0.5 * black)
-    found = visible & (dark.level >= black)
-    return bool(2 * clipped.sum() <= max(low.sum(), 8) and 2 * lost.sum() <= max(found.sum(), 8))
+    present = visible & (dark.level >= black)
+    return bool(2 * clipped.sum() <= max(low.sum(), 8) and 2 * lost.sum() <= max(present.sum(), 8))
 
 
 def _measure_by_rank(a: np.ndarray, b: np.ndarray, black: float, white: float) -> tuple[float, float, float] | None:
@@ -506,8 +508,8 @@ def _measure_in_place(
     a: _Blocks, b: _Blocks, black: float, white: float, start: float | None
 ) -> tuple[float, float, float] | None:
     good = (a.peak < white) & (b.peak < white) & (a.level > black) & (b.level > black)
-    least = max(8, good.size // 400)
-    if np.count_nonzero(good) < least:
+    min_blocks = max(8, good.size // 400)
+    if np.count_nonzero(good) < min_blocks:
         return None
     log_ratio = np.log2(b.level[good] / a.level[good])
     darker = np.minimum(a.level, b.level)[good]
@@ -519,7 +521,7 @@ def _measure_in_place(
     for _ in range(4):
         # both frames limited to the radiances that both can show: otherwise motion at the limits biases the median
         shared = (peak_a < -stops) & (peak_b < stops) & (level_a > -stops) & (level_b > stops)
-        if np.count_nonzero(shared) < least:
+        if np.count_nonzero(shared) < min_blocks:
             break
         estimate = _median_and_scatter(log_ratio[shared], darker[shared], 2.0, smooth[shared])
         if abs(estimate[0] - stops) < 0.005:
@@ -644,10 +646,10 @@ def _decide_best(blocks: Sequence[_Blocks], pairs: Sequence[_Pair]) -> CycleEsti
                 elif part.cycle is not None:
                     part = replace(part, cycle=_begun_at(part.cycle, -start))
                 parts.append((part, start))
-    sure = [p for p, _ in parts if p.confidence >= MIN_CONFIDENCE]
-    cycles = [p.cycle for p in sure if p.cycle is not None]
+    confident = [p for p, _ in parts if p.confidence >= MIN_CONFIDENCE]
+    cycles = [p.cycle for p in confident if p.cycle is not None]
     if any(len(c) != len(cycles[0]) or _furthest(c.stops, cycles[0].stops) > 0.5 for c in cycles[1:]):
-        first = next((p for p, start in parts if start == 0 and p in sure), None)
+        first = next((p for p, start in parts if start == 0 and p in confident), None)
         if first is not None and first.cycle is not None and all(_is_rotation(c, first.cycle) for c in cycles):
             reason = f"{len(first.cycle)} exposures repeat, at {first.cycle} stops, and start anew after some frames"
             return replace(first, confidence=first.confidence - 0.1, pair_stops=whole.pair_stops, reason=reason)
@@ -655,7 +657,7 @@ def _decide_best(blocks: Sequence[_Blocks], pairs: Sequence[_Pair]) -> CycleEsti
         return CycleEstimate(None, 0.0, whole.pair_stops, reason)
     if whole.cycle is not None and whole.confidence >= MIN_CONFIDENCE and not _is_exceeded(whole, whole.cycle):
         return whole
-    best = max(sure, key=lambda p: p.confidence, default=None)
+    best = max(confident, key=lambda p: p.confidence, default=None)
     if best is not None and best.cycle is not None and (are_rough(best.cycle) or _is_exceeded(whole, best.cycle)):
         uncertain = f"{best.reason}, but this is uncertain"
         return replace(best, confidence=0.0, pair_stops=whole.pair_stops, reason=uncertain)
@@ -687,8 +689,8 @@ def _begun_at(cycle: ExposureCycle, index: int) -> ExposureCycle:
 
 def _is_exceeded(whole: CycleEstimate, cycle: ExposureCycle) -> bool:
     """Whether many neighbouring frames are much further apart than the cycle; a fade brings them together."""
-    apart = [abs(stops) for stops in whole.pair_stops if np.isfinite(stops)]
-    return bool(np.mean([a > 1.5 * max(cycle.stops) + 0.5 for a in apart] or [False]) > 0.25)
+    distances = [abs(stops) for stops in whole.pair_stops if np.isfinite(stops)]
+    return bool(np.mean([a > 1.5 * max(cycle.stops) + 0.5 for a in distances] or [False]) > 0.25)
 
 
 def _is_rotation(a: ExposureCycle, b: ExposureCycle) -> bool:
@@ -722,40 +724,40 @@ def _decide(num_frames: int, pairs: Sequence[_Pair]) -> CycleEstimate:
     neighbours = {p.earlier: p.stops for p in pairs if p.later - p.earlier == 1}
     pair_stops = tuple(neighbours.get(i, float("nan")) for i in range(max(num_frames - 1, 0)))
 
-    def nothing(reason: str) -> CycleEstimate:
+    def undecided(reason: str) -> CycleEstimate:
         return CycleEstimate(None, 0.0, pair_stops, reason)
 
     if num_frames < 3:
-        return nothing(f"{num_frames} frame(s) are too few to see a cycle of exposures repeat")
+        return undecided(f"{num_frames} frame(s) are too few to see a cycle of exposures repeat")
     if not pairs:
-        return nothing("no two frames share well-exposed content, so their exposures cannot be compared")
+        return undecided("no two frames share well-exposed content, so their exposures cannot be compared")
     fits = {n: fit for n in range(1, 5) if num_frames > n and (fit := _fit(pairs, n, num_frames)) is not None}
     # 4 exposures explain whatever 2 do, and a little more by chance
     if 4 in fits and fits[4].explained < 0.25 + max((fit.explained for n, fit in fits.items() if n < 4), default=0.0):
         del fits[4]
     best = max((fit.explained for fit in fits.values()), default=0.0)
     if best < 0.5:
-        return nothing("the brightness changes from frame to frame without a repeating pattern of 2 or 3 exposures")
+        return undecided("the brightness changes from frame to frame without a repeating pattern of 2 or 3 exposures")
     n = next(n for n, fit in fits.items() if fit.explained >= best - 0.08)
     fit = fits[n]
     if n == 1:
         change = float(np.median(np.abs(list(neighbours.values()))))
-        return nothing(f"{_STEADY}: neighbouring frames differ by {change:.2f} stops")
+        return undecided(f"{_STEADY}: neighbouring frames differ by {change:.2f} stops")
     lowest = min(fit.stops)
     stops = tuple(snap(s - lowest) for s in fit.stops)
     if n not in CYCLE_LENGTHS:
-        return nothing(
+        return undecided(
             f"the exposures repeat after {n} frames (stops {_plain(stops)}): only cycles of 2 or 3 are reconstructed"
         )
     if fit.min_apart < MIN_STOPS_APART:
-        return nothing(
+        return undecided(
             f"the brightness repeats after {n} frames, but exposures only {fit.min_apart:.2f} stops apart "
             f"(stops {_plain(stops)}) cannot be told from flicker"
         )
     try:
         cycle = ExposureCycle(stops)
     except ExposureError as error:
-        return nothing(str(error))
+        return undecided(str(error))
     of_cycle, of_stops = _confidence(fit, pairs, num_frames, len(neighbours))
     confidence = round(of_cycle * of_stops, 3)
     sureness = "" if confidence >= MIN_CONFIDENCE else ", but this is uncertain"

@@ -168,26 +168,26 @@ class Labeller:
         is damaged or has no such neighbour.
         """
         original = self._labels.get(self._original(index))
-        own = original if original is not None and original.usable else self._labels.get(index)
-        if own is None:
+        label = original if original is not None and original.usable else self._labels.get(index)
+        if label is None:
             return None
         radius, n = self.cycle.window_radius, len(self.cycle)
         indices = []
         for offset in range(-radius, radius + 1):
-            found = own.index if offset == 0 else self._neighbour(own, offset, (own.phase + offset) % n)
-            if found is None:
+            neighbour = label.index if offset == 0 else self._neighbour(label, offset, (label.phase + offset) % n)
+            if neighbour is None:
                 return None
-            indices.append(found)
+            indices.append(neighbour)
         return tuple(indices)
 
-    def _neighbour(self, own: FrameLabel, offset: int, phase: int) -> int | None:
+    def _neighbour(self, origin: FrameLabel, offset: int, phase: int) -> int | None:
         direction = 1 if offset > 0 else -1
-        there = [own.index + direction * k * self._every for k in (abs(offset), abs(offset) + 1)]
-        other = [own.index - direction * k for k in range(1, self.reach + 1)]
-        rest = [own.index + direction * k for k in range(1, self.reach + 1)]
-        for index in map(self._original, there + other + rest):
+        candidates = [origin.index + direction * k * self._every for k in (abs(offset), abs(offset) + 1)]
+        other = [origin.index - direction * k for k in range(1, self.reach + 1)]
+        rest = [origin.index + direction * k for k in range(1, self.reach + 1)]
+        for index in map(self._original, candidates + other + rest):
             label = self._labels.get(index)
-            if label and label.phase == phase and label.segment == own.segment and label.usable:
+            if label and label.phase == phase and label.segment == origin.segment and label.usable:
                 return index
         return None
 
@@ -230,13 +230,13 @@ class Labeller:
 
     def _known(self, index: int) -> list[tuple[_Summary, int]]:
         """The frames before `index` of the same scene, with their phases, the nearest first."""
-        found = []
+        labels = []
         for i in range(index - 1, index - 2 * len(self.cycle) * self._every, -1):
             label = self._labels.get(i)
             summary = self._summaries.get(i)
             if label and label.segment == self._segment and label.usable and summary and not summary.mute:
-                found.append((summary, label.phase))
-        return found
+                labels.append((summary, label.phase))
+        return labels
 
     def _misfit(self, frame: _Summary, phase: int, known: list[tuple[_Summary, int]]) -> float:
         """Difference of quantiles, in code, to the known frame that resembles it most if it had this phase."""
@@ -271,10 +271,10 @@ class Labeller:
             self._say("dropped", frame.index, f"{missing} missing before frame {frame.index}")
             return True, None
         # one odd frame: those behind it fit the cycle and the scene before
-        seen = any(p == self._phase(frame.index) for _, p in known)
-        least = max(CLEAR_MISFIT, misfits[0] / 2)
-        fitting = all(self._misfit(f, self._phase(f.index), known) < least for f in later[:2])
-        if seen and min(misfits) > ODD_MISFIT / 2 and len(later) >= 2 and fitting:
+        present = any(p == self._phase(frame.index) for _, p in known)
+        min_misfit = max(CLEAR_MISFIT, misfits[0] / 2)
+        fitting = all(self._misfit(f, self._phase(f.index), known) < min_misfit for f in later[:2])
+        if present and min(misfits) > ODD_MISFIT / 2 and len(later) >= 2 and fitting:
             text = f"frame {frame.index} is brighter or darker than its exposure, a flash perhaps"
             self._say("flash", frame.index, text)
             return False, None
@@ -319,10 +319,10 @@ class Labeller:
 
 def _summary(index: int, linear: np.ndarray) -> _Summary:
     step = max(1, linear.shape[1] // (4 * SIDE_PX))
-    thin = np.ascontiguousarray(linear[::step, ::step], np.float32)
-    width = min(SIDE_PX, thin.shape[1])
-    height = max(1, round(thin.shape[0] * width / thin.shape[1]))
-    picture = cv2.resize(thin, (width, height), interpolation=cv2.INTER_AREA)
+    subsampled = np.ascontiguousarray(linear[::step, ::step], np.float32)
+    width = min(SIDE_PX, subsampled.shape[1])
+    height = max(1, round(subsampled.shape[0] * width / subsampled.shape[1]))
+    picture = cv2.resize(subsampled, (width, height), interpolation=cv2.INTER_AREA)
     level = picture.max(-1)
     mute = bool(((level > 0.95) | (level < 0.002)).mean() > CLIPPED)
     pattern = cv2.GaussianBlur(gamma_encode(level), (0, 0), 2.0)

@@ -27,10 +27,10 @@ def exif_stops(paths: Sequence[Path]) -> list[float] | None:
     """
     settings = []
     for path in paths:
-        found = read_settings(path)
-        if found is None:
+        setting = read_settings(path)
+        if setting is None:
             return None
-        settings.append(found)
+        settings.append(setting)
     with_iso = sum(s.iso is not None for s in settings)
     with_f_number = sum(s.f_number is not None for s in settings)
     if not settings or with_iso not in (0, len(settings)) or with_f_number not in (0, len(settings)):
@@ -51,8 +51,8 @@ def recorded_cycle(paths: Sequence[Path]) -> ExposureCycle | None:
     for n in CYCLE_LENGTHS:
         if stops is None or len(stops) < n:
             return None
-        apart = min(b - a for a, b in pairwise(sorted(stops[:n])))
-        if apart >= MIN_STOPS_APART and all(abs(s - stops[k % n]) < SAME_STOPS for k, s in enumerate(stops)):
+        distance = min(b - a for a, b in pairwise(sorted(stops[:n])))
+        if distance >= MIN_STOPS_APART and all(abs(s - stops[k % n]) < SAME_STOPS for k, s in enumerate(stops)):
             lowest = min(stops[:n])
             return ExposureCycle(tuple(s - lowest for s in stops[:n]))
     return None

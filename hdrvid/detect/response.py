@@ -39,7 +39,7 @@ from hdrvid.color.response import (
     measured_response,
     sigmoid_response,
 )
-from hdrvid.detect.cycle import numbers, quantiles
+from hdrvid.detect.cycle import finite_pixels, quantiles
 from hdrvid.errors import ExposureError, InputError
 
 DEFAULT_RESPONSE = "gamma2.2"
@@ -189,7 +189,7 @@ def frame_levels(codes: np.ndarray) -> FrameLevels:
     """
     if codes.ndim != 3 or codes.shape[2] != 3 or codes.size == 0:
         raise InputError(f"a frame has shape {codes.shape}, not (height, width, 3): give RGB frames")
-    pixels = numbers(codes)
+    pixels = finite_pixels(codes)
     step = max(1, codes.shape[1] // SAMPLES_ACROSS)
     samples = cv2.medianBlur(np.ascontiguousarray(pixels), MEDIAN_PX)[::step, ::step].reshape(-1, 3)
     levels = quantiles(np.ascontiguousarray(samples.T), _SHARES)
@@ -819,8 +819,8 @@ def _ratios(matches: Sequence[_Match], response: Response, stops: np.ndarray) ->
 
 def _ratio(match: _Match, response: Response, expected: float) -> RatioByLevel:
     low, high = match.pairs[:, 0], match.pairs[:, 1]
-    seen = (low > match.limits[0]) & (low < match.limits[1])
-    low, high = low[seen], high[seen]
+    usable = (low > match.limits[0]) & (low < match.limits[1])
+    low, high = low[usable], high[usable]
     level = _log2_linear(response, low)
     ratio = _log2_linear(response, high) - level
     bins = np.floor(level * BINS_PER_STOP).astype(int)

@@ -94,16 +94,16 @@ def measure_stops(linear_frames: Iterable[np.ndarray], cycle: ExposureCycle) -> 
                     pairs.append((j, j - lag, pool.submit(ratio, j, j - lag, frame, before[-lag])))
             before.append(frame)
         for j, i, measuring in pairs:
-            found = measuring.result()
-            if found is None:
+            measurement = measuring.result()
+            if measurement is None:
                 continue
             row = np.zeros(n + 1)
             row[j % n] += 1
             row[i % n] -= 1
             row[n] = j - i
             rows.append(row)
-            ratios.append(found.stops)
-            spreads.append(found.spread)
+            ratios.append(measurement.stops)
+            spreads.append(measurement.spread)
     given = np.array(cycle.stops)
     if len(rows) < _MIN_PAIRS or np.linalg.matrix_rank(np.array(rows)) < n:
         return StopsMeasurement(
@@ -115,8 +115,8 @@ def measure_stops(linear_frames: Iterable[np.ndarray], cycle: ExposureCycle) -> 
     measured = solution[:n] - solution[:n].min()
     change = np.abs(measured - (given - given.min())).max()
     # where a step is missing its ends are compared over the others, whose errors add up
-    least = MIN_CORRECTION if all(comparable) else MIN_CORRECTION * (n - 1)
-    if not max(least, CERTAINTY * error) <= change <= MAX_CORRECTION:
+    min_correction = MIN_CORRECTION if all(comparable) else MIN_CORRECTION * (n - 1)
+    if not max(min_correction, CERTAINTY * error) <= change <= MAX_CORRECTION:
         return StopsMeasurement(cycle, False, error, "the exposures are as given as far as can be told")
     if float(np.median(spreads)) > MAX_SPREAD * change:
         reason = "the ratio of the frames is not the same at dark and at bright levels, so the exposures stay as given"

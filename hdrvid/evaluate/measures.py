@@ -88,19 +88,19 @@ def checked_measures(names: Sequence[str] | None, has_truth: bool = True) -> tup
 
     Raises UsageError for a name that is not known or that needs a ground truth that is not there.
     """
-    there = [m for m in MEASURES.values() if has_truth or not m.needs_truth]
+    available = [m for m in MEASURES.values() if has_truth or not m.needs_truth]
     if names is None:
-        return tuple(m.name for m in there if m.by_default or not has_truth)
+        return tuple(m.name for m in available if m.by_default or not has_truth)
     if list(names) == ["all"]:
-        return tuple(m.name for m in there)
+        return tuple(m.name for m in available)
     unknown = [n for n in names if n not in MEASURES]
     if unknown or not names:
         raise UsageError(f"unknown metric '{', '.join(unknown)}': --metrics takes all, {', '.join(MEASURES)}")
-    unfit = [n for n in names if MEASURES[n] not in there]
+    unfit = [n for n in names if MEASURES[n] not in available]
     if unfit:
         raise UsageError(
             f"{', '.join(unfit)} needs ground truth, which this dataset does not have: "
-            f"use --metrics {','.join(m.name for m in there)}"
+            f"use --metrics {','.join(m.name for m in available)}"
         )
     return tuple(dict.fromkeys(names))
 
@@ -208,8 +208,8 @@ class SceneScorer:
                 if index in self._sampled:
                     self._kept.setdefault(name, []).append(estimate)
             if change is not None:
-                flow, expected, seen = change
-                scores["flicker"] = flicker(tone_change(estimate, self._previous[name], flow), expected, seen)
+                flow, expected, visible = change
+                scores["flicker"] = flicker(tone_change(estimate, self._previous[name], flow), expected, visible)
             if views is not None:
                 scores["reexposure"] = reexposure_psnr(estimate, *views)
             if others is not None and truth is not None and result.flow_px is not None:
@@ -267,24 +267,24 @@ class SceneScorer:
         exposures = [self.clip.cycle.exposure_at(i) for i in (index - 1, index)]
         forward, backward = self._dis.window(codes, exposures)
         earlier, now = (radiance_from_ldr(c, e) for c, e in zip(codes, exposures, strict=True))
-        seen = seen_in_both(forward[0], backward[0]) & well_exposed(codes[1])
-        seen &= warp_picture(well_exposed(codes[0]).astype(np.float32), forward[0]) > 0.99
-        return forward[0], tone_change(now, earlier, forward[0]), seen
+        visible = seen_in_both(forward[0], backward[0]) & well_exposed(codes[1])
+        visible &= warp_picture(well_exposed(codes[0]).astype(np.float32), forward[0]) > 0.99
+        return forward[0], tone_change(now, earlier, forward[0]), visible
 
     def _views(self, window: Window) -> tuple[list[np.ndarray], Sequence[float], list[np.ndarray]]:
         """Codes of the window's frames aligned to the reference, their exposures, and where each is seen."""
         forward, backward = self._dis.window(window.frames, window.exposures)
-        middle, codes, seen = len(window.frames) // 2, [], []
+        middle, codes, visible = len(window.frames) // 2, [], []
         flows = iter(zip(forward, backward, strict=True))
         for i, frame in enumerate(window.frames):
             if i == middle:
                 codes.append(frame)
-                seen.append(np.ones(frame.shape[:2], bool))
+                visible.append(np.ones(frame.shape[:2], bool))
                 continue
-            there, back = next(flows)
-            codes.append(warp_picture(frame, there))
-            seen.append(seen_in_both(there, back))
-        return codes, window.exposures, seen
+            flow_to, flow_from = next(flows)
+            codes.append(warp_picture(frame, flow_to))
+            visible.append(seen_in_both(flow_to, flow_from))
+        return codes, window.exposures, visible
 
     def _neighbour_truth(self, window: Window) -> tuple[list[np.ndarray], np.ndarray | None] | None:
         indices = self.clip.cycle.window_indices(window.index, self.clip.num_frames)

@@ -129,7 +129,7 @@ def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Difference]:
     is not tested.
     Raises InputError where the two have no scored frame in common.
     """
-    found = []
+    differences = []
     for measure in a["overall"]:
         if measure not in b["overall"]:
             continue
@@ -141,14 +141,14 @@ def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Difference]:
         difference = samples[:, 1] - samples[:, 0]
         low, high, p = _paired_t(difference)
         mean_a, mean_b = frames.mean(0)
-        found.append(
+        differences.append(
             Difference(
                 measure, float(mean_a), float(mean_b), float(difference.mean()), low, high, p, len(samples), len(frames)
             )
         )  # fmt: skip
-    if not found:
+    if not differences:
         raise InputError("the two results have no scored frame in common: compare two runs on the same dataset")
-    return found
+    return differences
 
 
 def _pairs(a: Mapping[str, Any], b: Mapping[str, Any], measure: str) -> dict[str, list[tuple[float, float]]]:
@@ -161,8 +161,8 @@ def _pairs(a: Mapping[str, Any], b: Mapping[str, Any], measure: str) -> dict[str
         if measure in MEASURES and MEASURES[measure].of_clip:
             both = [(entry["overall"].get(measure), other["overall"].get(measure))]
         else:
-            theirs = {f["index"]: f.get(measure) for f in other["frames"]}
-            both = [(f.get(measure), theirs.get(f["index"])) for f in entry["frames"]]
+            other_values = {f["index"]: f.get(measure) for f in other["frames"]}
+            both = [(f.get(measure), other_values.get(f["index"])) for f in entry["frames"]]
         kept = [(float(x), float(y)) for x, y in both if x is not None and y is not None]
         if kept:
             pairs[scene] = kept

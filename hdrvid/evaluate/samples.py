@@ -71,12 +71,12 @@ def make_samples(
 
 def read_samples(scene: str, samples: Sequence[Mapping[str, Any]], folder: Path) -> list[Sample]:
     """The samples of a scene for the report; without those whose pictures are gone."""
-    found = []
+    result = []
     for s in samples:
         images = {title: folder / name for title, name in s["images"].items()}
         if all(path.is_file() for path in images.values()):
-            found.append(Sample(scene, s["index"], s["exposure"], s["why"], s["scores"], images, s["note"]))
-    return found
+            result.append(Sample(scene, s["index"], s["exposure"], s["why"], s["scores"], images, s["note"]))
+    return result
 
 
 def _chosen(rows: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:

@@ -57,7 +57,7 @@ bytes a pixel, OpenCV's 200."""
 class Search(NamedTuple):
     """Settings of dense inverse search."""
 
-    halvings: int
+    num_downsamplings: int
     """How often the frames are halved before: the size that the search ends in."""
     stride: int
     """Distance of patches, in pixels of that size."""
@@ -121,10 +121,7 @@ class DenseInverseSearch:
         self._cv2: Any = cv2
         self.candidates = candidates
         self._settings = SEARCHES[search]
-        self._inverse_search: Any = None
-        self._kernels: Any = None
-        if compiled and (modules := bands.compiled_search()):
-            self._inverse_search, self._kernels = modules
+        self._kernels: Any = bands.compiled_functions() if compiled else None
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="hdrvid-flow") if workers > 1 else None
         self._lock = threading.Lock()
         """Of all that follows."""
@@ -150,7 +147,7 @@ class DenseInverseSearch:
         steps, refinements = settings.thorough if thorough else settings.usual
         if self._compiled:
             with suppress(bands.CompiledError):  # OpenCV does the same
-                return self._inverse_search.search(reference, source, settings.stride, steps, refinements)
+                return self._kernels.search(reference, source, settings.stride, steps, refinements)
         cv2 = self._cv2
         dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         dis.setFinestScale(0)
@@ -163,43 +160,43 @@ class DenseInverseSearch:
 
     def _padded(self, height: int, width: int) -> tuple[int, int]:
         """The size of frames that is halved for the search."""
-        least = self.MIN_SIDE << self._settings.halvings
-        return max(height, least), max(width, least)
+        min_side = self.MIN_SIDE << self._settings.num_downsamplings
+        return max(height, min_side), max(width, min_side)
 
     def _luma(self, frame: np.ndarray, exposure: float, target: float, whole: bool = False) -> np.ndarray:
         """`matched_luma8` of a frame, in the size that the search ends in or `whole`; kept for the next windows."""
         key = id(frame), exposure, target, whole
         with self._lock:
-            found = self._lumas.get(key)
-        if found is None:
-            luma = self._made_luma(frame, exposure, target, 0 if whole else self._settings.halvings)
+            entry = self._lumas.get(key)
+        if entry is None:
+            luma = self._made_luma(frame, exposure, target, 0 if whole else self._settings.num_downsamplings)
             # with the frame, so that its id cannot be given to another array meanwhile
-            found = luma, frame
+            entry = luma, frame
             with self._lock:
-                self._lumas[key] = found
-        return found[0]
+                self._lumas[key] = entry
+        return entry[0]
 
-    def _made_luma(self, frame: np.ndarray, exposure: float, target: float, halvings: int) -> np.ndarray:
+    def _made_luma(self, frame: np.ndarray, exposure: float, target: float, levels: int) -> np.ndarray:
         """`matched_luma8` of a frame, padded and halved so often."""
         h, w = frame.shape[:2]
-        height, width = self._padded(h, w) if halvings else (h, w)
-        small = width >> halvings, height >> halvings
-        if self._compiled and (height, width) == (h, w) == (small[1] << halvings, small[0] << halvings):
+        height, width = self._padded(h, w) if levels else (h, w)
+        small = width >> levels, height >> levels
+        if self._compiled and (height, width) == (h, w) == (small[1] << levels, small[0] << levels):
             luma = np.empty((small[1], small[0]), np.uint8)
             with suppress(bands.CompiledError):
-                self._kernels.luma(frame, np.float32(code_gain(exposure, target)), halvings, luma)
+                self._kernels.luma(frame, np.float32(code_gain(exposure, target)), levels, luma)
                 return luma
         luma = matched_luma8(frame, exposure, target)
         if (height, width) != (h, w):
             luma = np.pad(luma, ((0, height - h), (0, width - w)), mode="edge")
-        return self._cv2.resize(luma, small, interpolation=self._cv2.INTER_AREA) if halvings else luma
+        return self._cv2.resize(luma, small, interpolation=self._cv2.INTER_AREA) if levels else luma
 
     def _enlarge(self, flow: np.ndarray, into: np.ndarray) -> None:
         """Flow in the size that the search ends in, into one (H, W, 2) of the frames."""
         h, w = into.shape[:2]
         if self._compiled and (h, w) == (2 * flow.shape[0], 2 * flow.shape[1]):
             with suppress(bands.CompiledError):
-                return self._kernels.doubled_flow(flow, into)
+                return self._kernels.upsample2x_flow(flow, into)
         height, width = self._padded(h, w)
         scaled = flow * np.array((width / flow.shape[1], height / flow.shape[0]), np.float32)
         if (height, width) == (h, w):
@@ -224,10 +221,10 @@ class DenseInverseSearch:
         reference -> neighbour and neighbour -> reference.
         """
         middle = len(frames) // 2
-        mine = {id(f) for f in frames}
+        in_window = {id(f) for f in frames}
         with self._lock:
-            self._forget(mine.union(*self._searched))
-            self._searched.append(mine)
+            self._forget(in_window.union(*self._searched))
+            self._searched.append(in_window)
             # the windows after this one are later ones: pairs with its first frame are done with
             self._later = {id(f) for f in frames[1:]}
         try:
@@ -236,24 +233,24 @@ class DenseInverseSearch:
                 for i in range(len(frames))
                 if i != middle
             ]
-            found = [pair.forward.result() for pair in pairs] + [pair.backward.result() for pair in pairs]
+            flows = [pair.forward.result() for pair in pairs] + [pair.backward.result() for pair in pairs]
         except BaseException:
             with self._lock:
                 self._forget(set())  # a search that failed is tried again
             raise
         finally:
             with self._lock:
-                self._searched.remove(mine)
+                self._searched.remove(in_window)
                 if not self._searched:
                     self._forget(self._later)
         h, w = frames[middle].shape[:2]
         compared = _equal_exposures(frames, exposures) if self.candidates else []
         whole = bool(compared) and h * w <= WHOLE_BELOW_PIXELS
         if whole:
-            found = list(self._enlarged(found, h, w))
+            flows = list(self._enlarged(flows, h, w))
         for sides in compared:
-            self._choose(frames, exposures, sides, found, whole)
-        both = np.stack(found) if whole else self._enlarged(found, h, w)
+            self._choose(frames, exposures, sides, flows, whole)
+        both = np.stack(flows) if whole else self._enlarged(flows, h, w)
         forward, backward = both.reshape(2, len(pairs), h, w, 2)
         return forward, backward
 
@@ -304,32 +301,32 @@ class DenseInverseSearch:
         slots_back = [len(flows) // 2 + slot for slot in slots]
         target = max(exposures[middle], exposures[before])
         h, w = flows[0].shape[:2]
-        pixel = 1.0 if whole else 0.5**self._settings.halvings
+        pixel = 1.0 if whole else 0.5**self._settings.num_downsamplings
 
         def prepared(i: int) -> tuple[np.ndarray, np.ndarray]:
             lumas = [self._luma(frames[i], exposures[i], wanted, whole) for wanted in (exposures[i], target)]
             return lumas[0], lumas[1]
 
-        (first, first_matched), (_, here), (last, last_matched) = self._each(prepared, (before, middle, after))
-        own, matched = (first, last), (first_matched, last_matched)
-        reference = here.astype(np.float32)
+        (first, first_matched), (_, middle_luma), (last, last_matched) = self._each(prepared, (before, middle, after))
+        originals, matched = (first, last), (first_matched, last_matched)
+        reference = middle_luma.astype(np.float32)
         same = exposures[before] == target
         # both neighbours to the reference, and to each other; with a short reference they clip, and agree there on
         # nothing
-        pictures = tuple(picture.astype(np.float32) for picture in (*matched, *(() if same else own)))
+        pictures = tuple(picture.astype(np.float32) for picture in (*matched, *(() if same else originals)))
         factor = np.float32(0.5 if same else 1.0)
 
         def misfit(flows: Sequence[np.ndarray]) -> np.ndarray:
             return cv2.GaussianBlur(self._misfit(reference, pictures, flows, factor), (0, 0), FIT_SIGMA * pixel)
 
         sources = [flows[slot] for slot in slots]
-        pairs = [(flows[slot], flows[back]) for slot, back in zip(slots, slots_back, strict=True)]
+        pairs = [(flows[slot], flows[backward]) for slot, backward in zip(slots, slots_back, strict=True)]
         points = self._each(lambda pair: self.consistent(*pair, pixel), pairs)
         best = misfit(sources)
 
-        def take(there: Sequence[np.ndarray], back: Sequence[np.ndarray], advantage: float = 0.0) -> None:
+        def take(forward: Sequence[np.ndarray], backward: Sequence[np.ndarray], advantage: float = 0.0) -> None:
             nonlocal best
-            error = misfit(there) - advantage
+            error = misfit(forward) - advantage
             better = error < best
             best = np.minimum(error, best)
             if not better.any():
@@ -341,8 +338,8 @@ class DenseInverseSearch:
                 # others keep the flow of the pair
                 return cv2.copyTo(flow, where.astype(np.uint8), flows[slot].copy())
 
-            jobs = [(slot, flow, True) for slot, flow in zip(slots, there, strict=True)]
-            jobs += [(slot, flow, False) for slot, flow in zip(slots_back, back, strict=True)]
+            jobs = [(slot, flow, True) for slot, flow in zip(slots, forward, strict=True)]
+            jobs += [(slot, flow, False) for slot, flow in zip(slots_back, backward, strict=True)]
             for (slot, _, _), flow in zip(jobs, self._each(replaced, jobs), strict=True):
                 flows[slot] = flow
 
@@ -352,16 +349,16 @@ class DenseInverseSearch:
             a, b = (self._luma(frames[i], exposures[i], exposures[i]) for i in (before, after))
             searches = [self._begun((a, b, True)), self._begun((b, a, True))]
             ways = [search.result() for search in searches]
-            there, back = self._enlarged(ways, h, w) if whole else ways
+            forward, backward = self._enlarged(ways, h, w) if whole else ways
             # a pixel of the reference lies on the way of one of the frame before, and of one of the frame after
-            onward, return_ = self._each(lambda way: self._on_the_way(*way), ((there, share), (back, 1 - share)))
+            onward, return_ = self._each(lambda way: self._on_the_way(*way), ((forward, share), (backward, 1 - share)))
             sources = [share * (return_ - onward) / 2, (1 - share) * (onward - return_) / 2]
-            take(sources, (share * there, (1 - share) * back))
+            take(sources, (share * forward, (1 - share) * backward))
             points = [_squared(onward + return_) < pixel**2] * 2
         cameras = self._each(lambda pair: self._camera(*pair, pixel), list(zip(sources, points, strict=True)))
         moves = [camera for camera in cameras if camera is not None]
         if len(moves) == len(slots):
-            take([there for there, _ in moves], [back for _, back in moves], CAMERA_ADVANTAGE)
+            take([forward for forward, _ in moves], [backward for _, backward in moves], CAMERA_ADVANTAGE)
 
     def _misfit(
         self,
@@ -381,8 +378,8 @@ class DenseInverseSearch:
                 self._each(lambda rows: self._kernels.misfit(*given, (rows.start, rows.stop), total), blocks)
                 return total
         moved = self._each(lambda pair: warp_picture(*pair), list(zip(pictures, cycle(flows), strict=False)))
-        apart = np.abs(moved[-2] - moved[-1]) * factor
-        return np.asarray(np.abs(moved[0] - reference) + np.abs(moved[1] - reference) + apart)
+        difference = np.abs(moved[-2] - moved[-1]) * factor
+        return np.asarray(np.abs(moved[0] - reference) + np.abs(moved[1] - reference) + difference)
 
     def consistent(self, flow: np.ndarray, flow_back: np.ndarray, tolerance_px: float = 1.0) -> np.ndarray:
         """Where flow there and back (H, W, 2) ends this close to its start: (H, W) bool."""
@@ -426,10 +423,10 @@ class DenseInverseSearch:
 
     def _on_the_way(self, flow: np.ndarray, share: float) -> np.ndarray:
         """Flow (H, W, 2) of the pixel that is at x once it has gone `share` of its way."""
-        found = flow
+        result = flow
         for _ in range(3):
-            found = warp_picture(flow, -share * found)
-        return found
+            result = warp_picture(flow, -share * result)
+        return result
 
 
 class _Pair(NamedTuple):

@@ -81,11 +81,11 @@ def read_exposure_file(path: Path) -> ExposureCycle:
 
 def _plausible(cycle: ExposureCycle, name: str) -> ExposureCycle:
     """The cycle. Raises ExposureError where it cannot be stops: times and gains, say, written as they are."""
-    apart = min(b - a for a, b in pairwise(sorted(cycle.stops)))
-    if apart < MIN_DECLARED_STOPS:
+    distance = min(b - a for a, b in pairwise(sorted(cycle.stops)))
+    if distance < MIN_DECLARED_STOPS:
         raise ExposureError(
-            f"the exposures {name} are {apart:.2g} stops apart, less than half a stop apart: give stops, not times or "
-            "gains (1 ms and 8 ms are 3 stops apart: --exposures 0,3)"
+            f"the exposures {name} are {distance:.2g} stops apart, less than half a stop apart: give stops, not times "
+            "or gains (1 ms and 8 ms are 3 stops apart: --exposures 0,3)"
         )
     return cycle
 

@@ -107,10 +107,10 @@ def _attribute(name: str, value: object) -> object:
     if isinstance(value, np.generic):
         value = value.item()
     if name == "chromaticities":
-        numbers = tuple(float(v) for v in np.ravel(np.asarray(value, np.float64)))
-        if len(numbers) != 8:
-            raise ValueError(f"chromaticities are 8 numbers, not {len(numbers)}")
-        return numbers
+        values = tuple(float(v) for v in np.ravel(np.asarray(value, np.float64)))
+        if len(values) != 8:
+            raise ValueError(f"chromaticities are 8 numbers, not {len(values)}")
+        return values
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, int):
@@ -151,8 +151,8 @@ def read_exr(path: PathLike) -> tuple[np.ndarray, dict[str, object]]:
         planes = _rgb_planes(part.channels)
         if planes is not None:
             return np.stack(planes, axis=-1).astype(np.float32), _plain_header(part.header)
-    found = ", ".join(sorted({name for part in image.parts for name in part.channels})) or "none"
-    raise InputError(f"{source} has no R, G and B channels of one size (it has: {found}): export it as plain RGB")
+    names = ", ".join(sorted({name for part in image.parts for name in part.channels})) or "none"
+    raise InputError(f"{source} has no R, G and B channels of one size (it has: {names}): export it as plain RGB")
 
 
 def _rgb_planes(channels: Mapping[str, Any]) -> list[np.ndarray] | None:

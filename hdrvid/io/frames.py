@@ -348,19 +348,19 @@ def printf_frames(pattern: str) -> list[Path]:
     zero, width = matches[0].group(1), int(matches[0].group(2) or 0)
     format_spec = f"0{width}d" if zero else f"{width}d" if width else "d"
     expression = re.compile(re.escape(before) + r" *(\d+)" + re.escape(after))
-    numbers = set()
+    indices = set()
     try:
         for entry in folder.iterdir():
-            found = expression.fullmatch(entry.name)
-            if found and entry.name == f"{before}{int(found.group(1)):{format_spec}}{after}":
-                numbers.add(int(found.group(1)))
+            match = expression.fullmatch(entry.name)
+            if match and entry.name == f"{before}{int(match.group(1)):{format_spec}}{after}":
+                indices.add(int(match.group(1)))
     except OSError as error:
         raise InputError(f"{folder} cannot be listed: {error.strerror or error}") from error
-    if not numbers:
+    if not indices:
         raise InputError(f"the pattern {pattern} matches nothing: check the name and the number of digits")
-    first, last = min(numbers), max(numbers)
+    first, last = min(indices), max(indices)
     for number in range(first, last + 1):
-        if number not in numbers:
+        if number not in indices:
             missing = folder / f"{before}{number:{format_spec}}{after}"
             raise InputError(
                 f"{missing} is missing between frames {first} and {last}: "
@@ -372,8 +372,8 @@ def printf_frames(pattern: str) -> list[Path]:
 def _require_one_kind(paths: Iterable[Path], what: str, folder: Path) -> None:
     kinds = Counter(IMAGE_KINDS[p.suffix.lower()] for p in paths)
     if len(kinds) > 1:
-        found = " and ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-        raise InputError(f'{what} mixes {found} files: choose one kind with a pattern such as "{folder / "*.png"}"')
+        listed = " and ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+        raise InputError(f'{what} mixes {listed} files: choose one kind with a pattern such as "{folder / "*.png"}"')
 
 
 def sequence_stem(source: str, paths: Sequence[Path]) -> str:
@@ -492,8 +492,8 @@ class FramesReader:
         names = [re.fullmatch(r"(.*?)(\d+)(\D*)", p.name) for p in self.paths]
         if len(names) < 3 or any(m is None for m in names) or len({(m[1], m[3]) for m in names if m}) > 1:
             return
-        numbers = [int(m[2]) for m in names if m]
-        steps = [b - a for a, b in pairwise(numbers)]
+        indices = [int(m[2]) for m in names if m]
+        steps = [b - a for a, b in pairwise(indices)]
         gap = next((i for i, step in enumerate(steps) if step > 1), None)
         if gap is not None and 2 * steps.count(1) >= len(steps):
             before, after = self.paths[gap].name, self.paths[gap + 1].name

@@ -540,11 +540,11 @@ class VideoReader:
             if index <= start and timeline.pts[index] == first.frame.pts:
                 return _recounted(first, decoded, index)
         container.seek(0 if self._first_pts is None else min(0, self._first_pts), stream=stream, backward=True)
-        again = self._decode(container, stream, 0)
-        first = next(again, None)
+        restarted = self._decode(container, stream, 0)
+        first = next(restarted, None)
         if first is None or first.frame is None or first.frame.pts != self._first_pts:
             raise InputError(f"{self.path} cannot be searched for frame {start}: re-encode it, for example to mkv")
-        return _recounted(first, again, 0)
+        return _recounted(first, restarted, 0)
 
     def _times(self) -> _Timeline | None:
         """Times of all frames, from one pass without decoding, or None where they do not identify frames."""

@@ -169,8 +169,8 @@ class HdrVdp2:
                 f"a reconstruction of shape {np.shape(estimate)} cannot be compared with a ground truth of shape "
                 f"{self.shape}: bring both to the same size first"
             )
-        seen = _response(_shown(estimate, self.display), self.pixels_per_degree, self._truth.base_mean)
-        return _quality(seen, self._truth, self.pixels_per_degree)
+        response = _response(_shown(estimate, self.display), self.pixels_per_degree, self._truth.base_mean)
+        return _quality(response, self._truth, self.pixels_per_degree)
 
 
 def hdr_vdp_2(
@@ -252,17 +252,17 @@ def _quality(estimate: _Response, truth: _Response, pixels_per_degree: float) ->
             near = near + 0.5 * _resized_planes(mutual[index + 1][:orientations], shape)
         total = mutual[index].sum(0)
         for plane in range(orientations):
-            own = mutual[index][plane]
+            contrast = mutual[index][plane]
             masked = (
-                MASKING_SELF * _power(own * scaled, MASKING_EXPONENT)
-                + MASKING_ORIENTATIONS * _power((total - own).clip(0) * scaled, MASKING_EXPONENT)
+                MASKING_SELF * _power(contrast * scaled, MASKING_EXPONENT)
+                + MASKING_ORIENTATIONS * _power((total - contrast).clip(0) * scaled, MASKING_EXPONENT)
                 + MASKING_BANDS * _power(near[min(plane, len(near) - 1)] * scaled, MASKING_EXPONENT)
             )
             masked *= gain * _power(sensitivity, EXCITATION_EXPONENT)
-            seen = gain * _power(np.abs(a[plane] - b[plane]) * scaled, EXCITATION_EXPONENT)
-            seen *= counted / np.sqrt(1 + masked * masked)
-            norm = math.sqrt(float(np.square(seen, dtype=np.float64).sum()))
-            lost += weight * math.log1p(norm / seen.size / POOLING_FLOOR)
+            visible = gain * _power(np.abs(a[plane] - b[plane]) * scaled, EXCITATION_EXPONENT)
+            visible *= counted / np.sqrt(1 + masked * masked)
+            norm = math.sqrt(float(np.square(visible, dtype=np.float64).sum()))
+            lost += weight * math.log1p(norm / visible.size / POOLING_FLOOR)
     return 100.0 - lost
 
 

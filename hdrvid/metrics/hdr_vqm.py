@@ -246,8 +246,8 @@ def _lost_similarity(estimate: np.ndarray | Subbands, truth: np.ndarray | Subban
     a, b = (x.magnitudes if isinstance(x, Subbands) else _magnitudes(x) for x in (estimate, truth))
     lost = np.zeros((ROWS, COLUMNS), np.float32)
     for p, q in zip(a, b, strict=True):
-        apart = np.square(p - q)
-        lost += apart / (apart + 2 * p * q + np.float32(SIMILARITY_CONSTANT))
+        squared_difference = np.square(p - q)
+        lost += squared_difference / (squared_difference + 2 * p * q + np.float32(SIMILARITY_CONSTANT))
     return lost
 
 

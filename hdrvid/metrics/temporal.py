@@ -35,17 +35,17 @@ def tone_change(now: np.ndarray, earlier: np.ndarray, flow_px: np.ndarray) -> np
     return np.asarray(mu_law(now) - warp_picture(np.asarray(mu_law(earlier)), flow_px))
 
 
-def flicker(change: np.ndarray, expected: np.ndarray, seen: np.ndarray) -> float | None:
-    """Temporal flicker: mean over `seen` of |change - expected|, both `tone_change`, in units of the mu-law's range.
+def flicker(change: np.ndarray, expected: np.ndarray, visible: np.ndarray) -> float | None:
+    """Temporal flicker: mean over `visible` of |change - expected|, both `tone_change`, in units of the mu-law's range.
 
     `change` is of two consecutive outputs; `expected` of the truth, or of the aligned inputs where there is none. 0:
     the output changes exactly as it should. None where fewer than one pixel in a hundred is seen.
     After the warping error of Lai et al., Learning Blind Video Temporal Consistency, ECCV 2018, against that of the
     truth: what the scene itself changes does not count.
     """
-    if seen.mean() < 0.01:
+    if visible.mean() < 0.01:
         return None
-    return float(np.abs(change[seen] - expected[seen]).mean(dtype=np.float64))
+    return float(np.abs(change[visible] - expected[visible]).mean(dtype=np.float64))
 
 
 def well_exposed(codes: np.ndarray) -> np.ndarray:
@@ -55,17 +55,17 @@ def well_exposed(codes: np.ndarray) -> np.ndarray:
 
 
 def reexposure_psnr(
-    estimate: np.ndarray, codes: Sequence[np.ndarray], exposures: Sequence[float], seen: Sequence[np.ndarray]
+    estimate: np.ndarray, codes: Sequence[np.ndarray], exposures: Sequence[float], visible: Sequence[np.ndarray]
 ) -> float | None:
     """How well the estimate, exposed as every frame of the window was, gives that frame again: PSNR of codes in dB.
 
-    `codes` (H, W, 3) each: the reference in place, the neighbours warped to it; `exposures` linear; `seen` (H, W)
+    `codes` (H, W, 3) each: the reference in place, the neighbours warped to it; `exposures` linear; `visible` (H, W)
     bool each. Only pixels that are seen and well exposed in that frame count, the squared errors of all frames
     pooled. It needs no truth and knows only what some frame saw well: noise that the estimate shares with the
     reference goes unpunished, so it compares models on one clip and is no fidelity. None where nothing counts.
     """
     total, count = 0.0, 0
-    for code, exposure, where in zip(codes, exposures, seen, strict=True):
+    for code, exposure, where in zip(codes, exposures, visible, strict=True):
         counts = where & well_exposed(code)
         error = np.asarray(ldr_from_radiance(estimate, exposure))[counts] - code[counts]
         total += float(np.square(error, dtype=np.float64).sum())

@@ -48,15 +48,15 @@ def denoise_unseen(radiance: np.ndarray, reference: np.ndarray, flows: Sequence[
     height, width = radiance.shape[:2]
     weight_of = np.full((height, width), SEEN_WEIGHT, np.float32)
     weight_of[rows, columns] = 1.0
-    here = reference[rows, columns]
+    pixels = reference[rows, columns]
     total, weights = np.zeros((len(rows), 3), np.float32), np.zeros((len(rows), 1), np.float32)
     for dy in range(-REACH_PX, REACH_PX + 1):
         for dx in range(-REACH_PX, REACH_PX + 1):
             inside = (rows + dy >= 0) & (rows + dy < height) & (columns + dx >= 0) & (columns + dx < width)
             y, x = np.where(inside, rows + dy, rows), np.where(inside, columns + dx, columns)
-            apart = np.abs(reference[y, x] - here).max(-1) / CODE_SIGMA
+            code_distance = np.abs(reference[y, x] - pixels).max(-1) / CODE_SIGMA
             distance = (dx * dx + dy * dy) / DISTANCE_SIGMA_PX**2
-            weight = (np.exp(-0.5 * (apart * apart + distance)) * weight_of[y, x] * inside)[:, None]
+            weight = (np.exp(-0.5 * (code_distance * code_distance + distance)) * weight_of[y, x] * inside)[:, None]
             total += weight * radiance[y, x]
             weights += weight
     radiance[rows, columns] = total / weights

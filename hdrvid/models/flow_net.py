@@ -13,7 +13,7 @@ Basics:
     and gives the logit of a confidence. The last layer starts at zero, so step 0 is DIS.
 Architecture:
     `evidence` warps pictures: it needs the whole frame and has no weights. `correct` is convolutions alone. Both run
-    in tiles with a halo. Weights are shared by the neighbours, which are folded into the batch: any number of them.
+    in tiles with a halo. Weights are shared by the neighbours, which form the batch.
     pixel-unshuffle by 2, U-Net at 1/2, 1/4, 1/8, 1/16 of the size, the correlation joining at 1/4, pixel-shuffle back.
     No normalisation layers.
 Sizes:
@@ -33,7 +33,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from hdrvid.color.radiance import match_exposure
-from hdrvid.models.layers import ResidualBlock, act, act_over, doubled_plus, folded, initialise, smooth
+from hdrvid.models.layers import (
+    ResidualBlock,
+    act,
+    act_inplace,
+    initialise,
+    pixel_unshuffle_conv,
+    smooth,
+    upsample2x_plus,
+)
 from hdrvid.warp import warp
 
 SIZE_MULTIPLE = 16
@@ -113,38 +121,41 @@ def evidence(
     neighbours = [i for i in range(n) if i != middle]
     # full precision whatever the caller's autocast: the determinant of a window is a product of small numbers
     with torch.autocast(ldr.device.type, enabled=False), torch.no_grad():
-        seen = torch.empty(
+        inputs = torch.empty(
             (b, n - 1, EVIDENCE_CHANNELS, rows.stop - rows.start, columns.stop - columns.start), device=ldr.device
         )
         mirrored = _mirrored(flows, rows, columns)
         ldr = ldr.float()
         reference = ldr[:, middle, :, rows, columns]
         exposure = exposures.float()[..., None, None, None]
-        own = [warp(ldr[:, i], flows[:, k, :, rows, columns], corner) for k, i in enumerate(neighbours)]
+        warped = [warp(ldr[:, i], flows[:, k, :, rows, columns], corner) for k, i in enumerate(neighbours)]
         for k, i in enumerate(neighbours):
             e_ref, e_src, e_other = exposure[:, middle], exposure[:, i], exposure[:, neighbours[-1 - k]]
             target, longer = torch.maximum(e_ref, e_src), torch.maximum(e_src, e_other)
             flow = flows[:, k, :, rows, columns].float()
-            a, s = match_exposure(reference, e_ref, target), match_exposure(own[k], e_src, target)
+            a, s = match_exposure(reference, e_ref, target), match_exposure(warped[k], e_src, target)
             step = lucas_kanade(a, s)
             other_flows = flow + step, mirrored[:, k]
             moved, turned = (match_exposure(warp(ldr[:, i], f, corner), e_src, target) for f in other_flows)
-            here, there = match_exposure(own[k], e_src, longer), match_exposure(own[-1 - k], e_other, longer)
+            matched, matched_other = (
+                match_exposure(warped[k], e_src, longer),
+                match_exposure(warped[-1 - k], e_other, longer),
+            )
             channels = (
                 a,
                 (s - a) * DIFFERENCE_SCALE,
                 (moved - a) * DIFFERENCE_SCALE,
                 (turned - a).abs().amax(1, keepdim=True) * DIFFERENCE_SCALE,
-                (here - there).mean(1, keepdim=True) * DIFFERENCE_SCALE,
+                (matched - matched_other).mean(1, keepdim=True) * DIFFERENCE_SCALE,
                 step,
                 mirrored[:, k] - flow,
                 flow + warp(flows_back[:, k], flow, corner),
                 reference.amax(1, keepdim=True),
-                own[k].amax(1, keepdim=True),
+                warped[k].amax(1, keepdim=True),
                 torch.log2(e_src / e_ref).expand(-1, 1, *flow.shape[-2:]),
             )
-            seen[:, k] = torch.cat(channels, 1)
-        return seen
+            inputs[:, k] = torch.cat(channels, 1)
+        return inputs
 
 
 def _mirrored(flows: torch.Tensor, rows: slice, columns: slice) -> torch.Tensor:
@@ -158,10 +169,10 @@ def _mirrored(flows: torch.Tensor, rows: slice, columns: slice) -> torch.Tensor:
     return torch.where(same[:, :, None, None, None], tile, -tile.flip(1))
 
 
-def fine_evidence(seen: torch.Tensor) -> torch.Tensor:
+def fine_evidence(inputs: torch.Tensor) -> torch.Tensor:
     """Evidence (B, EVIDENCE_CHANNELS, H, W) as the network takes it: offsets cut and scaled; not the last channel."""
-    offsets = seen[:, _OFFSETS].clamp(-OFFSET_LIMIT_PX, OFFSET_LIMIT_PX) * OFFSET_SCALE
-    return torch.cat([seen[:, _PICTURES], offsets, seen[:, _BRIGHTEST]], 1)
+    offsets = inputs[:, _OFFSETS].clamp(-OFFSET_LIMIT_PX, OFFSET_LIMIT_PX) * OFFSET_SCALE
+    return torch.cat([inputs[:, _PICTURES], offsets, inputs[:, _BRIGHTEST]], 1)
 
 
 def shift_pixels(like: torch.Tensor) -> torch.Tensor:
@@ -199,7 +210,7 @@ class FlowRefiner(nn.Module):
 
     def embedding(self, picture: torch.Tensor) -> torch.Tensor:
         """(B, C, H / 4, W / 4) of codes (B, 3, H, W): what becomes their features."""
-        return self.feature2(act_over(folded(picture, self.feature1.weight, self.feature1.bias, 4)))
+        return self.feature2(act_inplace(pixel_unshuffle_conv(picture, self.feature1.weight, self.feature1.bias, 4)))
 
     def features(self, picture: torch.Tensor) -> torch.Tensor:
         """Unit-length features (B, C, H / 4, W / 4) of codes (B, 3, H, W)."""
@@ -223,27 +234,27 @@ class FlowRefiner(nn.Module):
         evidence, `volume` the correlation.
         """
         known = F.conv2d(ratio.to(self.stem.weight.dtype), self.stem.weight[:, -1:], padding=1)
-        x0 = folded(fine, self.stem.weight[:, :-1], self.stem.bias, 2, plus=known)
+        x0 = pixel_unshuffle_conv(fine, self.stem.weight[:, :-1], self.stem.bias, 2, plus=known)
         x1 = self.enc1(self.down1(act(x0)) + self.matches(volume.to(x0.dtype)))
         x2 = self.enc2(self.down2(act(x1)))
         x3 = self.enc3(self.down3(act(x2)))
-        y2 = self.dec2(doubled_plus(self.up2(act_over(x3)), x2))
-        y1 = self.dec1(doubled_plus(self.up1(act_over(y2)), x1))
-        y0 = self.dec0(doubled_plus(self.up0(act_over(y1)), x0))
-        return self.head(act_over(y0))
+        y2 = self.dec2(upsample2x_plus(self.up2(act_inplace(x3)), x2))
+        y1 = self.dec1(upsample2x_plus(self.up1(act_inplace(y2)), x1))
+        y0 = self.dec0(upsample2x_plus(self.up0(act_inplace(y1)), x0))
+        return self.head(act_inplace(y0))
 
-    def correct(self, seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def correct(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Evidence (B, K, EVIDENCE_CHANNELS, H, W) to what is added to the flow (B, K, 2, H, W), in pixels, and the
         logit of the confidence (B, K, 1, H, W). Local: runs in tiles."""
-        b, k, _, h, w = seen.shape
+        b, k, _, h, w = inputs.shape
         if h % SIZE_MULTIPLE or w % SIZE_MULTIPLE:
             raise ValueError(f"height and width must be multiples of {SIZE_MULTIPLE}, not {h}x{w}")
-        seen = seen.reshape(b * k, EVIDENCE_CHANNELS, h, w)
-        reference = seen[:, :3]
-        volume, shift = self.correlation(reference, reference + seen[:, 3:6] / DIFFERENCE_SCALE)
-        out = F.pixel_shuffle(self.network(fine_evidence(seen), seen[:, -1:, ::2, ::2], volume), 2).float()
-        found = F.interpolate(shift, scale_factor=4, mode="bilinear", align_corners=False)
-        candidates = (seen[:, _LUCAS_KANADE], seen[:, _MIRRORED], found)
+        inputs = inputs.reshape(b * k, EVIDENCE_CHANNELS, h, w)
+        reference = inputs[:, :3]
+        volume, shift = self.correlation(reference, reference + inputs[:, 3:6] / DIFFERENCE_SCALE)
+        out = F.pixel_shuffle(self.network(fine_evidence(inputs), inputs[:, -1:, ::2, ::2], volume), 2).float()
+        upsampled = F.interpolate(shift, scale_factor=4, mode="bilinear", align_corners=False)
+        candidates = (inputs[:, _LUCAS_KANADE], inputs[:, _MIRRORED], upsampled)
         delta = out[:, :2] + sum(out[:, 2 + c : 3 + c] * d for c, d in enumerate(candidates))
         return delta.reshape(b, k, 2, h, w), out[:, 5:6].reshape(b, k, 1, h, w)
 

@@ -19,19 +19,19 @@ def act(x: torch.Tensor) -> torch.Tensor:
     return F.leaky_relu(x, LEAK)
 
 
-def act_over(x: torch.Tensor) -> torch.Tensor:
+def act_inplace(x: torch.Tensor) -> torch.Tensor:
     """The same, in the memory of x where no gradient is wanted."""
     return act(x) if torch.is_grad_enabled() else F.leaky_relu_(x, LEAK)
 
 
-def double(x: torch.Tensor) -> torch.Tensor:
+def upsample2x(x: torch.Tensor) -> torch.Tensor:
     """(B, C, H, W) -> (B, C, 2 H, 2 W), every value four times."""
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
-def doubled_plus(x: torch.Tensor, plus: torch.Tensor) -> torch.Tensor:
-    """`double(x) + plus`."""
-    return double(x) + plus if torch.is_grad_enabled() else double(x).add_(plus)
+def upsample2x_plus(x: torch.Tensor, plus: torch.Tensor) -> torch.Tensor:
+    """`upsample2x(x) + plus`."""
+    return upsample2x(x) + plus if torch.is_grad_enabled() else upsample2x(x).add_(plus)
 
 
 def gaussian_window(sigma: float, radius: int, device: torch.device | None = None) -> torch.Tensor:
@@ -55,10 +55,11 @@ def smooth(x: torch.Tensor, sigma: float, radius: int) -> torch.Tensor:
     return gaussian(F.pad(x, (radius,) * 4, mode="replicate"), sigma, radius)
 
 
-def rounded(networks: nn.ModuleDict, dtype: torch.dtype) -> nn.ModuleDict:
+def in_half_precision(networks: nn.ModuleDict, dtype: torch.dtype) -> nn.ModuleDict:
     """A copy whose convolutions have their weights, and take and give their values, in a half precision.
 
-    Everything else stays in float32; `folded`, which every network begins with, rounds its input to the weights' type.
+    Everything else stays in float32; `pixel_unshuffle_conv`, the first layer of every network, rounds its
+    input to the type of the weights.
     """
     networks = copy.deepcopy(networks)
     for module in networks.modules():
@@ -67,7 +68,7 @@ def rounded(networks: nn.ModuleDict, dtype: torch.dtype) -> nn.ModuleDict:
     return networks
 
 
-def folded(
+def pixel_unshuffle_conv(
     x: torch.Tensor,
     weight: torch.Tensor,
     bias: torch.Tensor | None,
@@ -85,10 +86,10 @@ def folded(
     x, padding = x.to(weight.dtype), size // 2 * factor
     if plus is None:
         return F.conv2d(x, weight, bias, stride=factor, padding=padding)
-    return _added(x, weight, bias, plus, padding, factor)
+    return conv_plus(x, weight, bias, plus, padding, factor)
 
 
-def _added(
+def conv_plus(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, plus: torch.Tensor, padding: int, stride: int
 ) -> torch.Tensor:
     """Convolution of x plus `plus`, which may be overwritten; in one step where that is possible."""
@@ -115,7 +116,7 @@ def _pointwise_operators(x: torch.Tensor) -> Any:
     return operators if fuses else None
 
 
-def convolved(
+def conv_act(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, *, plus: torch.Tensor | None = None
 ) -> torch.Tensor:
     """3x3 or 1x1 convolution of x (B, C, H, W), edges zero, then `act`; or with `plus` (B, O, H, W), which may be
@@ -127,7 +128,7 @@ def convolved(
     """
     padding = weight.shape[-1] // 2
     if plus is not None:
-        return _added(x, weight, bias, plus, padding, 1)
+        return conv_plus(x, weight, bias, plus, padding, 1)
     operators = _pointwise_operators(x)
     if operators is None:
         return F.leaky_relu_(F.conv2d(x, weight, bias, padding=padding), LEAK)
@@ -135,34 +136,34 @@ def convolved(
     return operators._convolution_pointwise(x, weight, bias, [padding] * 2, ones, ones, 1, "leaky_relu", [LEAK], "")
 
 
-def joined(conv: nn.Conv2d, small: torch.Tensor, large: torch.Tensor) -> torch.Tensor:
-    """`conv(cat([double(small), large]))` of a 3x3 convolution with padding 1: (B, C, h, w), (B, D, 2 h, 2 w) to
+def conv_of_concat(conv: nn.Conv2d, small: torch.Tensor, large: torch.Tensor) -> torch.Tensor:
+    """`conv(cat([upsample2x(small), large]))` of a 3x3 convolution with padding 1: (B, C, h, w), (B, D, 2 h, 2 w) to
     (B, O, 2 h, 2 w).
 
     On a CPU, where no gradient is wanted, without the concatenation, and what is doubled as a transposed convolution:
     four values of it behind every result are different, not nine. 8 % of the time of `default` in float32.
     """
     if not _fuses(small):
-        return conv(torch.cat([double(small), large], 1))
-    of_small, of_large = _taken_apart(conv, small.shape[1])
-    doubled = F.conv_transpose2d(small, of_small, None, stride=2, padding=1)
-    return convolved(large, of_large, conv.bias, plus=doubled)
+        return conv(torch.cat([upsample2x(small), large], 1))
+    of_small, of_large = _split_weights(conv, small.shape[1])
+    upsampled = F.conv_transpose2d(small, of_small, None, stride=2, padding=1)
+    return conv_act(large, of_large, conv.bias, plus=upsampled)
 
 
-def _taken_apart(conv: nn.Conv2d, c: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights for `joined`: of the transposed convolution of the first c channels, and of the others. They are kept
-    with the module until its weights change."""
+def _split_weights(conv: nn.Conv2d, c: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights for `conv_of_concat`: of the transposed convolution of the first c channels, and of the others. Cached in
+    the module until its weights change."""
     weight = conv.weight
     if torch.compiler.is_compiling() or weight.is_inference():
-        return _parts(weight, c)
+        return _compute_split(weight, c)
     key = weight.data_ptr(), weight._version, weight.dtype, c
     kept = conv.__dict__.get("_kept_parts")
     if kept is None or kept[0] != key:
-        kept = conv.__dict__["_kept_parts"] = key, _parts(weight, c)
+        kept = conv.__dict__["_kept_parts"] = key, _compute_split(weight, c)
     return kept[1]
 
 
-def _parts(weight: torch.Tensor, c: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _compute_split(weight: torch.Tensor, c: int) -> tuple[torch.Tensor, torch.Tensor]:
     taps = weight[:, :c].flip(2, 3).transpose(0, 1)
     sums = F.conv2d(taps.reshape(-1, 1, 3, 3), taps.new_ones(1, 1, 2, 2), padding=1).reshape(*taps.shape[:2], 4, 4)
     of_small, of_large = (part.contiguous(memory_format=torch.channels_last) for part in (sums, weight[:, c:]))
@@ -178,8 +179,8 @@ class ResidualBlock(nn.Module):
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = convolved(act(x), self.conv1.weight, self.conv1.bias)
-        return convolved(y, self.conv2.weight, self.conv2.bias, plus=x)
+        y = conv_act(act(x), self.conv1.weight, self.conv1.bias)
+        return conv_act(y, self.conv2.weight, self.conv2.bias, plus=x)
 
 
 def initialise(network: nn.Module, head: nn.Conv2d) -> None:

@@ -29,7 +29,7 @@ from torch.nn import functional as F
 
 from hdrvid.color.radiance import inverse_mu_law, mu_law
 from hdrvid.models.classical import blend
-from hdrvid.models.layers import ResidualBlock, act_over, folded, initialise, joined, smooth
+from hdrvid.models.layers import ResidualBlock, act_inplace, conv_of_concat, initialise, pixel_unshuffle_conv, smooth
 
 SIZE_MULTIPLE = 16
 CHANNELS_PER_CANDIDATE = 7
@@ -96,15 +96,15 @@ class BlendNet(nn.Module):
 
     def network(self, x: torch.Tensor) -> torch.Tensor:
         """Features (B, 7 C + 6, H, W) to corrections and residual, both of 4 sub-pixels: (B, 4 c, H / 2, W / 2)."""
-        x0 = self.enc0(folded(x, self.stem.weight, self.stem.bias, 2))
-        x0 = act_over(x0)
-        x1 = act_over(self.enc1(self.down1(x0)))
-        x2 = act_over(self.enc2(self.down2(x1)))
-        x3 = act_over(self.enc3(self.down3(x2)))
-        x2 = self.dec2(joined(self.fuse2, act_over(self.up2(x3)), x2))
-        x1 = self.dec1(joined(self.fuse1, act_over(self.up1(act_over(x2))), x1))
-        x0 = self.dec0(joined(self.fuse0, act_over(self.up0(act_over(x1))), x0))
-        return self.head(act_over(x0))
+        x0 = self.enc0(pixel_unshuffle_conv(x, self.stem.weight, self.stem.bias, 2))
+        x0 = act_inplace(x0)
+        x1 = act_inplace(self.enc1(self.down1(x0)))
+        x2 = act_inplace(self.enc2(self.down2(x1)))
+        x3 = act_inplace(self.enc3(self.down3(x2)))
+        x2 = self.dec2(conv_of_concat(self.fuse2, act_inplace(self.up2(x3)), x2))
+        x1 = self.dec1(conv_of_concat(self.fuse1, act_inplace(self.up1(act_inplace(x2))), x1))
+        x0 = self.dec0(conv_of_concat(self.fuse0, act_inplace(self.up0(act_inplace(x1))), x0))
+        return self.head(act_inplace(x0))
 
     def result(
         self, out: torch.Tensor, radiance: torch.Tensor, log_prior: torch.Tensor, smoothed: torch.Tensor

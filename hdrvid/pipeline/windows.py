@@ -130,8 +130,8 @@ class LabelledWindows:
 
     def __iter__(self) -> Iterator[FrameWindow]:
         labeller = self._labeller
-        numbers = itertools.count(self._first) if self._last is None else range(self._first, self._last + 1)
-        for index in numbers:
+        range_ = itertools.count(self._first) if self._last is None else range(self._first, self._last + 1)
+        for index in range_:
             self._label(index)
             if self.num_frames is not None and index >= self.num_frames:
                 return
@@ -190,8 +190,8 @@ class RegularWindows:
 
     def __iter__(self) -> Iterator[FrameWindow]:
         radius = self._cycle.window_radius
-        numbers = itertools.count(self._first) if self._last is None else range(self._first, self._last + 1)
-        for index in numbers:
+        range_ = itertools.count(self._first) if self._last is None else range(self._first, self._last + 1)
+        for index in range_:
             self._read_to(index + radius)
             if self.num_frames is not None and index >= self.num_frames:
                 return

@@ -37,11 +37,11 @@ class Compiled:
 
 def compile_networks(networks: nn.ModuleDict, tell: Callable[[str], None]) -> None:
     """Let the convolutions of the networks be compiled; what is around them stays as it is."""
-    told: set[str] = set()
+    reported: set[str] = set()
 
     def once(text: str) -> None:
-        if not told:
-            told.add(text)
+        if not reported:
+            reported.add(text)
             tell(text)
 
     for network in networks.values():

@@ -21,7 +21,7 @@ from hdrvid.models.classical import blend, candidates_and_prior
 from hdrvid.models.config import ModelConfig
 from hdrvid.models.edges import denoise_unseen
 from hdrvid.models.flow_net import HALO_PX, FlowRefiner, evidence
-from hdrvid.models.layers import rounded
+from hdrvid.models.layers import in_half_precision
 from hdrvid.models.memo.candidates import memo_candidates
 from hdrvid.models.memo.merge_net import MemoMerge
 from hdrvid.models.merge_net import BlendNet
@@ -111,7 +111,7 @@ class ModelRunner:
         self.device = resolve_device(device)
         check_precision(precision)
         # half precision is measured for the presets that correct the classical merge, and the memo's networks overflow
-        # fp16; without networks nothing is rounded
+        # fp16; without networks nothing is in_half_precision
         exact = networks is None or (precision == "auto" and config is not None and not config.search)
         on_cpu = self.device.type == "cpu"
         self.precision = "fp32" if exact else resolve_precision(precision, self.device)
@@ -147,7 +147,7 @@ class ModelRunner:
             place(networks, self.device).eval().requires_grad_(False)
             # the memo's networks warp and compare between their convolutions: autocast knows what to round there
             if self.precision != "fp32" and search:
-                networks = rounded(networks, DTYPES[self.precision])
+                networks = in_half_precision(networks, DTYPES[self.precision])
         self.networks = self._ready(networks)
         self._in_fp32 = self.networks if networks is self._exact else None
         """The networks unrounded, once they were needed."""
@@ -431,14 +431,19 @@ class ModelRunner:
         for tile in tiles:
             features: dict[int, torch.Tensor] = {}  # neighbours of one exposure see the same reference
             seen_of_each = bands.evidence(reference, exposure, given, mirrored, tile.read, self._input_dtype())
-            for k, seen in enumerate(seen_of_each):
-                if seen.reference.data_ptr() not in features:
-                    features[seen.reference.data_ptr()] = refiner.embedding(seen.reference)
-                here, there = features[seen.reference.data_ptr()], refiner.embedding(seen.warped)
-                volume, shift = bands.correlation(here, there, float(refiner.sharpness), self._input_dtype())
-                out = refiner.network(seen.fine, seen.ratio, volume)
+            for k, views in enumerate(seen_of_each):
+                if views.reference.data_ptr() not in features:
+                    features[views.reference.data_ptr()] = refiner.embedding(views.reference)
+                reference_features, neighbour_features = (
+                    features[views.reference.data_ptr()],
+                    refiner.embedding(views.warped),
+                )
+                volume, shift = bands.correlation(
+                    reference_features, neighbour_features, float(refiner.sharpness), self._input_dtype()
+                )
+                out = refiner.network(views.fine, views.ratio, volume)
                 corner = tile.keep[0].start, tile.keep[1].start
-                bands.refine_flow(out, shift, seen, tile.inner, corner, flows[k], confidence[k])
+                bands.refine_flow(out, shift, views, tile.inner, corner, flows[k], confidence[k])
         flows = [np.ascontiguousarray(flow[:h, :w]) for flow in flows]
         return replace(neighbours, flows=flows, back=None, confidence=np.ascontiguousarray(confidence[:, :h, :w]))
 
@@ -467,10 +472,10 @@ class ModelRunner:
         # on a CPU one neighbour after the other: less memory and no slower
         together = 1 if self.device.type == "cpu" else flows.shape[1]
         for tile in self._tiles(*size, TILE_HALO_PX + HALO_PX):
-            seen = evidence(ldr, exposures, flows, flows_back, tile.read)
+            inputs = evidence(ldr, exposures, flows, flows_back, tile.read)
             for k in range(0, flows.shape[1], together):
                 some = slice(k, k + together)
-                delta, logits = refiner.correct(seen[:, some])
+                delta, logits = refiner.correct(inputs[:, some])
                 delta = torch.nan_to_num(delta, 0.0, 0.0, 0.0)  # positions become indices
                 refined[(slice(None), some, slice(None), *tile.keep)] = (
                     flows[(slice(None), some, slice(None), *tile.keep)] + delta[(..., *tile.inner)]
@@ -522,7 +527,7 @@ class ModelRunner:
         others = [i for i in range(n) if i != n // 2]
         whole = tile.read == tile.keep
         kept = {
-            key: found for key, found in self._features.items() if whole and any(found[0] is f for f in window.frames)
+            key: entry for key, entry in self._features.items() if whole and any(entry[0] is f for f in window.frames)
         }
         warped = merge.features(codes[:, 1:n], radiance[:, 1:n])
         for slot, i in ((0, n // 2), *zip(range(n, 2 * n - 1), others, strict=True)):
@@ -532,5 +537,5 @@ class ModelRunner:
                 # with the frame, so that its id cannot be given to another array meanwhile
                 kept[key] = window.frames[i], merge.features(codes[:, alone], radiance[:, alone])
         self._features = kept
-        own = [kept[id(window.frames[i]), window.exposures[i]][1] for i in (n // 2, *others)]
-        return torch.cat([own[0], warped, *own[1:]], 1)
+        frame_features = [kept[id(window.frames[i]), window.exposures[i]][1] for i in (n // 2, *others)]
+        return torch.cat([frame_features[0], warped, *frame_features[1:]], 1)

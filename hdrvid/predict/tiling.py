@@ -97,9 +97,9 @@ class Canvas:
         """What a network made of `tile.read`: radiance (1, 3, h, w) and weights (1, C, 1 or 3, h, w)."""
         height, width = self.radiance.shape[:2]
         (rows, columns), inner = tile.kept((height, width))
-        found = radiance[(0, slice(None), *inner)].float()
-        self.finite &= torch.isfinite(found).all()
-        piece = torch.nan_to_num(found, nan=0.0, posinf=1.0, neginf=0.0)
+        kept = radiance[(0, slice(None), *inner)].float()
+        self.finite &= torch.isfinite(kept).all()
+        piece = torch.nan_to_num(kept, nan=0.0, posinf=1.0, neginf=0.0)
         self.radiance[rows, columns] = piece.clamp_(min=0.0).permute(1, 2, 0)
         if self.weights is not None:
             self.weights[..., rows, columns] = weights[(0, ..., *inner)]

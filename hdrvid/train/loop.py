@@ -154,9 +154,13 @@ def transfer(source: nn.ModuleDict, target: nn.ModuleDict) -> None:
     state = a.state_dict()
     picks, scale = [0, 1, 1, 2, 2], torch.tensor([1.0, 0.5, 0.5, 0.5, 0.5])
     stem = state["stem.weight"]
-    own = 3 * 4 * CHANNELS_PER_CANDIDATE  # input channels of the candidates; those of the smoothed ones follow
-    candidates = stem[:, :own].reshape(len(stem), 3, -1, 3, 3)[:, picks] * scale[None, :, None, None, None]
-    state["stem.weight"] = torch.cat([candidates.reshape(len(stem), -1, 3, 3), stem[:, own:]], 1)
+    candidate_channels = (
+        3 * 4 * CHANNELS_PER_CANDIDATE
+    )  # input channels of the candidates; those of the smoothed ones follow
+    candidates = (
+        stem[:, :candidate_channels].reshape(len(stem), 3, -1, 3, 3)[:, picks] * scale[None, :, None, None, None]
+    )
+    state["stem.weight"] = torch.cat([candidates.reshape(len(stem), -1, 3, 3), stem[:, candidate_channels:]], 1)
     size = 4 * a.weight_channels  # outputs of a candidate: 4 sub-pixels; smoothed ones and the residual follow
     for name in ("head.weight", "head.bias"):
         head = state[name]
@@ -516,9 +520,9 @@ class _Run:
             with arithmetic:
                 batch = self._moved(labelled)
                 if self.teacher is not None:
-                    seen = {**batch, "dis": batch["teacher"], "dis_back": batch["teacher_back"]}
+                    teacher_batch = {**batch, "dis": batch["teacher"], "dis_back": batch["teacher_back"]}
                     with torch.no_grad():
-                        batch["taught"] = run(self.teacher, seen, options.margin).radiance
+                        batch["taught"] = run(self.teacher, teacher_batch, options.margin).radiance
                 other = self._moved(unlabelled) if unlabelled else None
                 terms = objective(batch, other, epoch, self.state.step)
             (terms["loss"] / options.accumulate).backward()
@@ -606,7 +610,7 @@ class _Run:
         """The samples of this process for the steps from `start` to `stop`."""
         o, rank = self.options, self.ranks.rank
         each = self.piece * o.accumulate
-        mine = [
+        share = [
             index
             for step in range(start, stop)
             for index in range(step * o.batch + rank * each, step * o.batch + (rank + 1) * each)
@@ -614,7 +618,7 @@ class _Run:
         return DataLoader(
             windows,
             batch_size=self.piece,
-            sampler=mine,
+            sampler=share,
             num_workers=self.workers,
             prefetch_factor=4 if self.workers else None,
             multiprocessing_context="spawn" if self.workers else None,

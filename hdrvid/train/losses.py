@@ -91,10 +91,10 @@ def self_consistency(
     a mean over the pixels that count, then over frames and samples. `visible` and the mask get no gradient.
     """
     low, high = WELL_EXPOSED_CODES
-    again = (estimate[:, None] * exposures[:, :, None, None, None]).clamp(1e-6, 1.0) ** (1 / NETWORK_GAMMA)
+    exposed = (estimate[:, None] * exposures[:, :, None, None, None]).clamp(1e-6, 1.0) ** (1 / NETWORK_GAMMA)
     inside = (codes.amax(2, keepdim=True) < high) & (codes.amin(2, keepdim=True) > low)
     mask = (visible * inside).detach()
-    error = ((again - codes).abs().mean(2, keepdim=True) * mask).sum((2, 3, 4))
+    error = ((exposed - codes).abs().mean(2, keepdim=True) * mask).sum((2, 3, 4))
     return (error / mask.sum((2, 3, 4)).clamp(min=1.0)).mean()
 
 

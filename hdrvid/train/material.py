@@ -72,9 +72,9 @@ def plan(options: TrainOptions) -> Plan:
     validation = _held_out(options, everything, pictures)
     if options.few_shot and windows:
         if _is_memo_trial(options, everything):
-            found = resolve_shots(roots, (*fewshot_trial(options.trial), *validation_shots()))
-            files = tuple(w for shot in fewshot_trial(options.trial) for w in found[shot])
-            check = tuple(w for shot in validation_shots() for w in found[shot])
+            windows_of = resolve_shots(roots, (*fewshot_trial(options.trial), *validation_shots()))
+            files = tuple(w for shot in fewshot_trial(options.trial) for w in windows_of[shot])
+            check = tuple(w for shot in validation_shots() for w in windows_of[shot])
             validation = CacheOptions(0, size, options.seed + _VALIDATION_SEED, (), 0.0, 0, files=check)
         else:
             files = _drawn_shots(windows, options)

@@ -19,8 +19,8 @@ def memo_candidates(
     middle = n // 2
     neighbours = [i for i in range(n) if i != middle]
     rows, columns = tile or (slice(0, ldr.shape[-2]), slice(0, ldr.shape[-1]))
-    seen = ldr[..., rows, columns]
+    codes_in_tile = ldr[..., rows, columns]
     corner = rows.start, columns.start
     warped = [warp(ldr[:, i], flows[:, k, :, rows, columns], corner) for k, i in enumerate(neighbours)]
-    codes = torch.stack([seen[:, middle], *warped, *(seen[:, i] for i in neighbours)], 1)
+    codes = torch.stack([codes_in_tile[:, middle], *warped, *(codes_in_tile[:, i] for i in neighbours)], 1)
     return codes, [middle, *neighbours, *neighbours]

@@ -1,0 +1,302 @@
+"""The input of the merge network from frames and flows, and the frame from its output, compiled for the CPU by Numba.
+
+The formulas are those of `hdrvid.models.classical` and `hdrvid.models.merge_net`.
+
+A row goes through all steps while it lies in the caches, and comes out in the layout that the convolutions take. Steps
+that look at rows around (Gaussian windows, gradients) keep the last few in a ring: row r lies in slot r % ring.
+`hdrvid.compiled.bands` cuts a picture into bands of rows and calls one of these functions for each, in threads: they
+need no lock of Python's.
+
+Convention:
+    Pictures are (H, W, 3) float32 network codes in [0, 1], flows (H, W, 2) float32 pixels, all C-contiguous and whole.
+    A region is a tuple (top, bottom, left, right) of the frame; `band`, two rows of the frame, is the part of it that a
+    call works on. Steps that reach beyond a region read the frame there, so that a tile is exact.
+    Values that go into convolutions are float32, or the bits of bfloat16 as uint16.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hdrvid.color.curves import NETWORK_GAMMA
+from hdrvid.compiled.jit import (
+    HALF,
+    ONE,
+    ZERO,
+    F,
+    compiled,
+    constants_key,
+    maximum,
+    minimum,
+)
+from hdrvid.compiled.pixels import CONSTANTS as PIXEL_CONSTANTS
+from hdrvid.compiled.pixels import (
+    copy,
+    exp,
+    fill,
+    filter_rows,
+    hat,
+    inside,
+    inverse_mu_law,
+    largest,
+    log,
+    mu_law,
+    sample_at,
+    sample_row,
+    store,
+    widened,
+)
+from hdrvid.models.classical import CONSISTENCY_FLOOR, PHOTOMETRIC_TOLERANCE, WEIGHT_FLOOR
+from hdrvid.models.merge_net import CHANNELS_PER_CANDIDATE, RESIDUAL_SCALE, SMOOTHED_PRIOR
+
+BOX_RADIUS = 2
+"""Reach of the mean that the photometric agreement is taken of."""
+_GAMMA = F(NETWORK_GAMMA)
+_DARKEST = F(1e-30)
+_LOG_SMOOTHED_PRIOR = F(np.log(SMOOTHED_PRIOR))
+_RESIDUAL = F(RESIDUAL_SCALE)
+_AGREEMENT = F(1 / PHOTOMETRIC_TOLERANCE)
+_CONSISTENCY_FLOOR = F(CONSISTENCY_FLOOR)
+_WEIGHT_FLOOR = F(WEIGHT_FLOOR)
+_LOG_PRIOR_SCALE = F(0.2)
+_FIFTH = F(0.2)
+
+_CONSTANTS = constants_key(globals()) ^ PIXEL_CONSTANTS
+"""Key of the constants above, for Numba's cache."""
+
+
+@compiled
+def merge_input(
+    reference,
+    frames,
+    flows,
+    backs,
+    confidence,
+    exposures,
+    gains,
+    taps,
+    region,
+    band,
+    x,
+    radiance,
+    log_prior,
+    smoothed,
+    constants=_CONSTANTS,
+):
+    """What `bands.merge_input` returns, of the rows of a band.
+
+    `frames`, `flows` of the K neighbours, in tuples. `confidence` (K, H, W), and `backs` a tuple of flows that is not
+    looked at; or `confidence` (0, 0, 0): then neighbours are checked as `prior.alignment_confidence` does.
+    `exposures` (K + 1,) of the reference and the neighbours. `gains` (K, 2): of the codes of the reference and of the
+    neighbour, to the longer exposure of the two. `taps`: two kernels, the wider one last.
+    """
+    count = len(frames)
+    checked = confidence.shape[0] == 0
+    height, width = reference.shape[0], reference.shape[1]
+    region_top, _, region_left, region_right = region
+    top, bottom = band
+    halo = taps[1].shape[0] // 2
+    reach = BOX_RADIUS if checked else 0
+    left, right = max(region_left - halo - reach, 0), min(region_right + halo + reach, width)
+    w, skip, kept = right - left, region_left - left, region_right - region_left
+    inner = slice(skip, skip + kept)
+    tones_size, codes_size = 2 * halo + 1, 2 * reach + 1
+    tones = np.empty((3, tones_size, w), np.float32)
+    codes = np.empty((count + 1, codes_size, 3, w), np.float32)
+    differences = np.empty((count, 3, codes_size, w), np.float32)
+    box = np.full(2 * BOX_RADIUS + 1, _FIFTH, np.float32)
+    padded = np.empty(w + 2 * max(halo, BOX_RADIUS), np.float32)
+    means = np.empty((3, w), np.float32)
+    weights, light = np.empty((count + 1, w), np.float32), np.empty((count + 1, 3, w), np.float32)
+    total, x_from, y_from = np.empty(w, np.float32), np.empty(w, np.float32), np.empty(w, np.float32)
+    returned = np.empty((3, w), np.float32)
+    blurred = np.empty(w, np.float32)
+    inputs = np.empty((CHANNELS_PER_CANDIDATE * (count + 1), kept), np.float32)
+    smoothed_seen = np.empty((6, kept), np.float32)
+    log_exposures = np.log(exposures)
+    sampled = max(top - halo - reach, 0)
+    for r in range(max(top - halo, 0), min(bottom + halo, height)):
+        while sampled <= min(r + reach, height - 1):
+            slot = sampled % codes_size
+            pixels = reference[sampled, left:right]
+            for c in range(3):
+                out = codes[0, slot, c]
+                for j in range(w):
+                    out[j] = pixels[j, c]
+            for k in range(count):
+                sample_row(frames[k], flows[k], sampled, left, x_from, y_from, codes[k + 1, slot])
+                if checked:
+                    reference_gain, neighbour_gain = gains[k, 0], gains[k, 1]
+                    for c in range(3):
+                        reference_row, neighbour_row, out = (
+                            codes[0, slot, c],
+                            codes[k + 1, slot, c],
+                            differences[k, c, slot],
+                        )
+                        for j in range(w):
+                            out[j] = minimum(reference_row[j] * reference_gain, ONE) - minimum(
+                                neighbour_row[j] * neighbour_gain, ONE
+                            )
+            sampled += 1
+        slot = r % codes_size
+        for i in range(count + 1):
+            a, exposure = codes[i, slot], exposures[i]
+            weight, red, green, blue = weights[i], a[0], a[1], a[2]
+            if exposure <= ONE + F(1e-6):
+                fill(weight, exposure)
+            else:
+                for j in range(w):
+                    weight[j] = exposure * hat(red[j], green[j], blue[j])
+            for c in range(3):
+                code, out, log_exposure = a[c], light[i, c], log_exposures[i]
+                for j in range(w):
+                    out[j] = exp(log(maximum(code[j], _DARKEST)) * _GAMMA - log_exposure)
+        for k in range(count):
+            weight, flow = weights[k + 1], flows[k][r, left:right]
+            for j in range(w):
+                x_from[j], y_from[j] = F(left + j) + flow[j, 0], F(r) + flow[j, 1]
+            if checked:
+                for c in range(3):
+                    filter_rows(differences[k, c], r, height, box, padded[: w + 2 * BOX_RADIUS], means[c])
+                red, green, blue = means[0], means[1], means[2]
+                for j in range(w):
+                    worst = largest(abs(red[j]), abs(green[j]), abs(blue[j])) * _AGREEMENT
+                    weight[j] *= exp(-worst * worst)
+                sample_at(backs[k], x_from, y_from, returned)
+                back_u, back_v = returned[0], returned[1]
+                for j in range(w):
+                    u, v = flow[j, 0], flow[j, 1]
+                    tolerance = F(np.sqrt(u * u + v * v)) * F(0.05) + HALF
+                    u, v = (u + back_u[j]) / tolerance, (v + back_v[j]) / tolerance
+                    back_u[j] = u * u + v * v
+                for j in range(w):
+                    weight[j] *= (ONE - _CONSISTENCY_FLOOR) * exp(-back_u[j]) + _CONSISTENCY_FLOOR
+            else:
+                trust = confidence[k, r, left:right]
+                for j in range(w):
+                    weight[j] *= trust[j]
+            for j in range(w):
+                weight[j] = weight[j] if inside(x_from[j], y_from[j], F(height), F(width)) else ZERO
+        fill(total, ZERO)
+        for i in range(count + 1):
+            weight = weights[i]
+            for j in range(w):
+                weight[j] += _WEIGHT_FLOOR
+                total[j] += weight[j]
+        for c in range(3):
+            tone = tones[c, r % tones_size]
+            fill(tone, ZERO)
+            for i in range(count + 1):
+                weight, out = weights[i], light[i, c]
+                for j in range(w):
+                    tone[j] += out[j] * weight[j]
+            for j in range(w):
+                tone[j] = mu_law(tone[j] / total[j])
+        if top <= r < bottom:
+            y = r - region_top
+            for i in range(count + 1):
+                a = codes[i, slot]
+                first = CHANNELS_PER_CANDIDATE * i
+                for c in range(3):
+                    out, weight, code = radiance[i, c, y], light[i, c, inner], a[c, inner]
+                    code_seen, tone_seen = inputs[first + c], inputs[first + 3 + c]
+                    copy(weight, out)
+                    for j in range(kept):
+                        code_seen[j] = code[j] - HALF
+                    for j in range(kept):
+                        tone_seen[j] = mu_law(weight[j]) - HALF
+                prior, prior_seen, weight, whole = log_prior[i, y], inputs[first + 6], weights[i, inner], total[inner]
+                for j in range(kept):
+                    prior[j] = log(weight[j] / whole[j])
+                for j in range(kept):
+                    prior_seen[j] = prior[j] * _LOG_PRIOR_SCALE
+            store(inputs, x[y], 0)
+        last = r == height - 1
+        for y in range(max(r - halo, top), (bottom if last else min(r - halo + 1, bottom))):
+            for s in range(2):
+                for c in range(3):
+                    n = taps[s].shape[0] // 2
+                    filter_rows(tones[c], y, height, taps[s], padded[: w + 2 * n], blurred)
+                    out, weight, tone_seen = smoothed[s, c, y - region_top], blurred[inner], smoothed_seen[3 * s + c]
+                    copy(weight, out)
+                    for j in range(kept):
+                        tone_seen[j] = weight[j] - HALF
+            store(smoothed_seen, x[y - region_top], inputs.shape[0])
+
+
+@compiled
+def merge_result(
+    out, radiance, log_prior, smoothed, weight_channels, columns, band, corner, result, weights, constants=_CONSTANTS
+):
+    """What `bands.merge_result` does, of the rows `band` and the `columns` of the input, two each, the first one even.
+
+    `out` (h' / 2, w' / 2, 4 c). The first row and column of `band` and `columns` come to `corner` of `result` (H, W, 3)
+    and `weights` (C + 2, 3, H, W), or (0, 0, 0, 0) where they are not wanted.
+    """
+    top, bottom = band
+    left, right = columns
+    w = right - left
+    count = radiance.shape[0]
+    shares = count + smoothed.shape[0]
+    values = np.empty((shares * weight_channels + 3, w + w % 2), np.float32)
+    peak, merged, total = np.empty(w, np.float32), np.empty(w, np.float32), np.empty((weight_channels, w), np.float32)
+    finite = True
+    for y in range(top, bottom):
+        half, part = out[y // 2, left // 2 : (right + 1) // 2], 2 * (y % 2)
+        for n in range(values.shape[0]):
+            line, first = values[n], 4 * n + part
+            for j in range(half.shape[0]):
+                line[2 * j], line[2 * j + 1] = widened(half[j, first]), widened(half[j, first + 1])
+        for m in range(weight_channels):
+            fill(peak, F(-np.inf))
+            for i in range(shares):
+                line = values[i * weight_channels + m]
+                if i < count:
+                    prior = log_prior[i, y, left:right]
+                    for j in range(w):
+                        line[j] += prior[j]
+                else:
+                    for j in range(w):
+                        line[j] += _LOG_SMOOTHED_PRIOR
+                for j in range(w):
+                    peak[j] = maximum(peak[j], line[j])
+            whole = total[m]
+            fill(whole, ZERO)
+            for i in range(shares):
+                line = values[i * weight_channels + m]
+                for j in range(w):
+                    line[j] = exp(line[j] - peak[j])
+                    whole[j] += line[j]
+        to_y, to_x = corner[0] + y - top, corner[1]
+        for c in range(3):
+            m = c if weight_channels == 3 else 0
+            whole = total[m]
+            fill(merged, ZERO)
+            for i in range(shares):
+                line = values[i * weight_channels + m]
+                if i < count:
+                    light = radiance[i, c, y, left:right]
+                    for j in range(w):
+                        merged[j] += line[j] * light[j]
+                else:
+                    tone = smoothed[i - count, c, y, left:right]
+                    for j in range(w):
+                        merged[j] += line[j] * inverse_mu_law(tone[j])
+                if weights.shape[0]:
+                    share = weights[i, c, to_y, to_x : to_x + w]
+                    for j in range(w):
+                        share[j] = line[j] / whole[j]
+            residual = values[shares * weight_channels + c]
+            lost = 0
+            for j in range(w):
+                blend = merged[j] / whole[j]
+                good = (abs(blend) < F(np.inf)) & (abs(residual[j]) < F(np.inf))
+                bright = (blend == F(np.inf)) | (residual[j] == F(np.inf))
+                lost += not good
+                found = inverse_mu_law(mu_law(blend) + _RESIDUAL * residual[j])
+                merged[j] = found if good else (ONE if bright else ZERO)
+            pixels = result[to_y, to_x : to_x + w]
+            for j in range(w):
+                pixels[j, c] = merged[j]
+            finite = finite and lost == 0
+    return finite

@@ -1,0 +1,146 @@
+"""Every compiled function gives what the function that it replaces gives; `test_bands` looks closer."""
+
+from __future__ import annotations
+
+import inspect
+from functools import reduce
+from importlib import import_module
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from test_bands import model, neighbours_of, whole_of
+from test_inverse_search import frames, opencv, pair
+from test_models import window
+
+from hdrvid.color.radiance import match_exposure
+from hdrvid.compiled import bands
+from hdrvid.flow.dense_inverse_search import DenseInverseSearch, matched_luma8
+from hdrvid.models.flow_net import FlowRefiner, fine_evidence
+from hdrvid.models.flow_net import evidence as torch_evidence
+
+kernels = pytest.importorskip("hdrvid.compiled.kernels", exc_type=ImportError)
+
+Pair = tuple[np.ndarray, np.ndarray, float]
+"""The compiled result, that of the function it replaces, and how far they may differ."""
+
+
+def luma() -> Pair:
+    codes = frames(64, 96)[0][0]
+    result = np.empty((64, 96), np.uint8)
+    kernels.luma(codes, np.float32(8 ** (1 / 2.2)), 0, result)
+    return result.astype(int), matched_luma8(codes, 1.0, 8.0).astype(int), 1
+
+
+def matched() -> Pair:
+    codes = frames(32, 48)[0][0]
+    result = np.empty_like(codes)
+    kernels.matched(codes, np.float32(8 ** (1 / 2.2)), (0, 32, 0, 48), (0, 32), result)
+    return result, match_exposure(codes, 1.0, 8.0), 1e-5
+
+
+def search() -> Pair:
+    first, second, _ = pair(90, 160)
+    difference = np.linalg.norm(kernels.search(first, second, 3, 12, 3) - opencv(3, 12, 3, first, second), axis=-1)
+    return np.median(difference), np.zeros(()), 0.01
+
+
+def refine() -> Pair:
+    first, second, flow = pair(61, 75)
+    u, v = (np.ascontiguousarray(f) for f in np.moveaxis(flow, -1, 0))
+    reference = cv2.VariationalRefinement.create()
+    for name, value in (
+        ("Alpha", 20.0),
+        ("Delta", 5.0),
+        ("Gamma", 10.0),
+        ("Epsilon", 0.01),
+        ("FixedPointIterations", 2),
+    ):
+        getattr(reference, f"set{name}")(value)
+    expected = reference.calcUV(first, second, u.copy(), v.copy())
+    kernels.refine(first, second, u, v, 2)
+    return np.stack([u, v]), np.stack(expected), 2e-4
+
+
+def upsample2x_flow() -> Pair:
+    flow = np.random.default_rng(0).normal(0, 3, (17, 9, 2)).astype(np.float32)
+    result = np.empty((34, 18, 2), np.float32)
+    kernels.upsample2x_flow(flow, result)
+    return result, cv2.resize(2 * flow, (18, 34)), 1e-5
+
+
+def _random_flows() -> tuple[list[np.ndarray], list[np.ndarray]]:
+    rng = np.random.default_rng(0)
+    pictures = [rng.random((40, 56), dtype=np.float32) * 255 for _ in range(5)]
+    return pictures, [cv2.GaussianBlur(rng.normal(0, 30, (40, 56, 2)).astype(np.float32), (0, 0), 3) for _ in range(2)]
+
+
+def misfit() -> Pair:
+    (reference, *pictures), flows = _random_flows()
+    compiled, plain = (
+        d._misfit(reference, tuple(pictures), flows, np.float32(0.5))
+        for d in (DenseInverseSearch(compiled=True), DenseInverseSearch())
+    )
+    return compiled, plain, 1e-2
+
+
+def consistent() -> Pair:
+    _, flows = _random_flows()
+    compiled, plain = (d.consistent(*flows, 3.0) for d in (DenseInverseSearch(compiled=True), DenseInverseSearch()))
+    return np.mean(compiled != plain), np.zeros(()), 0.002
+
+
+def correlation() -> Pair:
+    torch.manual_seed(0)
+    network = FlowRefiner()
+    with torch.inference_mode():
+        reference, warped = (torch.rand(1, 3, 48, 80) for _ in range(2))
+        expected, _ = network.correlation(reference, warped)
+        result, _ = bands.correlation(network.embedding(reference), network.embedding(warped), float(network.sharpness))
+    return result.numpy(), expected.numpy(), 1e-5
+
+
+def evidence() -> Pair:
+    w, _ = window((64, 96))
+    neighbours = neighbours_of(w)
+    compiled = bands.evidence(
+        w.reference, w.exposures[1], neighbours, bands.mirrored_flows(neighbours.flows), whole_of(w)
+    )
+    planes, exposures = torch.from_numpy(np.stack(w.frames)).permute(0, 3, 1, 2)[None], torch.tensor([w.exposures])
+    flows, back = (torch.from_numpy(np.stack(f)).permute(0, 3, 1, 2)[None] for f in (neighbours.flows, neighbours.back))
+    expected = fine_evidence(torch_evidence(planes, exposures, flows, back, whole_of(w))[0])
+    return np.concatenate([v.fine.numpy() for v in compiled]), expected.numpy(), 2e-4
+
+
+def _reconstructed() -> Pair:
+    """A whole frame, whose flow and merge networks give large corrections."""
+    w, _ = window((96, 160))
+    runner = model("default", 2, precision="fp32")
+    compiled = runner.reconstruct(w).radiance
+    runner.in_bands = False
+    return compiled, runner.reconstruct(w).radiance, 1e-4
+
+
+PAIRS = {
+    function.__name__: function
+    for function in (luma, matched, search, refine, upsample2x_flow, misfit, consistent, correlation, evidence)
+} | dict.fromkeys(("merge_input", "merge_result", "refine_flow"), _reconstructed)
+
+
+@pytest.mark.parametrize("name", sorted(kernels.__all__))
+def test_every_function_gives_what_it_replaces(name: str) -> None:
+    compiled, expected, tolerance = PAIRS[name]()
+    assert np.shape(compiled) == np.shape(expected)
+    np.testing.assert_allclose(compiled, expected, atol=tolerance)
+
+
+def test_every_function_says_what_it_replaces() -> None:
+    assert sorted(kernels.REPLACES) == sorted(kernels.__all__)
+    for name, path in kernels.REPLACES.items():
+        parts = path.split(".")
+        depth = next(n for n, part in enumerate(parts) if part == parts[-1] or part[0].isupper())
+        module = import_module(".".join(parts[:depth]))
+        replaced = reduce(getattr, parts[depth:], module)
+        assert callable(replaced), name
+        assert inspect.getmodule(replaced) is None or not replaced.__module__.startswith("hdrvid.compiled"), name

@@ -14,7 +14,9 @@ from browser import dump_dom, needs_browser, screenshot
 from hdrvid import pictures
 from hdrvid.errors import InputError, OutputError
 from hdrvid.evaluate import SyntheticOptions, evaluate
-from hdrvid.html.evaluation_page import MAX_LOSSLESS_BYTES, Sample, nice_ticks, report_html
+from hdrvid.evaluate.samples import Sample
+from hdrvid.html.evaluation_page import MAX_LOSSLESS_BYTES, report_html
+from hdrvid.html.svg import nice_ticks
 from hdrvid.predict.registry import load_reconstructor
 from hdrvid.types import ExposureCycle, Window
 

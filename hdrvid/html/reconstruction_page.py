@@ -39,7 +39,7 @@ from hdrvid.color.radiance import luminance
 from hdrvid.color.response import RESPONSES, Response, measured_response
 from hdrvid.color.tonemap import OPERATORS, Tonemapper
 from hdrvid.errors import ExposureError, HdrvidError, InputError, UsageError
-from hdrvid.html.evaluation_page import nice_ticks
+from hdrvid.html.svg import nice_ticks
 from hdrvid.io import open_clip
 from hdrvid.io.atomic import atomic_path, writable_target
 from hdrvid.io.frames import FramesReader

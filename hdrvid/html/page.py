@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+from collections.abc import Sequence
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -58,6 +59,23 @@ def signed(value: float, digits: int, plus: str = "") -> str:
     """
     text = f"{abs(value):.{digits}f}"
     return ("−" if value < 0 and float(text) else plus) + text
+
+
+def frame_ranges(indices: Sequence[int], most: int = 12) -> str:
+    """Frames in words, at most `most` runs of them.
+
+    >>> frame_ranges([3, 5, 6, 7]), frame_ranges([1, 3, 5], most=2)
+    ('frames 3, 5-7', 'frames 1, 3 and 1 more')
+    """
+    runs: list[list[int]] = []
+    for i in indices:
+        if runs and i == runs[-1][1] + 1:
+            runs[-1][1] = i
+        else:
+            runs.append([i, i])
+    named = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs[:most])
+    rest = sum(b - a + 1 for a, b in runs[most:])
+    return f"frame{'' if len(indices) == 1 else 's'} {named}" + (f" and {rest} more" if rest else "")
 
 
 def _sha256(text: str) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from hdrvid.html.page import signed
 
 LABEL_GAP_PX = 6
-"""Space between the plotting area and the labels on its left."""
+"""Space between the plotting area and the labels of its axes."""
 
 _OUTLINES = {
     "square": ((-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)),
@@ -204,14 +204,14 @@ class Chart:
         """Add lines from `top` to `bottom` at ticks of a horizontal axis, with labels below."""
         for tick, label in zip(ticks, tick_labels(ticks), strict=True):
             self.shapes.append(path("grid", f"M{axis(tick):.1f} {top:g}V{bottom:g}"))
-            self.text(label, axis(tick), bottom + 18, "x")
+            self.text(label, axis(tick), bottom + LABEL_GAP_PX, "x", "1em")
 
     def frame_ticks(self, first: int, last: int, bottom: float, count: int) -> None:
         """Add about `count` ticks with labels below y = `bottom`, at frames on `frame_axis(first, last)`."""
         axis = self.frame_axis(first, last)
         for tick in nice_ticks(first, last, count, whole=True):
             self.shapes.append(path("axis", f"M{axis(tick):.1f} {bottom:g}v4"))
-            self.text(f"{tick:.0f}", axis(tick), bottom + 18, "x")
+            self.text(f"{tick:.0f}", axis(tick), bottom + LABEL_GAP_PX, "x", "1em")
 
     def horizontal_axis(self, bottom: float) -> None:
         """Add the line of a horizontal axis at y = `bottom`."""

@@ -26,8 +26,8 @@ _WINDOW_FRAME = re.compile(r"(\d{1,9})(?::(\d+(?:\.\d*)?(?:e-?\d\d?)?))?")
 class OriginalClip:
     """Frames as shot, their response and primaries, and the model. A context manager.
 
-    What is missing is no error but for what the options name: it is said in `notes`. Raises InputError where the clip
-    of the options cannot be read or has another size, ModelError where their model cannot.
+    `notes` lists what is missing; only what the options name must exist. Raises InputError where the clip of the
+    options cannot be read or has another size, ModelError where their model cannot be loaded.
     """
 
     def __init__(self, clip: ClipResults, options: ReportOptions) -> None:
@@ -151,7 +151,7 @@ class OriginalClip:
     def read_ahead(self, index: int, header: Mapping[str, object]) -> None:
         """Read the frames that the result `index` was made from in one go, and forget all others.
 
-        `header` is that of the result. A frame that cannot be read is left to `frame`, which says so.
+        `header` is that of the result. A frame that cannot be read is left to `frame`, which adds a note.
         """
         window = self._window_of(index, header) if self.model is not None else []
         needed = {index, *(i for i, _ in window)}

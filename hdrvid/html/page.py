@@ -20,7 +20,7 @@ def render(template: str, **values: object) -> str:
 
     Raises jinja2.UndefinedError for a variable that the template uses and `values` lacks.
     """
-    return _environment().get_template(template).render(**values)
+    return page_environment().get_template(template).render(**values)
 
 
 def data_uri(data: bytes, kind: str) -> str:
@@ -84,7 +84,8 @@ def _sha256(text: str) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def page_environment() -> Environment:
+    """The environment of all templates: autoescape, strict about undefined variables, the filters above."""
     environment = Environment(
         loader=PackageLoader("hdrvid.html"),
         autoescape=True,

@@ -136,7 +136,7 @@ def range_chart(clip: ClipResults, histograms: ClipHistograms) -> Chart:
         chart.shapes.append(path(f"clip {exposure}", f"M{x(level):.1f} {4 + 18 * line}V{bottom}"))
         chart.text(f"{exposure} clips", x(level) - 5, 15 + 18 * line, "end")
     chart.horizontal_axis(bottom)
-    chart.text("luminance, stops (0: longest exposure clips)", chart.right, height - 14, "end")
+    chart.text("luminance, stops (0: longest exposure clips)", chart.right, height - 9, "end")
     return chart
 
 

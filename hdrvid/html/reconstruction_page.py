@@ -165,7 +165,7 @@ class _ChartSection:
 
     heading: str
     figure: str
-    """The figure, large; empty where it cannot be told."""
+    """The figure, large; empty where there is none."""
     unit: str
     """What the figure is."""
     chart: Chart

@@ -1,4 +1,4 @@
-"""`hdrvid report`: read every result of a clip once and some frames as shot, and write the page.
+"""Report of a finished clip: reads every result once, some frames of the original clip, and writes the page.
 
 The page stays below MAX_PAGE_BYTES: its pictures share a budget and are compressed until they fit.
 """
@@ -39,7 +39,7 @@ MAX_PAGE_BYTES = 8_000_000
 
 @dataclass(frozen=True)
 class WrittenReport:
-    """A page that was written, and what it says in figures."""
+    """A page that was written, and its figures."""
 
     path: Path
     """The page."""
@@ -182,7 +182,7 @@ def _measured_brightness(
 
 
 def _exposure(clip: ClipResults, index: int, header: Mapping[str, object]) -> tuple[float, str]:
-    """Stops and class of a frame: as its header says, else as the cycle does."""
+    """Stops and class of a frame, from its header, else from the cycle."""
     ordered = sorted(clip.cycle.stops)
     try:
         stops = float(str(header["hdrvid:exposure_stops"]))

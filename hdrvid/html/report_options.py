@@ -32,7 +32,7 @@ class ReportOptions:
     weights: bool = True
     """Run the model on the frames shown, for their blend weights and flow."""
     model: str | None = None
-    """The model that made the results, where its name does not tell where it is."""
+    """The model that made the results, where it is a file."""
     device: str = "auto"
     """Where the model runs."""
     tonemap: str = "reinhard"

@@ -104,7 +104,7 @@ class Shape:
     attributes: dict[str, str]
     """Its attributes, in order."""
     text: str = ""
-    """What a 'text' says."""
+    """Content of a 'text'."""
     tooltip: str = ""
     """Shown by the browser under the pointer."""
 
@@ -170,7 +170,7 @@ class Chart:
     title: str = ""
     """Accessible name and tooltip; none where it is empty."""
     description: str = ""
-    """What a screen reader says."""
+    """Text for screen readers."""
     shapes: list[Shape] = field(default_factory=list)
     """What is drawn, from back to front."""
 

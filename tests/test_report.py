@@ -17,6 +17,7 @@ from hdrvid.errors import InputError, OutputError
 from hdrvid.evaluate import SyntheticOptions, evaluate
 from hdrvid.evaluate.samples import Sample
 from hdrvid.html import page as html_page
+from hdrvid.html import report_options
 from hdrvid.html import svg as html_svg
 from hdrvid.html.evaluation_page import MAX_LOSSLESS_BYTES, report_html
 from hdrvid.html.page import page_environment
@@ -399,7 +400,7 @@ def test_markers_and_texts_of_charts_are_escaped():
     assert [t.strip() for t in parsed.texts if t.strip()] == [HOSTILE] * 7
 
 
-@pytest.mark.parametrize("module", [html_page, html_svg])
+@pytest.mark.parametrize("module", [html_page, html_svg, report_options])
 def test_doctests(module):
     found = doctest.testmod(module)
     assert found.attempted

@@ -30,7 +30,9 @@ from hdrvid.color.response import (
 from hdrvid.data.scenes import procedural_scene
 from hdrvid.detect.clip import Detection, DetectOptions, inspect_clip, required_cycle
 from hdrvid.errors import ExposureError, InputError, UsageError
-from hdrvid.html.reconstruction_page import ReportOptions, find_clips, write_report
+from hdrvid.html.clip_results import find_clips
+from hdrvid.html.reconstruction_report import write_report
+from hdrvid.html.report_options import ReportOptions
 from hdrvid.io.exr import read_exr, write_exr
 from hdrvid.pipeline.options import ReconstructOptions
 from hdrvid.pipeline.run import reconstruct_clip

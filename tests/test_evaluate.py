@@ -14,6 +14,7 @@ from hdrvid.data.benchmarks import Benchmark
 from hdrvid.errors import InputError, ModelError, UsageError
 from hdrvid.evaluate import MAX_DB, MEASURES, PROTOCOLS, SyntheticOptions, checked_measures, compare, evaluate
 from hdrvid.evaluate.results import csv_text
+from hdrvid.html.evaluation_page import report_html
 from hdrvid.types import ExposureCycle
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -131,7 +132,7 @@ def test_measures_that_fit_the_dataset():
 def everything(tmp_path_factory):
     out = tmp_path_factory.mktemp("scores")
     options = replace(SMALL, num_scenes=1, width=96, height=64)
-    return evaluate(options, "classical", baselines=True, device="cpu", out=out), out
+    return evaluate(options, "classical", baselines=True, device="cpu", out=out, page=report_html), out
 
 
 def test_all_measures_by_default_but_those_of_other_packages(everything):
@@ -157,6 +158,29 @@ def test_files(everything):
     html = (out / "report.html").read_text()
     assert html.count("data:image/png") >= 2 * 6  # worst and median frame: input, two results, truth, two errors, ...
     assert results["protocol"].split(";")[0] in html
+
+
+def test_the_page_is_made_by_the_caller_after_every_run(tmp_path):
+    pages = []
+
+    def page(results, samples):
+        pages.append((list(results["scenes"]), [s.scene for s in samples], len(results["failures"])))
+        return f"page {len(pages)}"
+
+    def scores(broken, **options):
+        arguments = {"metric_names": ("psnr_t",), "device": "cpu", "out": tmp_path} | options
+        return evaluate(bench(Made("a"), Made("b", broken=broken)), "reference", **arguments)
+
+    scores(())
+    assert not (tmp_path / "report.html").exists()
+    scores((4,), page=page)  # resumed
+    scores((4,), page=page, overwrite=True)
+    assert (tmp_path / "report.html").read_text() == "page 2"
+    complete, partial = pages
+    assert complete == (["a", "b"], ["a", "a", "b", "b"], 0)
+    assert partial == (["a", "b"], ["a", "a", "b", "b"], 2)
+    scores((), page=page, out=None)
+    assert len(pages) == 2, "without a folder there is no page"
 
 
 def test_perfect_scores_are_finite():

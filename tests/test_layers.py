@@ -31,11 +31,11 @@ LAYER_OF = {
     "data": 7,
     "pipeline": 8,
     "train": 9,
-    "html": 9,
     "evaluate": 9,
     "bench": 9,
-    "cli": 10,
-    "__main__": 11,
+    "html": 10,
+    "cli": 11,
+    "__main__": 12,
 }
 """Layer of every module or package directly below hdrvid/."""
 

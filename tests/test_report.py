@@ -1,5 +1,6 @@
 """The report: pictures, the page's text and figures, and the page in a real browser."""
 
+import doctest
 import json
 import math
 import re
@@ -14,7 +15,13 @@ from browser import dump_dom, needs_browser, screenshot
 from hdrvid import pictures
 from hdrvid.errors import InputError, OutputError
 from hdrvid.evaluate import SyntheticOptions, evaluate
-from hdrvid.html.evaluation_page import MAX_LOSSLESS_BYTES, Sample, nice_ticks, report_html
+from hdrvid.evaluate.samples import Sample
+from hdrvid.html import page as html_page
+from hdrvid.html import report_options
+from hdrvid.html import svg as html_svg
+from hdrvid.html.evaluation_page import MAX_LOSSLESS_BYTES, report_html
+from hdrvid.html.page import page_environment
+from hdrvid.html.svg import Axis, Chart, LegendItem, marker, nice_ticks, padded_range, polyline, tick_labels
 from hdrvid.predict.registry import load_reconstructor
 from hdrvid.types import ExposureCycle, Window
 
@@ -353,6 +360,51 @@ def test_many_scenes_are_folded_and_can_be_reached(results):
 )
 def test_ticks_are_round(low, high, count, whole, expected):
     assert nice_ticks(low, high, count, whole=whole) == pytest.approx(expected)
+
+
+def test_labels_of_ticks_tell_them_apart():
+    assert tick_labels([35.0, 40.0]) == ["35", "40"]
+    assert tick_labels(nice_ticks(0.9914, 0.9922, 5)) == ["0.9914", "0.9916", "0.9918", "0.9920", "0.9922"]
+    assert tick_labels(nice_ticks(-0.1, 0.1, 4)) == ["−0.10", "−0.05", "0.00", "0.05", "0.10"]
+    assert tick_labels([]) == []
+
+
+def test_a_range_has_room_around_its_values():
+    assert padded_range([0.0, 10.0, math.inf, math.nan], 0.1) == (-1.0, 11.0)
+    assert padded_range([2.0, 2.0]) == pytest.approx((1.9, 2.1))
+    assert padded_range([2.0], least=1.0) == (1.5, 2.5)
+    assert padded_range([0.0]) == (-0.5, 0.5)
+    assert padded_range([math.nan]) == (0.0, 1.0)
+
+
+def test_an_axis_ends_at_its_limits():
+    y = Axis(0.0, 10.0, 200.0, 100.0)
+    assert [y(v) for v in (-math.inf, 0.0, 2.5, 10.0, 11.0)] == [200.0, 200.0, 175.0, 100.0, 100.0]
+
+
+def test_a_line_is_open_where_a_point_is_missing():
+    points = [(0.0, 1.0), (1.0, 2.0), (2.0, math.nan), (3.0, 4.0)]
+    assert polyline(points) == "M0.0 1.0h0L1.0 2.0M3.0 4.0h0"
+    assert polyline([]) == ""
+
+
+def test_markers_and_texts_of_charts_are_escaped():
+    chart = Chart(HOSTILE, 100, 50, 10, 5, HOSTILE, HOSTILE)
+    chart.text(HOSTILE, 1, 2)
+    chart.shapes += [marker("mark", shape, 3, 4, size=2, tooltip=HOSTILE) for shape in ("circle", "square", "down")]
+    template = '{% from "svg.html.j2" import chart, legend %}{{ chart(c) }}{{ legend(items) }}'
+    environment = page_environment()
+    html = environment.from_string(template).render(c=chart, items=[LegendItem(HOSTILE, dot="short")])
+    parsed = Page(html)
+    assert not {"script", "img"} & set(parsed.tags)
+    assert [t.strip() for t in parsed.texts if t.strip()] == [HOSTILE] * 7
+
+
+@pytest.mark.parametrize("module", [html_page, html_svg, report_options])
+def test_doctests(module):
+    found = doctest.testmod(module)
+    assert found.attempted
+    assert not found.failed
 
 
 # ---- pictures of the page --------------------------------------------------------------------------------------------

@@ -28,17 +28,11 @@ from hdrvid.cli import main
 from hdrvid.color.radiance import luminance
 from hdrvid.color.response import RESPONSES
 from hdrvid.errors import InputError, ModelError, OutputError, UsageError
-from hdrvid.html import reconstruction_page
-from hdrvid.html.reconstruction_page import (
-    MAX_PAGE_BYTES,
-    Histogram,
-    ReportOptions,
-    chosen_frames,
-    find_clips,
-    measured_indices,
-    parse_frames,
-    write_report,
-)
+from hdrvid.html import frame_pictures, report_options
+from hdrvid.html.clip_results import find_clips
+from hdrvid.html.histogram import HISTOGRAM_STEP, Histogram, darkest_linear
+from hdrvid.html.reconstruction_report import MAX_PAGE_BYTES, write_report
+from hdrvid.html.report_options import ReportOptions, chosen_frames, measured_indices, parse_frames
 from hdrvid.io.exr import read_exr, write_exr
 from hdrvid.metrics.exposure_flicker import (
     FrameBrightness,
@@ -224,7 +218,7 @@ def test_a_histogram_knows_its_range():
     low, high = histogram.limits()
     assert (low, high) == pytest.approx((-7 + 0.008, 1 - 0.008), abs=1 / 32)
     shares = histogram.shares
-    at = round((-3 - Histogram.LOW) / reconstruction_page.HISTOGRAM_STEP)
+    at = round((-3 - Histogram.LOW) / HISTOGRAM_STEP)
     assert shares[at] == pytest.approx(0.025, rel=0.01)
     assert shares.sum() == pytest.approx(histogram.kept_share)
     histogram.add(np.array([np.nan, np.inf, -1.0, 0.0]))
@@ -233,7 +227,7 @@ def test_a_histogram_knows_its_range():
 
 @pytest.mark.parametrize("name", RESPONSES)
 def test_noise_begins_above_black(name):
-    linear = reconstruction_page.darkest_linear(RESPONSES[name])
+    linear = darkest_linear(RESPONSES[name])
     assert 0 < linear < 0.02
 
 
@@ -548,8 +542,8 @@ def test_damaged_results_are_listed_and_left_out(results, tmp_path, capfd):
 
 
 def test_damage_in_a_frame_that_was_not_measured(results, tmp_path, monkeypatch):
-    monkeypatch.setattr(reconstruction_page, "MEASURED_FRAMES", 6)
-    monkeypatch.setattr(reconstruction_page, "MEASURED_RUN", 3)
+    monkeypatch.setattr(report_options, "MEASURED_FRAMES", 6)
+    monkeypatch.setattr(report_options, "MEASURED_RUN", 3)
     truncate(results / "shot.000005.exr")
     written, page = report_of(results, tmp_path, ReportOptions(frames="2,5,6", weights=False))
     assert written.shown == (2, 6)
@@ -676,7 +670,7 @@ def test_pictures_share_a_budget(results, tmp_path, monkeypatch):
         write_exr(path, noise, attributes={k: v for k, v in header.items() if k.startswith("hdrvid:")})
     values = json.loads((results / "shot.json").read_text())
     (results / "shot.json").write_text(json.dumps({**values, "source": "gone", "size": [1200, 540]}))
-    monkeypatch.setattr(reconstruction_page, "PICTURE_BYTES", 400_000)
+    monkeypatch.setattr(frame_pictures, "PICTURE_BYTES", 400_000)
     written, page = report_of(results, tmp_path)
     data = [len(uri) for uris in page.uris.values() for uri in uris]
     assert len(data) == 8

@@ -134,6 +134,7 @@ def command(
         raise UsageError(f"{', '.join(given)} says what to make; a published dataset is what it is: leave it out")
 
     from hdrvid.evaluate import evaluate
+    from hdrvid.html.evaluation_page import report_html
 
     data: Benchmark | SyntheticOptions
     if align and dataset == "synthetic":
@@ -157,6 +158,7 @@ def command(
             precision=precision,
             out=folder,
             overwrite=overwrite,
+            page=report_html,
             on_progress=lambda done, total, _: progress.update(done, total),
         )
     if json:

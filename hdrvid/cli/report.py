@@ -9,7 +9,7 @@ import typer
 from hdrvid.cli.console import FrameProgress, print_json, say, sentence_of
 
 if TYPE_CHECKING:
-    from hdrvid.html.reconstruction_page import WrittenReport
+    from hdrvid.html.reconstruction_report import WrittenReport
 
 HELP = """Show a finished reconstruction: one HTML file a clip, which needs nothing else.
 
@@ -72,7 +72,9 @@ def command(
     from pathlib import Path
 
     from hdrvid.errors import UsageError
-    from hdrvid.html.reconstruction_page import ReportOptions, find_clips, validate_options, write_report
+    from hdrvid.html.clip_results import find_clips
+    from hdrvid.html.reconstruction_report import write_report
+    from hdrvid.html.report_options import ReportOptions, validate_options
 
     options = ReportOptions(clip, frames, weights, model, device, tonemap)
     validate_options(options)

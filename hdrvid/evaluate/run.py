@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,9 @@ from hdrvid.types import Reconstructor, Window
 
 BASELINES = ("reference", "classical")
 """What `--baselines` scores beside the model: the reference frame alone, and the OpenCV pipeline."""
+
+PageWriter = Callable[[Mapping[str, Any], Sequence[Sample]], str]
+"""Makes a page of what `results.json` holds and of the frames to be shown."""
 
 
 @dataclass(frozen=True)
@@ -98,14 +101,16 @@ def evaluate(
     precision: str = "auto",
     out: Path | None = None,
     overwrite: bool = False,
+    page: PageWriter | None = None,
     on_frame: Callable[[FrameResult], None] | None = None,
     on_progress: Callable[[int, int, str], None] | None = None,
 ) -> dict[str, Any]:
     """Score `model`, and the baselines beside it, on a dataset. Returns what `results.json` holds.
 
-    `metric_names`: see `measures.checked_measures`. `out`: the folder for `results.json`, `results.csv`, `report.html`
-    and what is needed to go on after an interruption (not used again with `overwrite`). `on_frame` sees every frame
-    that is reconstructed; `on_progress` is told frames done, frames in all and the scene.
+    `metric_names`: see `measures.checked_measures`. `out`: the folder for `results.json`, `results.csv` and what is
+    needed to go on after an interruption (not used again with `overwrite`). `page` makes the text of `report.html` in
+    that folder, for instance `hdrvid.html.evaluation_page.report_html`; without it none is written. `on_frame` gets
+    every frame that is reconstructed; `on_progress` gets frames done, frames in all and the name of the scene.
 
     A frame or scene that cannot be scored is listed under `failures` and left out of the means. Raises UsageError,
     ModelError and OutputError, and InputError where nothing at all could be scored.
@@ -182,9 +187,8 @@ def evaluate(
     if store:
         store.write("results.json", json.dumps(results, indent=2, allow_nan=False))
         store.write("results.csv", csv_text(results))
-        from hdrvid.html.evaluation_page import report_html
-
-        store.write("report.html", report_html(results, samples))
+        if page is not None:
+            store.write("report.html", page(results, samples))
     return results
 
 

@@ -1,0 +1,208 @@
+"""Report of a finished clip: reads every result once, some frames of the original clip, and writes the page.
+
+The page stays below MAX_PAGE_BYTES: its pictures share a budget and are compressed until they fit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hdrvid.color.tonemap import Tonemapper
+from hdrvid.errors import InputError
+from hdrvid.html.clip_results import ClipResults
+from hdrvid.html.frame_pictures import FramePictures, FrameRenderer
+from hdrvid.html.histogram import ClipHistograms
+from hdrvid.html.original_clip import OriginalClip
+from hdrvid.html.reconstruction_page import ReportContent, report_html
+from hdrvid.html.report_options import (
+    SHOWN_FRAMES,
+    ReportOptions,
+    chosen_frames,
+    measured_indices,
+    parse_frames,
+    validate_options,
+)
+from hdrvid.io.atomic import atomic_path, writable_target
+from hdrvid.metrics.exposure_flicker import FlickerMeter, FrameBrightness, flicker_stops
+from hdrvid.pipeline.resume import read_output
+from hdrvid.types import PathLike
+
+MAX_PAGE_BYTES = 8_000_000
+"""No page is larger."""
+
+
+@dataclass(frozen=True)
+class WrittenReport:
+    """A page that was written, and its figures."""
+
+    path: Path
+    """The page."""
+    stem: str
+    """Its clip."""
+    num_bytes: int
+    """Size of the page."""
+    frames: int
+    """Number of results of the clip."""
+    shown: tuple[int, ...]
+    """Frames with pictures."""
+    flicker: float | None
+    """See `hdrvid.metrics.exposure_flicker.flicker_stops`."""
+    range_stops: float
+    """Range of luminance of the results, stops."""
+    input_range_stops: Mapping[str, float]
+    """The same of the frames as shot, by exposure."""
+    notes: tuple[str, ...]
+    """What the page lacks and why."""
+    problems: tuple[str, ...]
+    """Results that cannot be read."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "report": str(self.path),
+            "clip": self.stem,
+            "num_bytes": self.num_bytes,
+            "frames": self.frames,
+            "shown": list(self.shown),
+            "ping_pong_stops": None if self.flicker is None else round(self.flicker, 5),
+            "range_stops": round(self.range_stops, 3),
+            "input_range_stops": {c: round(r, 3) for c, r in self.input_range_stops.items()},
+            "notes": list(self.notes),
+            "problems": list(self.problems),
+        }
+
+
+def write_report(
+    clip: ClipResults,
+    path: PathLike,
+    options: ReportOptions | None = None,
+    progress: Callable[[int, int | None], None] | None = None,
+) -> WrittenReport:
+    """Write the page of one clip; the file appears complete or not at all.
+
+    `progress` is called with (results read, results to be read). Results that cannot be read are left out and listed.
+    Raises InputError where none can be read, or one named in the options is missing; UsageError, OutputError.
+    """
+    options = options or ReportOptions()
+    validate_options(options)
+    writable_target(path)
+    content = _read_content(clip, options, _requested_frames(clip, options), progress)
+    data = report_html(content).encode("utf-8", "backslashreplace")
+    with atomic_path(path) as partial:
+        partial.write_bytes(data)
+    return WrittenReport(
+        path=Path(path),
+        stem=clip.stem,
+        num_bytes=len(data),
+        frames=len(clip.frames),
+        shown=tuple(f.brightness.index for f in content.frames),
+        flicker=flicker_stops(content.brightness, len(clip.cycle)),
+        range_stops=content.histograms.results.range_stops,
+        input_range_stops={c: h.range_stops for c, h in content.histograms.inputs.items()},
+        notes=tuple(dict.fromkeys(content.notes)),
+        problems=tuple(content.problems),
+    )
+
+
+def _requested_frames(clip: ClipResults, options: ReportOptions) -> list[int] | None:
+    """The frames that the options name, None where they name none. Raises InputError for one without a result."""
+    if options.frames is None:
+        return None
+    requested = parse_frames(options.frames)
+    missing = [i for i in requested if i not in clip.frames]
+    if missing:
+        first, last = min(clip.frames), max(clip.frames)
+        raise InputError(f"frame {missing[0]} of {clip.stem} is not in the results: they are of frames {first}-{last}")
+    return requested
+
+
+def _read_content(
+    clip: ClipResults,
+    options: ReportOptions,
+    requested: Sequence[int] | None,
+    progress: Callable[[int, int | None], None] | None,
+) -> ReportContent:
+    measured = measured_indices(list(clip.frames))
+    num_shown = min(SHOWN_FRAMES if requested is None else len(requested), len(clip.frames))
+    reader = _ResultsReader(clip, len(measured) + num_shown, progress)
+    with OriginalClip(clip, options) as original:
+        brightness = _measured_brightness(clip, reader.read(measured))
+        if not brightness:
+            raise InputError(f"no frame of {clip.stem} can be read ({next(iter(reader.problems.values()))})")
+        indices = chosen_frames({b.index: b.exposure for b in brightness}) if requested is None else requested
+        by_index = {b.index: b for b in brightness}
+        stops_of = {b.index: b.stops for b in brightness}
+        renderer = FrameRenderer(clip, original, _tonemapper(clip, brightness, options.tonemap), stops_of)
+        histograms = ClipHistograms()
+        frames: list[FramePictures] = []
+        for index, pixels, header in reader.read(indices):
+            frame = by_index.get(index) or FrameBrightness(index, *_exposure(clip, index, header), math.nan)
+            original.read_ahead(index, header)
+            histograms.add(clip, original, frame, pixels)
+            frames.append(renderer.render(frame, pixels, header))
+    problems = list(reader.problems.values())
+    return ReportContent(clip, brightness, frames, histograms, original.notes, problems, options.tonemap)
+
+
+class _ResultsReader:
+    """Reads results one after the other, and collects what cannot be read."""
+
+    def __init__(self, clip: ClipResults, total: int, progress: Callable[[int, int | None], None] | None) -> None:
+        self._clip, self._total, self._progress, self._count = clip, total, progress, 0
+        self.problems: dict[int, str] = {}
+        """Results that cannot be read, by index."""
+
+    def read(self, indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray, Mapping[str, object]]]:
+        """Index, file values (H, W, 3) and header of every result that can be read."""
+        for index in indices:
+            self._count += 1
+            if self._progress is not None:
+                self._progress(min(self._count, self._total), self._total)
+            try:
+                pixels, header = read_output(self._clip.frames[index])
+            except InputError as error:
+                self.problems[index] = str(error)
+                continue
+            yield index, pixels, header
+
+
+def _measured_brightness(
+    clip: ClipResults, results: Iterator[tuple[int, np.ndarray, Mapping[str, object]]]
+) -> list[FrameBrightness]:
+    meter = FlickerMeter(clip.white)
+    for index, pixels, header in results:
+        meter.add(index, *_exposure(clip, index, header), pixels)
+    return meter.frames
+
+
+def _exposure(clip: ClipResults, index: int, header: Mapping[str, object]) -> tuple[float, str]:
+    """Stops and class of a frame, from its header, else from the cycle."""
+    ordered = sorted(clip.cycle.stops)
+    try:
+        stops = float(str(header["hdrvid:exposure_stops"]))
+        place = int(np.argmin([abs(s - stops) for s in ordered]))
+    except (KeyError, ValueError):
+        return clip.cycle.stops_at(index), clip.cycle.class_at(index)
+    return stops, "short" if place == 0 else "long" if place == len(ordered) - 1 else "middle"
+
+
+def _tonemapper(clip: ClipResults, brightness: Sequence[FrameBrightness], operator: str) -> Tonemapper:
+    """One key for the whole clip, which a sample of its frames sets."""
+    tonemap = Tonemapper(operator, max_value=clip.cycle.max_exposure, frames_per_second=1e9)
+    samples = []
+    for frame in brightness[:: max(1, len(brightness) // 16)]:
+        try:
+            pixels = read_output(clip.frames[frame.index])[0]
+        except InputError:
+            continue  # removed since it was measured
+        step = max(1, round(math.sqrt(pixels.shape[0] * pixels.shape[1] / 4000)))
+        samples.append(pixels[::step, ::step].reshape(-1, 3))
+    if samples:
+        tonemap(np.concatenate(samples)[None] / np.float32(clip.white))
+    return tonemap

@@ -8,7 +8,6 @@ from contextlib import suppress
 
 import numpy as np
 
-from hdrvid.color.curves import gamma_encode
 from hdrvid.color.gamuts import REC709, Gamut, conversion_matrix
 from hdrvid.color.response import RESPONSES, Response, measured_response
 from hdrvid.errors import HdrvidError, InputError
@@ -182,7 +181,7 @@ class OriginalClip:
             return None
         window = self._window_of(index, header)
         frames = [self.frame(i) for i, _ in window]
-        coded = [_network_code(f, self.response) for f in frames if f is not None]
+        coded = [np.ascontiguousarray(self.response.network_code(f), np.float32) for f in frames if f is not None]
         if len(coded) < len(window):
             return None
         cycle = self.clip.cycle
@@ -206,10 +205,3 @@ class OriginalClip:
         if len(matches) == len(frames) == 2 * len(cycle) - 1:
             return frames
         return [(i, None) for i in cycle.window_indices(index, max(1 + max(self.clip.frames), len(cycle)))]
-
-
-def _network_code(pixels: np.ndarray, response: Response) -> np.ndarray:
-    """A frame as the networks take it: gamma 2.2, 0 to 1."""
-    if response.name == "gamma2.2":
-        return np.ascontiguousarray(np.clip(pixels, 0.0, 1.0), np.float32)
-    return np.ascontiguousarray(gamma_encode(response.linearize(pixels)), np.float32)

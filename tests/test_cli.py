@@ -360,7 +360,7 @@ def test_the_defaults_of_the_command_are_those_of_the_library() -> None:
     for field in dataclasses.fields(ReconstructOptions):
         if field.name != "frame_range":
             assert parameters[field.name].default == field.default
-    help_text = str(parameters["tonemap"].annotation)
+    help_text = parameters["tonemap"].annotation.__metadata__[0].help
     assert all(name in help_text for name in OPERATORS)
 
 

@@ -19,7 +19,7 @@ from hdrvid.io.frames import FramesReader
 from hdrvid.io.prefetch import Item
 from hdrvid.io.response_files import load_response
 from hdrvid.metrics.exposure_flicker import FrameBrightness
-from hdrvid.pipeline.options import FORMATS, ReconstructOptions, detect_options
+from hdrvid.pipeline.options import FORMATS, ReconstructOptions
 from hdrvid.ranks import Ranks
 from hdrvid.types import ClipReader
 
@@ -33,12 +33,11 @@ def in_each(ranks: Ranks, call: Callable[[], Item]) -> Item:
 
 def agreed_detection(reader: ClipReader, options: ReconstructOptions, ranks: Ranks) -> Detection:
     """What the first process finds out about the clip, in all of them."""
-    asked = detect_options(options)
     if ranks.world == 1:
-        return detect(reader, asked)
+        return detect(reader, options)
 
     def facts() -> dict[str, Any]:
-        found = detect(reader, asked)
+        found = detect(reader, options)
         values = {f.name: getattr(found, f.name) for f in fields(found) if f.name not in ("info", "response")}
         return {**values, "response_name": found.response.name, "response_curve": found.response.curve}
 

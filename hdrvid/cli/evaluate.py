@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hdrvid.cli.console import FrameProgress, print_json, say
-from hdrvid.cli.synth import parse_size
 from hdrvid.errors import InputError, UsageError
+from hdrvid.options.parse import parse_size
 
 if TYPE_CHECKING:
     from hdrvid.data.benchmarks import Benchmark

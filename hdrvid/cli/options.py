@@ -64,13 +64,15 @@ def _option_parameter(field: Field[Any], kind: Any) -> inspect.Parameter:
         kind = str | None
     elif default is None:
         kind = kind | None
+    # the backslash: text in brackets is markup. typer's own show_default puts parentheses around a text
+    default_text = rf" \[default: {option['default']}]" if option["default"] else ""
     info = typer.Option(
         option["flag"] or "--" + field.name.replace("_", "-"),
-        help=option["help"],
+        help=option["help"] + default_text,
         metavar=option["metavar"],
         min=option["minimum"],
         max=option["maximum"],
-        show_default=option["default"] or default is not None,
+        show_default=default is not None,
     )
     return inspect.Parameter(
         field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info]

@@ -53,6 +53,7 @@ from hdrvid.metrics.exposure_flicker import (
     flicker_stops,
     frame_levels,
 )
+from hdrvid.options.report import ReportOptions
 from hdrvid.pipeline.options import parse_frame_range
 from hdrvid.pipeline.resume import read_output
 from hdrvid.predict.registry import available_models, load_reconstructor
@@ -427,24 +428,6 @@ class _Original:
 
 
 # ---- a report --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ReportOptions:
-    """What the user can choose."""
-
-    clip: str | None = None
-    """The original clip where it is no longer where it was."""
-    frames: str | None = None
-    """Frames with pictures, such as '0,12,40-44'; None: SHOWN_FRAMES, evenly spaced."""
-    weights: bool = True
-    """Run the model on the frames shown, for their blend weights and flow."""
-    model: str | None = None
-    """The model that made the results, where its name does not tell where it is."""
-    device: str = "auto"
-    """Where the model runs."""
-    tonemap: str = "reinhard"
-    """Tone curve of the results, a name of `tonemap.OPERATORS`."""
 
 
 @dataclass(frozen=True)

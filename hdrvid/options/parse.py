@@ -74,7 +74,9 @@ def parse_cycle(text: str) -> ExposureCycle:
 
     cycle = parse_exposures(text)
     if cycle is None:
-        raise UsageError("--exposures takes the stops of one cycle here, for example 0,3 or 0,2,4")
+        raise UsageError(
+            "--exposures auto has no meaning here: --exposures takes the stops of one cycle, for example 0,3 or 0,2,4"
+        )
     return cycle
 
 

@@ -13,7 +13,7 @@ from browser import dump_dom, needs_browser, screenshot
 
 from hdrvid import pictures
 from hdrvid.errors import InputError, OutputError
-from hdrvid.evaluate import SyntheticOptions, evaluate
+from hdrvid.evaluate import EvalOptions, SyntheticOptions, evaluate
 from hdrvid.html.evaluation_page import MAX_LOSSLESS_BYTES, Sample, nice_ticks, report_html
 from hdrvid.predict.registry import load_reconstructor
 from hdrvid.types import ExposureCycle, Window
@@ -28,7 +28,7 @@ HOSTILE = """<script>alert("x")</script> ' & "><img src=http://a.b/c onerror='y'
 @pytest.fixture(scope="module")
 def results():
     names = ("psnr_t", "ssim_t", "psnr_l", "flicker")
-    return evaluate(SMALL, "classical", baselines=True, device="cpu", metric_names=names)
+    return evaluate(SMALL, EvalOptions("classical", baselines=True, device="cpu", metrics=names))
 
 
 @pytest.fixture(scope="module")

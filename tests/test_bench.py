@@ -24,7 +24,7 @@ from hdrvid.color.curves import gamma_encode
 from hdrvid.errors import HdrvidError, InputError, ModelError
 from hdrvid.io import open_clip
 from hdrvid.io.exposure_files import parse_exposures
-from hdrvid.models.layers import convolved
+from hdrvid.models.layers import conv_act
 from hdrvid.predict.clock import STAGES
 from hdrvid.predict.registry import load_reconstructor
 from hdrvid.types import ExposureCycle
@@ -69,8 +69,8 @@ def test_filters_are_no_networks():
 def test_macs_of_a_convolution_with_what_follows():
     x, weight, plus = torch.rand(1, 3, 16, 12), torch.rand(4, 3, 3, 3), torch.rand(1, 4, 16, 12)
     with torch.inference_mode():
-        assert count_macs(lambda: convolved(x, weight, None)) == 16 * 12 * 4 * 27
-        assert count_macs(lambda: convolved(x, weight, None, plus=plus)) == 16 * 12 * 4 * 27
+        assert count_macs(lambda: conv_act(x, weight, None)) == 16 * 12 * 4 * 27
+        assert count_macs(lambda: conv_act(x, weight, None, plus=plus)) == 16 * 12 * 4 * 27
 
 
 def test_macs_do_not_depend_on_the_precision():

@@ -30,6 +30,7 @@ from hdrvid.data.scenes import procedural_scene
 from hdrvid.data.synth import synth_to_folder, synthesise
 from hdrvid.errors import HdrvidError, InputError, UsageError
 from hdrvid.io import video
+from hdrvid.options.synth import SynthOptions
 from hdrvid.types import ExposureCycle
 
 CLEAN = SynthesisOptions(99.0, read_noise=0.0, full_well=None, bits=None)
@@ -257,7 +258,7 @@ def test_clip_in_memory_passes_h264_and_one_on_disk_does_not(tmp_path) -> None:
         assert 0 < np.abs(a - b).mean() < 0.05
         np.testing.assert_array_equal(b, c)
     with pytest.raises(UsageError, match="video"):
-        synth_to_folder(tmp_path / "out", cycle, 2, 48, 32, 1, options=_h264_camera())
+        synth_to_folder(tmp_path / "out", SynthOptions(str(cycle), 2, (48, 32), 1), camera=_h264_camera())
     assert not (tmp_path / "out").exists()
 
 

@@ -21,11 +21,11 @@ from training import made_in_process
 from hdrvid import __version__
 from hdrvid.cli import console, main, reconstruct
 from hdrvid.cli.app import run
-from hdrvid.cli.synth import parse_size
 from hdrvid.color.tonemap import OPERATORS
 from hdrvid.errors import UsageError
 from hdrvid.io.exr import write_exr
-from hdrvid.pipeline.options import ReconstructOptions
+from hdrvid.options.parse import parse_size
+from hdrvid.options.reconstruct import ReconstructOptions
 from hdrvid.predict.registry import load_reconstructor
 from hdrvid.types import Window
 
@@ -360,7 +360,7 @@ def test_the_defaults_of_the_command_are_those_of_the_library() -> None:
     for field in dataclasses.fields(ReconstructOptions):
         if field.name != "frame_range":
             assert parameters[field.name].default == field.default
-    help_text = str(parameters["tonemap"].annotation)
+    help_text = parameters["tonemap"].annotation.__metadata__[0].help
     assert all(name in help_text for name in OPERATORS)
 
 

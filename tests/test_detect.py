@@ -32,8 +32,8 @@ from hdrvid.detect.clip import Detection, DetectOptions, inspect_clip, required_
 from hdrvid.errors import ExposureError, InputError, UsageError
 from hdrvid.html.clip_results import find_clips
 from hdrvid.html.reconstruction_report import write_report
-from hdrvid.html.report_options import ReportOptions
 from hdrvid.io.exr import read_exr, write_exr
+from hdrvid.options.report import ReportOptions
 from hdrvid.pipeline.options import ReconstructOptions
 from hdrvid.pipeline.run import reconstruct_clip
 
@@ -170,7 +170,7 @@ def test_exposure_times_are_not_taken_for_stops(tmp_path: Path) -> None:
     clip = write_codes(tmp_path / "shot", (x ** (1 / 2.2) for x in exposed()))
     with pytest.raises(ExposureError, match=r"stops 0,7 are declared, but 0,3 were measured: .* not times"):
         detected(clip, "1,8")
-    assert detected(clip, "1,8", trusted=True).warnings
+    assert detected(clip, "1,8", regular=True).warnings
     with pytest.raises(ExposureError, match="less than half a stop apart"):
         detected(clip, "0.998,1.2")
 

@@ -12,7 +12,16 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from hdrvid.cli.app import run
 from hdrvid.data.benchmarks import Benchmark
 from hdrvid.errors import InputError, ModelError, UsageError
-from hdrvid.evaluate import MAX_DB, MEASURES, PROTOCOLS, SyntheticOptions, checked_measures, compare, evaluate
+from hdrvid.evaluate import (
+    MAX_DB,
+    MEASURES,
+    PROTOCOLS,
+    EvalOptions,
+    SyntheticOptions,
+    checked_measures,
+    compare,
+    evaluate,
+)
 from hdrvid.evaluate.results import csv_text
 from hdrvid.html.evaluation_page import report_html
 from hdrvid.types import ExposureCycle
@@ -31,7 +40,9 @@ def tone(h):
 def scored():
     seen = []
     names = (*QUICK, "flicker", "reexposure")
-    results = evaluate(SMALL, "classical", baselines=True, metric_names=names, device="cpu", on_frame=seen.append)
+    results = evaluate(
+        SMALL, EvalOptions("classical", baselines=True, metrics=names, device="cpu"), on_frame=seen.append
+    )
     return results, seen
 
 
@@ -49,7 +60,7 @@ def test_scores_agree_with_an_independent_computation(scored):
 
 def test_the_hdrflow_protocol_keeps_what_the_reference_saw_well():
     seen = []
-    evaluate(SMALL, "classical", metric_names=QUICK, protocol="hdrflow", device="cpu", on_frame=seen.append)
+    evaluate(SMALL, EvalOptions("classical", metrics=QUICK, protocol="hdrflow", device="cpu"), on_frame=seen.append)
     for frame in seen:
         luma = frame.ldr @ np.array([0.299, 0.587, 0.114])
         keep = luma >= 0.2 if frame.index % 2 == 0 else luma <= 0.8
@@ -102,18 +113,18 @@ def test_the_protocol_names_what_decides_a_score(scored):
 
 def test_three_exposures_have_a_middle_class():
     options = SyntheticOptions(ExposureCycle((0, 2, 4)), num_scenes=1, num_frames=3, width=48, height=32)
-    results = evaluate(options, "reference", metric_names=("psnr_t",), device="cpu")
+    results = evaluate(options, EvalOptions("reference", metrics=("psnr_t",), device="cpu"))
     assert list(results["by_exposure"]) == ["short", "middle", "long"]
     assert list(results["overall"]) == ["psnr_t"]
 
 
 def test_bad_requests():
     with pytest.raises(UsageError, match="psnr_t"):
-        evaluate(SMALL, "classical", metric_names=("beauty",))
+        evaluate(SMALL, EvalOptions("classical", metrics=("beauty",)))
     with pytest.raises(ModelError, match="unknown model"):
-        evaluate(SMALL, "best")
+        evaluate(SMALL, EvalOptions("best"))
     with pytest.raises(UsageError, match="deephdrvideo or hdrflow"):
-        evaluate(SMALL, "classical", protocol="mine")
+        evaluate(SMALL, EvalOptions("classical", protocol="mine"))
 
 
 def test_measures_that_fit_the_dataset():
@@ -132,7 +143,7 @@ def test_measures_that_fit_the_dataset():
 def everything(tmp_path_factory):
     out = tmp_path_factory.mktemp("scores")
     options = replace(SMALL, num_scenes=1, width=96, height=64)
-    return evaluate(options, "classical", baselines=True, device="cpu", out=out, page=report_html), out
+    return evaluate(options, EvalOptions("classical", baselines=True, device="cpu"), out=out, page=report_html), out
 
 
 def test_all_measures_by_default_but_those_of_other_packages(everything):
@@ -167,9 +178,9 @@ def test_the_page_is_made_by_the_caller_after_every_run(tmp_path):
         pages.append((list(results["scenes"]), [s.scene for s in samples], len(results["failures"])))
         return f"page {len(pages)}"
 
-    def scores(broken, **options):
-        arguments = {"metric_names": ("psnr_t",), "device": "cpu", "out": tmp_path} | options
-        return evaluate(bench(Made("a"), Made("b", broken=broken)), "reference", **arguments)
+    def scores(broken, overwrite=False, out=tmp_path, **callbacks):
+        options = EvalOptions("reference", metrics=("psnr_t",), device="cpu", overwrite=overwrite)
+        return evaluate(bench(Made("a"), Made("b", broken=broken)), options, out=out, **callbacks)
 
     scores(())
     assert not (tmp_path / "report.html").exists()
@@ -193,7 +204,9 @@ def test_perfect_scores_are_finite():
 
             return radiance_from_ldr(self.ldr(index), self.cycle.exposure_at(index))
 
-    results = evaluate(bench(Perfect()), "reference", metric_names=("psnr_t", "psnr_l", "flicker"), device="cpu")
+    results = evaluate(
+        bench(Perfect()), EvalOptions("reference", metrics=("psnr_t", "psnr_l", "flicker"), device="cpu")
+    )
     assert results["overall"]["psnr_t"] == MAX_DB
     json.dumps(results, allow_nan=False)
 
@@ -230,7 +243,7 @@ def bench(*clips, missing=()):
 
 def test_a_broken_frame_costs_only_the_frames_that_need_it():
     data = bench(Made("good"), Made("bad", broken=(4,)), missing=("scene lost is not there",))
-    results = evaluate(data, "reference", metric_names=("psnr_t", "hdr_vqm"), device="cpu")
+    results = evaluate(data, EvalOptions("reference", metrics=("psnr_t", "hdr_vqm"), device="cpu"))
     assert [f["index"] for f in results["scenes"]["bad"]["frames"]] == [1, 2]
     assert [f["index"] for f in results["scenes"]["good"]["frames"]] == [1, 2, 3, 4]
     assert results["scenes"]["bad"]["overall"]["hdr_vqm"] is None
@@ -241,14 +254,16 @@ def test_a_broken_frame_costs_only_the_frames_that_need_it():
 
 def test_nothing_scored_is_an_error():
     with pytest.raises(InputError, match="could be scored"):
-        evaluate(bench(Made("bad", broken=tuple(range(6)))), "reference", metric_names=("psnr_t",), device="cpu")
+        evaluate(
+            bench(Made("bad", broken=tuple(range(6)))), EvalOptions("reference", metrics=("psnr_t",), device="cpu")
+        )
 
 
 def test_finished_scenes_are_kept_and_broken_ones_are_not(tmp_path):
     def again(broken, **options):
         clips = Made("a"), Made("b", broken=broken)
-        arguments = {"metric_names": ("psnr_t",), "device": "cpu", "out": tmp_path} | options
-        return evaluate(bench(*clips), "reference", **arguments), clips
+        arguments = {"metrics": ("psnr_t",), "device": "cpu"} | options
+        return evaluate(bench(*clips), EvalOptions("reference", **arguments), out=tmp_path), clips
 
     first, _ = again(broken=(4,))
     assert len(first["failures"]) == 2
@@ -256,13 +271,13 @@ def test_finished_scenes_are_kept_and_broken_ones_are_not(tmp_path):
     assert not second["failures"]
     assert set(a.reads) <= {a.scored[0]}  # kept: nothing but a look at whether there is truth
     assert set(b.reads) == set(range(6))
-    fresh = evaluate(bench(Made("a"), Made("b")), "reference", metric_names=("psnr_t",), device="cpu")
+    fresh = evaluate(bench(Made("a"), Made("b")), EvalOptions("reference", metrics=("psnr_t",), device="cpu"))
     for results in (second, fresh):
         results.pop("seconds")
     assert second == fresh
     _, (a, _) = again(broken=(), overwrite=True)
     assert set(a.reads) == set(range(6))
-    _, (a, _) = again(broken=(), metric_names=("psnr_l",))  # other settings: nothing is taken over
+    _, (a, _) = again(broken=(), metrics=("psnr_l",))  # other settings: nothing is taken over
     assert set(a.reads) == set(range(6))
 
 
@@ -271,11 +286,11 @@ def test_no_truth_is_said_and_not_invented():
         def truth(self, index):
             return None
 
-    results = evaluate(bench(Blind()), "classical", baselines=True, device="cpu")
+    results = evaluate(bench(Blind()), EvalOptions("classical", baselines=True, device="cpu"))
     assert tuple(results["overall"]) == ("flicker", "reexposure")
     assert "NO GROUND TRUTH" in results["protocol"]
     with pytest.raises(UsageError, match="ground truth"):
-        evaluate(bench(Blind()), "classical", metric_names=("psnr_t",), device="cpu")
+        evaluate(bench(Blind()), EvalOptions("classical", metrics=("psnr_t",), device="cpu"))
 
 
 # ---- comparison ------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hdrvid.errors import UsageError
-from hdrvid.evaluate import MAX_DB, SyntheticOptions, alignment_scores, evaluate
+from hdrvid.evaluate import MAX_DB, EvalOptions, SyntheticOptions, alignment_scores, evaluate
 from hdrvid.evaluate.results import csv_text
 from hdrvid.types import ExposureCycle
 
@@ -75,7 +75,7 @@ def test_all_neighbours_count():
 @pytest.fixture(scope="module")
 def scored():
     options = SyntheticOptions(ExposureCycle((0, 3)), num_scenes=2, num_frames=3, width=96, height=64)
-    return evaluate(options, "classical", baselines=True, metric_names=NAMES, device="cpu")
+    return evaluate(options, EvalOptions("classical", baselines=True, metrics=NAMES, device="cpu"))
 
 
 def test_results_hold_the_measures_asked_for(scored):
@@ -104,4 +104,4 @@ def test_files_hold_null_and_an_empty_cell(scored):
 
 def test_unknown_measures_name_the_alignment_ones():
     with pytest.raises(UsageError, match="alignment_occluded"):
-        evaluate(SyntheticOptions(ExposureCycle((0, 3))), "classical", metric_names=("alignement",))
+        evaluate(SyntheticOptions(ExposureCycle((0, 3))), EvalOptions("classical", metrics=("alignement",)))

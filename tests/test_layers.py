@@ -22,6 +22,7 @@ LAYER_OF = {
     "metrics": 3,
     "io": 3,
     "models": 3,
+    "options": 4,
     "weights": 4,
     "compiled": 4,
     "flow": 5,

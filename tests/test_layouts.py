@@ -29,6 +29,7 @@ from hdrvid.data.synth import synth_to_folder
 from hdrvid.errors import ExposureError, InputError, UsageError
 from hdrvid.io.exr import write_exr
 from hdrvid.io.hdr import write_hdr
+from hdrvid.options.synth import SynthOptions
 from hdrvid.types import ExposureCycle
 
 SIZE = (20, 24)
@@ -440,7 +441,7 @@ def test_missing_septuplets_are_listed(vimeo: Path) -> None:
 
 def test_synthetic_clips_are_both(tmp_path: Path) -> None:
     cycle = ExposureCycle((3, 0))
-    synth_to_folder(tmp_path / "a", cycle, 9, 48, 32, seed=1)
+    synth_to_folder(tmp_path / "a", SynthOptions(str(cycle), 9, (48, 32), 1))
     (window,) = training_sources([tmp_path / "a"]).windows
     assert (window.name, window.scene) == ("truth.000003_0", "truth")
     (unlabelled,) = unlabelled_windows([tmp_path / "a"])
@@ -530,7 +531,7 @@ def test_frames_that_a_list_names_must_be_there(kalantari: Path) -> None:
 
 
 def test_exposures_are_measured_where_they_are_not_told(tmp_path: Path) -> None:
-    synth_to_folder(tmp_path / "a", ExposureCycle((0, 3)), 12, 96, 64, seed=4)
+    synth_to_folder(tmp_path / "a", SynthOptions("0,3", 12, (96, 64), 4))
     (tmp_path / "a" / "Exposures.txt").unlink()
     (window,) = unlabelled_windows([tmp_path / "a"])
     assert window.stops == pytest.approx((0, 3, 0, 3, 0, 3, 0), abs=0.2)

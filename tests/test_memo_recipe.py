@@ -18,11 +18,12 @@ from hdrvid.models.forward import build
 from hdrvid.models.memo.candidates import memo_candidates
 from hdrvid.models.memo.merge_net import MemoMerge
 from hdrvid.models.memo.spynet import FlowNet
+from hdrvid.options.train import STALL_WINDOW, RunOptions
 from hdrvid.train import TrainOptions, loop, losses, train
 from hdrvid.train.initial import DATA_LEVEL, SCALES, conv_input, initial_flow, initial_merge, transfer_merge
 from hdrvid.train.loop import CHECKPOINT, brings_flow, initial_networks
 from hdrvid.train.memo import MemoObjective, divergence_share, flow_terms, memo_prior, merge_terms
-from hdrvid.train.options import STALL_WINDOW, Stage, own_levels_start, shares_levels, stages
+from hdrvid.train.options import Stage, own_levels_start, shares_levels, stages
 from hdrvid.warp import warp
 from hdrvid.weights import read_weights, save_weights
 
@@ -343,7 +344,7 @@ class TestObjective:
 def run(tmp_path_factory) -> tuple[Path, TrainOptions]:
     """A run through all stages: its folder, with the cache in it, and its options."""
     out = tmp_path_factory.mktemp("run") / "run"
-    train(out, MEMO, device="cpu", workers=0)
+    train(out, MEMO, RunOptions(device="cpu", workers=0))
     return out, MEMO
 
 
@@ -375,7 +376,7 @@ class TestStages:
         names = [n.removeprefix("flow.levels.0.") for n in state if n.startswith("flow.levels.0.")]
         assert any(not torch.equal(state[f"flow.levels.0.{n}"], state[f"flow.levels.3.{n}"]) for n in names)
         shared = replace(options, steps_per_epoch=1, stages=("flow",))
-        train(tmp_path, shared, device="cpu", workers=0, cache=out / "cache")
+        train(tmp_path, shared, RunOptions(device="cpu", workers=0, cache=out / "cache"))
         for key in ("networks", "average"):
             state = torch.load(tmp_path / CHECKPOINT, weights_only=True)[key]
             assert all(
@@ -387,7 +388,7 @@ class TestStages:
         model = str(out / "model.safetensors")
         leg = replace(options, init=model, stages=("joint",), shared_levels=False, learning_rate=0.0, steps_per_epoch=1)
         assert brings_flow(leg)
-        result = train(tmp_path / "leg", leg, device="cpu", workers=0, cache=out / "cache")
+        result = train(tmp_path / "leg", leg, RunOptions(device="cpu", workers=0, cache=out / "cache"))
         a, b = (read_weights(p)[0].state_dict() for p in (out / "model.safetensors", result))
         assert all(torch.equal(a[k], b[k]) for k in a)
 
@@ -396,7 +397,7 @@ class TestStages:
         losses_of = []
         for leg in (0, 1):
             one = replace(options, stages=("imitation",), leg=leg, steps_per_epoch=1)
-            train(tmp_path / str(leg), one, device="cpu", workers=0, cache=out / "cache")
+            train(tmp_path / str(leg), one, RunOptions(device="cpu", workers=0, cache=out / "cache"))
             losses_of.append(log_of(tmp_path / str(leg))[-1])
         assert losses_of[0]["log_l1"] != losses_of[1]["log_l1"]
         # the windows themselves are the same, and so are those that validate
@@ -410,7 +411,7 @@ class TestStages:
         assert config.num_exposures == 3
         source = read_weights(out / "model.safetensors")[0]["merge"].state_dict()
         assert torch.equal(networks["merge"].state_dict()["encoder.2.weight"], source["encoder.2.weight"])
-        train(tmp_path / "three", three, device="cpu", workers=0, cache=out / "cache")
+        train(tmp_path / "three", three, RunOptions(device="cpu", workers=0, cache=out / "cache"))
         assert read_weights(tmp_path / "three" / "model.safetensors")[1].num_exposures == 3
 
     def test_a_stage_that_does_not_learn_says_so_and_stops(self, tmp_path, run, monkeypatch):
@@ -418,14 +419,14 @@ class TestStages:
         options = replace(run[1], steps_per_epoch=40, learning_rate=0.0)
         object.__setattr__(options, "stall_steps", 6)  # less than the options allow: it should take seconds
         with pytest.raises(ModelError, match=r"stage 'flow' has not improved on its start after 6 steps .*--stall 0"):
-            train(tmp_path, options, device="cpu", workers=0, cache=run[0] / "cache")
+            train(tmp_path, options, RunOptions(device="cpu", workers=0, cache=run[0] / "cache"))
         assert read_weights(tmp_path / "model.safetensors")[2]["steps"] == "6"
 
     def test_a_stage_that_learns_goes_on(self, tmp_path, run, monkeypatch):
         monkeypatch.setattr(loop, "STALL_WINDOW", 4)
         options = replace(run[1], steps_per_epoch=20, stages=("imitation",), batch=2)
         object.__setattr__(options, "stall_steps", 16)
-        train(tmp_path, options, device="cpu", workers=0, cache=run[0] / "cache")
+        train(tmp_path, options, RunOptions(device="cpu", workers=0, cache=run[0] / "cache"))
         assert log_of(tmp_path)[-1]["step"] == 20
         assert STALL_WINDOW > 4
 

@@ -42,12 +42,12 @@ def help_of(command, capsys, monkeypatch):
 
 
 def choices():
-    from hdrvid.cli.evaluate import DATASETS
     from hdrvid.color.response import RESPONSES
     from hdrvid.color.tonemap import OPERATORS
     from hdrvid.evaluate import PROTOCOLS
     from hdrvid.io.exr import COMPRESSIONS
-    from hdrvid.pipeline.options import FORMATS
+    from hdrvid.options.evaluate import DATASETS
+    from hdrvid.options.reconstruct import FORMATS
     from hdrvid.predict.device import PRECISIONS
 
     return [

@@ -14,7 +14,7 @@ from browser import dump_dom, needs_browser, screenshot
 
 from hdrvid import pictures
 from hdrvid.errors import InputError, OutputError
-from hdrvid.evaluate import SyntheticOptions, evaluate
+from hdrvid.evaluate import EvalOptions, SyntheticOptions, evaluate
 from hdrvid.evaluate.samples import Sample
 from hdrvid.html import page as html_page
 from hdrvid.html import report_options
@@ -35,7 +35,7 @@ HOSTILE = """<script>alert("x")</script> ' & "><img src=http://a.b/c onerror='y'
 @pytest.fixture(scope="module")
 def results():
     names = ("psnr_t", "ssim_t", "psnr_l", "flicker")
-    return evaluate(SMALL, "classical", baselines=True, device="cpu", metric_names=names)
+    return evaluate(SMALL, EvalOptions("classical", baselines=True, device="cpu", metrics=names))
 
 
 @pytest.fixture(scope="module")

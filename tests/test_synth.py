@@ -15,8 +15,10 @@ from hdrvid.data.scenes import procedural_scene
 from hdrvid.data.synth import synth_to_folder, synthesise
 from hdrvid.errors import InputError, OutputError, UsageError
 from hdrvid.io.exr import read_exr, write_exr
+from hdrvid.options.synth import SynthOptions
 from hdrvid.types import ExposureCycle
 
+STOPS = "0,3"
 CYCLE = ExposureCycle((0, 3))
 CLEAN = SynthesisOptions(99.0, read_noise=0.0, full_well=None, bits=None)
 
@@ -146,7 +148,9 @@ def _check_agreement(frames: list[np.ndarray], truth: list[np.ndarray], cycle: E
 
 def test_folder_holds_clip_and_truth(tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
-    facts = synth_to_folder(tmp_path / "a" / "b", CYCLE, 4, 63, 41, 2, progress=lambda i, n: calls.append((i, n)))
+    facts = synth_to_folder(
+        tmp_path / "a" / "b", SynthOptions(STOPS, 4, (63, 41), 2), progress=lambda i, n: calls.append((i, n))
+    )
     out = tmp_path / "a" / "b"
     assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert sorted(p.name for p in out.iterdir()) == ["Exposures.txt", "frames", "synth.json", "truth"]
@@ -166,7 +170,7 @@ def test_folder_holds_clip_and_truth(tmp_path: Path) -> None:
 
 def test_folder_is_the_same_every_time(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
-        synth_to_folder(tmp_path / name, CYCLE, 2, 40, 32, 9 if name == "c" else 8)
+        synth_to_folder(tmp_path / name, SynthOptions(STOPS, 2, (40, 32), 9 if name == "c" else 8))
     first, second, other = (_frames(tmp_path / name) for name in "abc")
     np.testing.assert_array_equal(first, second)
     assert np.abs(np.array(first) - np.array(other)).max() > 0
@@ -175,7 +179,7 @@ def test_folder_is_the_same_every_time(tmp_path: Path) -> None:
 def test_video_decodes_to_the_exposures(tmp_path: Path) -> None:
     import av
 
-    facts = synth_to_folder(tmp_path, CYCLE, 4, 96, 64, 4, video=True)
+    facts = synth_to_folder(tmp_path, SynthOptions(STOPS, 4, (96, 64), 4, video=True))
     assert facts["clip"] == "clip.mp4"
     assert not (tmp_path / "frames").exists()
     with av.open(str(tmp_path / "clip.mp4")) as container:
@@ -185,7 +189,7 @@ def test_video_decodes_to_the_exposures(tmp_path: Path) -> None:
         frames = [f.to_ndarray(format="rgb24").astype(np.float32) / 255 for f in container.decode(video=0)]
     _check_agreement(frames, _truth(tmp_path), CYCLE, 0.05)
     with pytest.raises(UsageError, match="even"):
-        synth_to_folder(tmp_path / "odd", CYCLE, 2, 97, 64, 4, video=True)
+        synth_to_folder(tmp_path / "odd", SynthOptions(STOPS, 2, (97, 64), 4, video=True))
     assert not (tmp_path / "odd").exists()
 
 
@@ -193,7 +197,7 @@ def test_video_decodes_to_the_exposures(tmp_path: Path) -> None:
 def test_picture_as_source(tmp_path: Path, shape: tuple[int, int, int], kind: str) -> None:
     picture = cv2.GaussianBlur(np.exp(_rng(2).normal(0, 1, shape)).astype(np.float32), (0, 0), 2)
     write_exr(tmp_path / "in.exr", picture)
-    facts = synth_to_folder(tmp_path / "out", CYCLE, 2, 64, 48, 0, source=tmp_path / "in.exr")
+    facts = synth_to_folder(tmp_path / "out", SynthOptions(STOPS, 2, (64, 48), 0), source=tmp_path / "in.exr")
     assert (facts["scene"], facts["source"]) == (kind, "in.exr")
     _check_agreement(_frames(tmp_path / "out"), _truth(tmp_path / "out"), CYCLE, 0.03)
 
@@ -203,35 +207,35 @@ def test_folder_of_frames_is_used_as_it_is(tmp_path: Path) -> None:
     frames = [_radiance(k) for k in range(3)]
     for k, frame in enumerate(frames):
         write_exr(tmp_path / "in" / f"f{9 + k}.exr", frame)
-    facts = synth_to_folder(tmp_path / "out", CYCLE, 3, 32, 24, 0, source=tmp_path / "in")
+    facts = synth_to_folder(tmp_path / "out", SynthOptions(STOPS, 3, (32, 24), 0), source=tmp_path / "in")
     assert facts["scene"] == "frames"
     for frame, truth in zip(frames, _truth(tmp_path / "out"), strict=True):
         np.testing.assert_allclose(mu_law(truth), mu_law(frame / facts["scene_units_of_white"]), atol=2e-3)
-    synth_to_folder(tmp_path / "small", CYCLE, 3, 12, 12, 0, source=tmp_path / "in")
+    synth_to_folder(tmp_path / "small", SynthOptions(STOPS, 3, (12, 12), 0), source=tmp_path / "in")
     assert _truth(tmp_path / "small")[0].shape == (12, 12, 3)
     with pytest.raises(InputError, match="--frames 3 or less"):
-        synth_to_folder(tmp_path / "out", CYCLE, 4, 32, 24, 0, source=tmp_path / "in")
+        synth_to_folder(tmp_path / "out", SynthOptions(STOPS, 4, (32, 24), 0), source=tmp_path / "in")
 
 
 def test_sources_that_cannot_be_used(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
     for source, text in (("missing.exr", "does not exist"), ("a.png", "not an HDR image"), (".", "not HDR")):
         with pytest.raises(InputError, match=text):
-            synth_to_folder(tmp_path / "out", CYCLE, 2, 32, 24, 0, source=tmp_path / source)
+            synth_to_folder(tmp_path / "out", SynthOptions(STOPS, 2, (32, 24), 0), source=tmp_path / source)
     (tmp_path / "dark").mkdir()
     for k in range(2):
         write_exr(tmp_path / "dark" / f"{k}.exr", np.zeros((24, 48, 3), np.float32))
     with pytest.raises(InputError, match="black"):
-        synth_to_folder(tmp_path / "out", CYCLE, 2, 32, 24, 0, source=tmp_path / "dark")
+        synth_to_folder(tmp_path / "out", SynthOptions(STOPS, 2, (32, 24), 0), source=tmp_path / "dark")
     assert not (tmp_path / "out").exists()
 
 
 def test_output_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match="file"):
-        synth_to_folder(tmp_path / "file", CYCLE, 2, 32, 24, 0)
+        synth_to_folder(tmp_path / "file", SynthOptions(STOPS, 2, (32, 24), 0))
     with pytest.raises(UsageError, match="at least one frame"):
-        synth_to_folder(tmp_path / "out", CYCLE, 0, 32, 24, 0)
+        synth_to_folder(tmp_path / "out", SynthOptions(STOPS, 0, (32, 24), 0))
 
 
 def test_frames_have_independent_noise() -> None:

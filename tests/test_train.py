@@ -25,14 +25,14 @@ from hdrvid.io.exr import write_exr
 from hdrvid.models.classical import blend, candidates_and_prior
 from hdrvid.models.config import ModelConfig
 from hdrvid.models.forward import build
+from hdrvid.options.synth import SynthOptions
 from hdrvid.ranks import Ranks, piece
-from hdrvid.train import TERMS, TrainOptions, train
+from hdrvid.train import TERMS, RunOptions, TrainOptions, train
 from hdrvid.train.log import TrainLog, picture_strip
 from hdrvid.train.loop import CHECKPOINT, initial_networks, transfer, validate
 from hdrvid.train.material import plan
 from hdrvid.train.objective import Objective, run
 from hdrvid.train.options import Stage, learning_rate, published, stage_at, stages
-from hdrvid.types import ExposureCycle
 from hdrvid.weights import read_weights, save_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -61,9 +61,9 @@ def batches(tmp_path_factory):
     return batch_of(folder / "hdr", sample, 4), batch_of(folder / "ldr", sample, 4, labelled=False)
 
 
-def here(caches: Path, options: TrainOptions, **more):
-    """Arguments of a run on the shared caches."""
-    return {"device": "cpu", "workers": 0, "cache": caches / f"cache-{options.shots}"} | more
+def here(caches: Path, options: TrainOptions, **more) -> RunOptions:
+    """A run on the shared caches."""
+    return RunOptions(device="cpu", cache=caches / f"cache-{options.shots}", **({"workers": 0} | more))
 
 
 def tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -298,13 +298,13 @@ class TestPlan:
             path.unlink()
         options = replace(FEW_SHOT, shots=5, trial=2, data=(str(memo_sets),))
         with pytest.raises(InputError, match="2 labelled windows are missing or incomplete") as caught:
-            train(tmp_path / "run", options, device="cpu", workers=0)
+            train(tmp_path / "run", options, RunOptions(device="cpu", workers=0))
         assert "fireplace_01_000686.exr to fireplace_01_000692.exr" in str(caught.value)
         assert "clip_000005.000203.exr, a neighbour of clip_000005.000204" in str(caught.value)
         assert not list(tmp_path.glob("run/*"))
 
     def test_unlabelled_clips(self, tmp_path):
-        synth_to_folder(tmp_path / "two", ExposureCycle((0, 3)), 14, 48, 32, seed=1)
+        synth_to_folder(tmp_path / "two", SynthOptions("0,3", 14, (48, 32), 1))
         options = replace(FEW_SHOT, unlabelled=(str(tmp_path),))
         (first, second) = plan(options).unlabelled.files
         assert (first.start, second.start) == (0, 7)
@@ -322,57 +322,57 @@ class TestResuming:
     )
     def test_it_continues_bit_for_bit(self, tmp_path, caches, options):
         more = here(caches, options, validate_every=3)
-        whole = train(tmp_path / "whole", options, **more)
+        whole = train(tmp_path / "whole", options, more)
 
         def stop(progress):
             signal.raise_signal(signal.SIGINT)  # Ctrl-C at the first report
 
         with pytest.raises(KeyboardInterrupt):
-            train(tmp_path / "cut", options, on_step=stop, **more)
+            train(tmp_path / "cut", options, more, on_step=stop)
         model = tmp_path / "cut" / "model.safetensors"
         cut_at = log_of(tmp_path / "cut")[-1]["step"]
         assert 0 < cut_at < options.total_steps
         assert int(read_weights(model)[2]["steps"]) <= cut_at  # usable already
         ended = trained_state(tmp_path / "whole")
         assert not equal(trained_state(tmp_path / "cut"), ended)
-        train(tmp_path / "cut", options, resume=True, **more)
+        train(tmp_path / "cut", options, replace(more, resume=True))
         assert same(model, whole)
         assert equal(trained_state(tmp_path / "cut"), ended)
         assert [e["step"] for e in log_of(tmp_path / "cut")] == [e["step"] for e in log_of(tmp_path / "whole")]
 
     def test_time_that_is_up_ends_a_run_with_a_checkpoint(self, tmp_path, caches):
-        more = here(caches, TINY, stop_after_seconds=0.0)
-        model = train(tmp_path, TINY, **more)
+        more = here(caches, TINY, minutes=0.0)
+        model = train(tmp_path, TINY, more)
         assert read_weights(model)[2]["steps"] == "1"
-        train(tmp_path, TINY, resume=True, **more)
+        train(tmp_path, TINY, replace(more, resume=True))
         assert read_weights(model)[2]["steps"] == "2"
 
     def test_a_run_is_not_mixed_with_another(self, tmp_path, caches):
         options = replace(TINY, steps_per_epoch=2)
         more = here(caches, options)
-        model = train(tmp_path, options, **more)
+        model = train(tmp_path, options, more)
         before = model.read_bytes()
         with pytest.raises(OutputError, match="--resume"):
-            train(tmp_path, options, **more)
+            train(tmp_path, options, more)
         with pytest.raises(InputError, match="other options"):
-            train(tmp_path, replace(options, batch=1), resume=True, **more)
-        train(tmp_path, options, resume=True, **more)  # it has ended already
+            train(tmp_path, replace(options, batch=1), replace(more, resume=True))
+        train(tmp_path, options, replace(more, resume=True))  # it has ended already
         assert model.read_bytes() == before
         assert [e["step"] for e in log_of(tmp_path)] == [2]
 
     @pytest.mark.parametrize("size", [0, 1000, 60_000])
     def test_a_damaged_checkpoint_is_named(self, tmp_path, caches, size):
         options = replace(TINY, steps_per_epoch=1)
-        train(tmp_path, options, **here(caches, options))
+        train(tmp_path, options, here(caches, options))
         checkpoint = tmp_path / "checkpoint.pt"
         checkpoint.write_bytes(checkpoint.read_bytes()[:size])
         with pytest.raises(InputError, match=r"checkpoint\.pt .*damaged"):
-            train(tmp_path, options, resume=True, **here(caches, options))
+            train(tmp_path, options, here(caches, options, resume=True))
 
     def test_processes_that_prepare_data_change_nothing(self, tmp_path, caches):
         options = replace(TINY, steps_per_epoch=2)
-        a = train(tmp_path / "a", options, **here(caches, options))
-        b = train(tmp_path / "b", options, **here(caches, options, workers=1))
+        a = train(tmp_path / "a", options, here(caches, options))
+        b = train(tmp_path / "b", options, here(caches, options, workers=1))
         assert same(a, b)
 
 
@@ -380,7 +380,7 @@ class TestEnding:
     def test_early_stopping_ships_the_best_weights(self, tmp_path, caches):
         destroying = replace(TINY, refine_flow=False, steps_per_epoch=1, epochs=12, learning_rate=0.01, ema=0.0)
         options = replace(destroying, patience=2, schedule="halve")
-        model = train(tmp_path, options, **here(caches, options))
+        model = train(tmp_path, options, here(caches, options))
         scores = {e["step"]: e["validation_psnr_t"] for e in log_of(tmp_path)}
         best = max(scores, key=scores.__getitem__)
         assert list(scores) == list(range(1, best + 3))  # two more epochs, and no more
@@ -397,21 +397,21 @@ class TestEnding:
     def test_without_patience_the_last_weights_are_shipped(self, tmp_path, caches):
         options = replace(TINY, refine_flow=False, steps_per_epoch=1, epochs=2, learning_rate=3e-3, ema=0.0)
         options = replace(options, schedule="halve")
-        model = train(tmp_path, options, **here(caches, options, validate_every=1))
+        model = train(tmp_path, options, here(caches, options, validate_every=1))
         scores = [e["validation_psnr_t"] for e in log_of(tmp_path)]
         assert float(read_weights(model)[2]["validation_psnr_t"]) == pytest.approx(scores[-1], abs=1e-3)
         assert scores[-1] < max(scores)
 
     def test_gradients_that_overflow_do_not_destroy_the_weights(self, tmp_path, caches):
         options = replace(TINY, refine_flow=False, learning_rate=0.3, ema=0.0)
-        model = train(tmp_path, options, **here(caches, options))
+        model = train(tmp_path, options, here(caches, options))
         assert all(torch.isfinite(t).all() for t in tensors(model).values())
         assert int(read_weights(model)[2]["steps"]) == options.total_steps
 
     def test_networks_that_are_not_trained_yet_do_not_stop_a_run(self, tmp_path, caches):
         # while the flow is trained nothing is blended by it yet: the score says little
         options = replace(TINY, refine_flow=True, steps_per_epoch=1, epochs=10, patience=1, learning_rate=0.0)
-        train(tmp_path, options, **here(caches, options))
+        train(tmp_path, options, here(caches, options))
         stage = {s.name: s for s in stages(options)}
         steps = [e["step"] for e in log_of(tmp_path)]
         assert steps[-1] == stage["merge"].start + 1
@@ -419,7 +419,7 @@ class TestEnding:
     def test_a_full_disk_does_not_end_a_run(self, tmp_path, caches, monkeypatch):
         more = here(caches, TINY)
         checkpoint = tmp_path / "checkpoint.pt"
-        train(tmp_path, TINY, stop_after_seconds=0.0, **more)
+        train(tmp_path, TINY, replace(more, minutes=0.0))
         before, full, warnings = checkpoint.read_bytes(), [True], []
         write = Path.write_bytes
 
@@ -437,7 +437,7 @@ class TestEnding:
                 full.clear()
 
         monkeypatch.setattr(Path, "write_bytes", refuse)
-        train(tmp_path, TINY, resume=True, checkpoint_seconds=0.0, on_warning=warned, **more)
+        train(tmp_path, TINY, replace(more, resume=True, checkpoint_seconds=0.0), on_warning=warned)
         assert len(warnings) == 3
         assert all("the disk is full" in w and "training goes on" in w for w in warnings)
         assert read_weights(tmp_path / "model.safetensors")[2]["steps"] == str(TINY.total_steps)
@@ -448,12 +448,12 @@ class TestEnding:
 
         monkeypatch.setattr(Path, "write_bytes", refuse)
         with pytest.raises(OutputError, match="the disk is full"):
-            train(tmp_path, replace(TINY, steps_per_epoch=1), **here(caches, TINY))
+            train(tmp_path, replace(TINY, steps_per_epoch=1), here(caches, TINY))
 
     def test_a_file_in_the_way_is_named(self, tmp_path, caches):
         (tmp_path / "file").write_text("in the way")
         with pytest.raises(OutputError, match="file is not a folder"):
-            train(tmp_path / "file", TINY, **here(caches, TINY))
+            train(tmp_path / "file", TINY, here(caches, TINY))
 
 
 class TestRunning:
@@ -462,7 +462,7 @@ class TestRunning:
         entries = []
         for accumulate in (1, 2):
             out = tmp_path / str(accumulate)
-            train(out, replace(options, accumulate=accumulate), **here(caches, options))
+            train(out, replace(options, accumulate=accumulate), here(caches, options))
             entries.append(log_of(out))
         for a, b in zip(*entries, strict=True):
             for name in (*TERMS, "loss", "validation_psnr_t"):
@@ -473,7 +473,7 @@ class TestRunning:
         for precision in ("fp32", "bf16"):
             out = tmp_path / precision
             options = replace(FEW_SHOT, precision=precision, epochs=1)
-            train(out, options, **here(caches, options))
+            train(out, options, here(caches, options))
             entries.append(log_of(out)[-1])
         exact, half = entries
         for name in ("l1", "structure", "self", "loss"):
@@ -482,7 +482,7 @@ class TestRunning:
 
     def test_without_the_unlabelled_terms_nothing_unlabelled_is_made(self, tmp_path):
         options = replace(FEW_SHOT, without=("self", "smoothness"), epochs=1)
-        train(tmp_path / "run", options, device="cpu", workers=0)
+        train(tmp_path / "run", options, RunOptions(device="cpu", workers=0))
         assert {p.name for p in (tmp_path / "run").iterdir() if p.is_dir()} <= {
             "cache",
             "cache-validation",
@@ -495,10 +495,10 @@ class TestRunning:
     def test_people_s_own_data(self, tmp_path):
         """Labelled frames and unlabelled clips from disk, through the whole loop."""
         write_sequence(tmp_path / "films" / "walk", numbered("walk.", 1, 14, 4))
-        synth_to_folder(tmp_path / "clips", ExposureCycle((0, 3)), 7, 80, 70, seed=1)
+        synth_to_folder(tmp_path / "clips", SynthOptions("0,3", 7, (80, 70), 1))
         data, unlabelled = (str(tmp_path / "films"),), (str(tmp_path / "clips"),)
         options = replace(FEW_SHOT, data=data, unlabelled=unlabelled, epochs=1)
-        model = train(tmp_path / "run", options, device="cpu", workers=0)
+        model = train(tmp_path / "run", options, RunOptions(device="cpu", workers=0))
         assert (tmp_path / "run" / "cache-unlabelled").is_dir()
         (entry,) = log_of(tmp_path / "run")
         assert all(np.isfinite(entry[t]) for t in TERMS)
@@ -516,7 +516,7 @@ class TestRunning:
 
     def test_training_learns(self, tmp_path, caches):
         options = replace(TINY, refine_flow=False, steps_per_epoch=30, learning_rate=2e-3, batch=4, ema=0.9)
-        model = train(tmp_path, options, **here(caches, options))
+        model = train(tmp_path, options, here(caches, options))
         sample = SampleOptions(2, 64, seed=3, augment=False)
         batch = batch_of(caches / "cache-0-validation", sample, 4)
         (_, radiance, prior), _ = candidates_and_prior(
@@ -546,7 +546,7 @@ class TestLog:
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
         options = replace(TINY, steps_per_epoch=2)
-        train(tmp_path, options, **here(caches, options))
+        train(tmp_path, options, here(caches, options))
         events = EventAccumulator(str(tmp_path / "tensorboard"))
         events.Reload()
         assert {"loss", "validation_psnr_t", "lr"} <= set(events.Tags()["scalars"])

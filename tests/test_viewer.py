@@ -32,7 +32,7 @@ from hdrvid.html import frame_pictures, report_options
 from hdrvid.html.clip_results import find_clips
 from hdrvid.html.histogram import HISTOGRAM_STEP, Histogram, darkest_linear
 from hdrvid.html.reconstruction_report import MAX_PAGE_BYTES, write_report
-from hdrvid.html.report_options import ReportOptions, chosen_frames, measured_indices, parse_frames
+from hdrvid.html.report_options import chosen_frames, measured_indices, parse_frames
 from hdrvid.io.exr import read_exr, write_exr
 from hdrvid.metrics.exposure_flicker import (
     FrameBrightness,
@@ -41,6 +41,7 @@ from hdrvid.metrics.exposure_flicker import (
     frame_levels,
     step_from_neighbours,
 )
+from hdrvid.options.report import ReportOptions
 from hdrvid.pipeline.options import ReconstructOptions
 from hdrvid.pipeline.run import reconstruct_clip
 from hdrvid.predict.registry import load_reconstructor

@@ -19,7 +19,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,43 +34,19 @@ from hdrvid.bench.fresh import YARDSTICK, end_to_end, in_fresh_process, network_
 from hdrvid.bench.yardstick import BYTES_PER_PIXEL, count_macs, peak_gflops, yardstick_call
 from hdrvid.errors import HdrvidError, UsageError
 from hdrvid.metrics import psnr_t
+from hdrvid.options.bench import BenchOptions
 from hdrvid.predict.clock import StageClock, synchronise
 from hdrvid.predict.device import DTYPES, available_memory, resolve_device
 from hdrvid.predict.graphs import compile_networks
 from hdrvid.predict.registry import BUILT_IN, find_weights, load_reconstructor
 from hdrvid.predict.runner import ModelRunner
-from hdrvid.types import ExposureCycle, Window
-
-SIZES = ((1280, 720), (1920, 1080), (3840, 2160))
-"""Widths and heights that are measured where none are named."""
+from hdrvid.types import Window
 
 END_TO_END_FRAMES = 12
 """Frames of an end-to-end run at 1280x720 and below; half of them from 1920x1080 on. On an accelerator four times as
 many."""
 
 _HD_PIXELS = 1280 * 720
-
-
-@dataclass(frozen=True)
-class BenchOptions:
-    """What is measured."""
-
-    sizes: tuple[tuple[int, int], ...] = SIZES
-    """Width and height of each clip, even numbers."""
-    models: tuple[str, ...] = ("default",)
-    """Names or .safetensors files; the yardstick comes on its own."""
-    precisions: tuple[str, ...] = ()
-    """Of 'fp32', 'bf16', 'fp16'. None named: fp32, bf16 where the device multiplies in it, fp16 on accelerators."""
-    device: str = "auto"
-    """'auto', 'cpu', 'cuda', 'cuda:1', 'mps'."""
-    cycle: ExposureCycle = field(default_factory=lambda: ExposureCycle((0, 3)))
-    """Exposures of the clips."""
-    runs: int = 3
-    """Cycles that count."""
-    end_to_end: bool = True
-    """Run `hdrvid reconstruct` too."""
-    compiled: bool = False
-    """Measure the networks compiled (torch.compile) too."""
 
 
 @dataclass(frozen=True)

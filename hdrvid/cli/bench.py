@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hdrvid.cli.console import say
-from hdrvid.cli.synth import parse_size
-from hdrvid.errors import UsageError
+from hdrvid.cli.options import fields_as_options
+from hdrvid.options.bench import BenchOptions
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,61 +33,23 @@ WIDTH = 120
 """Columns of the tables where stdout is no terminal."""
 
 
+@fields_as_options
 def command(
-    size: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="WxH",
-            help="Frame size, even; may be repeated. [default: 1280x720, 1920x1080, 3840x2160]",
-            show_default=False,
-        ),
-    ] = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME|FILE", help="Model; may be repeated. [default: default]", show_default=False),
-    ] = None,
-    precision: Annotated[
-        str, typer.Option(metavar="auto|LIST", help="Of fp32, bf16, fp16; auto: what the device does well.")
-    ] = "auto",
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:i]|mps", help="Where the networks run.")] = "auto",
-    exposures: Annotated[str, typer.Option(metavar="0,3|0,2,4", help="Stops of one cycle.")] = "0,3",
-    runs: Annotated[int, typer.Option(min=1, metavar="N", help="Cycles that are timed.")] = 3,
-    end_to_end: Annotated[
-        bool, typer.Option("--end-to-end/--no-end-to-end", help="Run `hdrvid reconstruct` on a short clip too.")
-    ] = True,
-    compiled: Annotated[
-        bool, typer.Option("--compile/--no-compile", help="Measure the networks compiled (torch.compile) too.")
-    ] = False,
+    options: BenchOptions,
     json: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write all figures as JSON, after every size.", show_default=False),
     ] = None,
 ) -> None:
-    sizes = tuple(dict.fromkeys(parse_size(text) for text in size or ()))
-    precisions = tuple(dict.fromkeys(p.strip() for p in precision.split(",")))
-
-    from hdrvid.bench import SIZES, BenchOptions, bench
+    from hdrvid.bench import bench
     from hdrvid.io.atomic import writable_target
-    from hdrvid.io.exposure_files import parse_exposures
     from hdrvid.pipeline.options import check_folder
 
-    cycle = parse_exposures(exposures)
-    if cycle is None:
-        raise UsageError("--exposures takes the stops of one cycle here, for example 0,3 or 0,2,4")
     if json is not None:
         check_folder(json.parent)
         writable_target(json)
     results = bench(
-        BenchOptions(
-            sizes=sizes or SIZES,
-            models=tuple(dict.fromkeys(model or ("default",))),
-            precisions=() if precisions == ("auto",) else precisions,
-            device=device,
-            cycle=cycle,
-            runs=runs,
-            end_to_end=end_to_end,
-            compiled=compiled,
-        ),
+        options,
         lambda text: say(f"hdrvid: {text}"),
         lambda so_far: None if json is None else _write(so_far, json),
     )

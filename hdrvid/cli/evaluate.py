@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hdrvid.cli.console import FrameProgress, print_json, say
-from hdrvid.cli.synth import parse_size
+from hdrvid.cli.options import fields_as_options
 from hdrvid.errors import InputError, UsageError
+from hdrvid.options.evaluate import (
+    DATASETS,
+    NUM_FRAMES,
+    NUM_SCENES,
+    SIZE,
+    DatasetOptions,
+    EvalOptions,
+    SyntheticChoices,
+)
+from hdrvid.options.parse import parse_cycle
 
 if TYPE_CHECKING:
     from hdrvid.data.benchmarks import Benchmark
@@ -37,82 +47,22 @@ results.csv and report.html (open it in a browser). The same command again goes 
     hdrvid eval --compare scores/a/results.json scores/b/results.json
 """
 
-DATASETS = ("synthetic", "kalantari", "cinematic", "deephdrvideo-dynamic", "deephdrvideo-static")
-_SCENES, _FRAMES, _SIZE = 12, 8, "448x256"
 
-
+@fields_as_options
 def command(
-    dataset: Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(DATASETS)}.")] = "synthetic",
-    root: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Where it lies. [default: $HDRVID_DATA/NAME, else ~/.cache/hdrvid/NAME; synthetic: own scenes]",
-            show_default=False,
-        ),
-    ] = None,
-    cycle: Annotated[int, typer.Option(min=2, max=3, metavar="2|3", help="Exposures in a cycle.")] = 2,
-    protocol: Annotated[str, typer.Option(metavar="deephdrvideo|hdrflow", help="Whose way to score.")] = "deephdrvideo",
-    model: Annotated[str, typer.Option(metavar="NAME|FILE", help="Model to score.")] = "default",
-    baselines: Annotated[
-        bool, typer.Option("--baselines", help="Score the reference frame alone and the classical pipeline too.")
-    ] = False,
-    metrics: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LIST",
-            help="Measures, separated by commas, or 'all'. [default: those that need no extra package]",
-            show_default=False,
-        ),
-    ] = None,
-    exposures: Annotated[
-        str | None,
-        typer.Option(
-            metavar="0,3|0,2,4", help="Synthetic: stops of one cycle. [default: 0,3 or 0,2,4]", show_default=False
-        ),
-    ] = None,
-    scenes: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help=f"Synthetic: own scenes. [default: {_SCENES}]", show_default=False),
-    ] = None,
-    frames: Annotated[
-        int | None,
-        typer.Option(min=3, metavar="N", help=f"Synthetic: frames of a clip. [default: {_FRAMES}]", show_default=False),
-    ] = None,
-    size: Annotated[
-        str | None,
-        typer.Option(metavar="WxH", help=f"Synthetic: size of the clips. [default: {_SIZE}]", show_default=False),
-    ] = None,
-    jpeg: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=100, metavar="QUALITY", help="Synthetic: code every frame as JPEG.", show_default=False
-        ),
-    ] = None,
-    crf: Annotated[
-        float | None,
-        typer.Option(
-            min=1, max=51, metavar="CRF", help="Synthetic: code the clips as H.264 of this CRF.", show_default=False
-        ),
-    ] = None,
-    align: Annotated[
-        bool, typer.Option("--align", help="kalantari: move the neighbours by the set's global alignment first.")
-    ] = False,
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:i]|mps", help="Where the networks run.")] = "auto",
-    precision: Annotated[str, typer.Option(metavar="auto|fp32|bf16|fp16", help="Arithmetic of the networks.")] = "auto",
+    dataset: DatasetOptions,
+    choices: SyntheticChoices,
+    options: EvalOptions,
     out: Annotated[
-        str | None,
+        Path | None,
         typer.Option(
             "-o",
             "--out",
             metavar="FOLDER",
-            help="Where results and report go. [default: runs/eval/DATASET-CYCLE-PROTOCOL-MODEL]",
+            help=r"Where results and report go. \[default: runs/eval/DATASET-CYCLE-PROTOCOL-MODEL]",
             show_default=False,
         ),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Score anew what an earlier run has scored with the same settings.")
-    ] = False,
     compare: Annotated[
         tuple[str, str] | None,
         typer.Option(
@@ -124,40 +74,19 @@ def command(
     if compare:
         _compare(Path(compare[0]), Path(compare[1]), json)
         return
-    if dataset not in DATASETS:
-        raise UsageError(f"unknown dataset '{dataset}': --dataset takes {', '.join(DATASETS)}")
-    of_synthetic = {
-        "--exposures": exposures, "--scenes": scenes, "--frames": frames, "--size": size, "--jpeg": jpeg, "--crf": crf
-    }  # fmt: skip
-    given = [name for name, value in of_synthetic.items() if value is not None]
-    if given and dataset != "synthetic":
-        raise UsageError(f"{', '.join(given)} says what to make; a published dataset is what it is: leave it out")
+    _check(dataset, choices)
 
     from hdrvid.evaluate import evaluate
     from hdrvid.html.evaluation_page import report_html
 
-    data: Benchmark | SyntheticOptions
-    if align and dataset == "synthetic":
-        raise UsageError("--align is for kalantari, which comes with the camera's motion: leave it out")
-    if dataset == "synthetic":
-        data = _synthetic(root, cycle, exposures, scenes or _SCENES, frames or _FRAMES, size or _SIZE, jpeg, crf)
-    else:
-        from hdrvid.data.benchmarks import open_benchmark
-
-        data = open_benchmark(dataset, Path(root) if root else None, cycle, align=align)
-    folder = Path(out) if out else Path("runs/eval") / f"{dataset}-{cycle}-{protocol}-{Path(model).stem}"
-    names = None if metrics is None else [m.strip() for m in metrics.split(",") if m.strip()]
+    name = f"{dataset.dataset}-{dataset.num_exposures}-{options.protocol}-{Path(options.model).stem}"
+    folder = out or Path("runs/eval") / name
+    data = _data(dataset, choices)
     with FrameProgress("eval", kept="scored; the same command goes on after the last whole scene") as progress:
         results = evaluate(
             data,
-            model,
-            baselines=baselines,
-            metric_names=names,
-            protocol=protocol,
-            device=device,
-            precision=precision,
+            options,
             out=folder,
-            overwrite=overwrite,
             page=report_html,
             on_progress=lambda done, total, _: progress.update(done, total),
         )
@@ -168,7 +97,50 @@ def command(
         typer.echo(table(results))
     for name in ("results.json", "results.csv", "report.html"):
         say(f"hdrvid: wrote {folder / name}")
-    failures = results["failures"]
+    _raise_failures(results["failures"])
+
+
+command.__doc__ = HELP
+
+
+def _check(dataset: DatasetOptions, choices: SyntheticChoices) -> None:
+    """Raise UsageError for a dataset that does not exist and for options that belong to another dataset."""
+    if dataset.dataset not in DATASETS:
+        raise UsageError(f"unknown dataset '{dataset.dataset}': --dataset takes {', '.join(DATASETS)}")
+    chosen = [f"--{name}" for name in choices.chosen()]
+    if chosen and dataset.dataset != "synthetic":
+        raise UsageError(f"{', '.join(chosen)} says what to make; a published dataset is what it is: leave it out")
+    if dataset.align and dataset.dataset == "synthetic":
+        raise UsageError("--align is for kalantari, which comes with the camera's motion: leave it out")
+
+
+def _data(dataset: DatasetOptions, choices: SyntheticChoices) -> Benchmark | SyntheticOptions:
+    """The dataset, ready to be scored."""
+    if dataset.dataset == "synthetic":
+        return _synthetic(dataset, choices)
+    from hdrvid.data.benchmarks import open_benchmark
+
+    return open_benchmark(dataset.dataset, dataset.root, dataset.num_exposures, align=dataset.align)
+
+
+def _synthetic(dataset: DatasetOptions, choices: SyntheticChoices) -> SyntheticOptions:
+    from hdrvid.evaluate import DEFAULT_STOPS, SyntheticOptions
+    from hdrvid.types import ExposureCycle
+
+    num_exposures = dataset.num_exposures
+    cycle = parse_cycle(choices.exposures) if choices.exposures else ExposureCycle(DEFAULT_STOPS[num_exposures])
+    if len(cycle) != num_exposures != 2:
+        raise UsageError(f"--exposures names {len(cycle)} exposures, but --cycle {num_exposures}: leave --cycle out")
+    width, height = choices.size or SIZE
+    options = SyntheticOptions(
+        cycle, choices.scenes or NUM_SCENES, choices.frames or NUM_FRAMES, width, height, root=dataset.root
+    )
+    camera = replace(options.camera, jpeg_quality=choices.jpeg, h264_crf=choices.crf)
+    return replace(options, camera=camera)
+
+
+def _raise_failures(failures: list[dict[str, Any]]) -> None:
+    """Name what could not be scored. Raises InputError where there is anything."""
     for failure in failures:
         where = "" if failure["scene"] is None else f"{failure['scene']}: "
         where += "" if failure["frame"] is None else f"frame {failure['frame']}: "
@@ -179,33 +151,6 @@ def command(
             f"{len(failures)} {things} listed above could not be scored and {'is' if len(failures) == 1 else 'are'} "
             "not part of the means: repair the files and run the same command again, the other scenes are kept"
         )
-
-
-command.__doc__ = HELP
-
-
-def _synthetic(
-    root: str | None,
-    cycle: int,
-    exposures: str | None,
-    scenes: int,
-    frames: int,
-    size: str,
-    jpeg: int | None,
-    crf: float | None,
-) -> SyntheticOptions:
-    from dataclasses import replace
-
-    from hdrvid.evaluate import DEFAULT_STOPS, SyntheticOptions
-    from hdrvid.io.exposure_files import parse_exposures
-    from hdrvid.types import ExposureCycle
-
-    width, height = parse_size(size)
-    declared = parse_exposures(exposures) if exposures else ExposureCycle(DEFAULT_STOPS[cycle])
-    if declared is None or (exposures and len(declared) != cycle and cycle != 2):
-        raise UsageError("--exposures takes the stops of one cycle here, for example 0,3 or 0,2,4")
-    options = SyntheticOptions(declared, scenes, frames, width, height, root=Path(root) if root else None)
-    return replace(options, camera=replace(options.camera, jpeg_quality=jpeg, h264_crf=crf))
 
 
 def table(results: dict[str, Any]) -> str:

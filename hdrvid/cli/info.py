@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 import os
 import platform
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hdrvid.cli.console import print_json, say
+from hdrvid.cli.options import fields_as_options
+from hdrvid.errors import UsageError
+from hdrvid.options.reconstruct import ClipOptions, DetectOptions
 
 if TYPE_CHECKING:
     from hdrvid.detect.clip import Detection
@@ -38,49 +42,23 @@ rises or falls with the level shows a wrong response, one that is off everywhere
 """
 
 
+@fields_as_options
 def command(
+    options: ClipOptions,
     clip: Annotated[
         list[str] | None,
         typer.Argument(metavar="CLIP", help="A video file, a folder of frames, or a pattern.", show_default=False),
     ] = None,
-    exposures: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|0,3|FILE", help="Stops of one cycle, as for `hdrvid reconstruct`: see what they would do."
-        ),
-    ] = "auto",
-    response: Annotated[
-        str, typer.Option(metavar="auto|NAME|FILE", help="Camera curve of the clip, as for `hdrvid reconstruct`.")
-    ] = "auto",
-    input_primaries: Annotated[
-        str, typer.Option(metavar="auto|NAME", help="Primaries of the clip, as for `hdrvid reconstruct`.")
-    ] = "auto",
     plot: Annotated[
         Path | None,
         typer.Option(metavar="FILE.png", help="Draw the ratio of linearised frames against level.", show_default=False),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
-    from hdrvid.errors import UsageError
-
     if plot is not None and plot.suffix.lower() != ".png":
         raise UsageError(f"--plot writes a PNG file, but '{plot.name}' does not end in .png")
     if clip:
-        from hdrvid.detect.clip import DetectOptions, inspect_clip
-        from hdrvid.io import split_inputs
-
-        groups = split_inputs(clip)
-        if len(groups) != 1:
-            raise UsageError(f"hdrvid info looks at one clip at a time, but {len(groups)} were given")
-        detection = inspect_clip(groups[0], DetectOptions(exposures, response, input_primaries, trusted=True))
-        tables = _ratios(groups[0], detection)
-        if json:
-            print_json({**detection.as_dict(), "ratio_by_level": [table.as_dict() for table in tables]})
-        else:
-            _print_clip(detection)
-            _print_ratios(tables)
-        if plot is not None:
-            _plot(plot, tables, detection)
+        _inspect(clip, options, plot, json)
         return
     if plot is not None:
         raise UsageError("--plot draws the check of a clip: name one, as in hdrvid info shot.mov --plot ratio.png")
@@ -92,6 +70,24 @@ def command(
 
 
 command.__doc__ = HELP
+
+
+def _inspect(clip: list[str], options: ClipOptions, plot: Path | None, as_json: bool) -> None:
+    from hdrvid.detect.clip import inspect_clip
+    from hdrvid.io import split_inputs
+
+    groups = split_inputs(clip)
+    if len(groups) != 1:
+        raise UsageError(f"hdrvid info looks at one clip at a time, but {len(groups)} were given")
+    detection = inspect_clip(groups[0], DetectOptions(**asdict(options), regular=True))
+    tables = _ratios(groups[0], detection)
+    if as_json:
+        print_json({**detection.as_dict(), "ratio_by_level": [table.as_dict() for table in tables]})
+    else:
+        _print_clip(detection)
+        _print_ratios(tables)
+    if plot is not None:
+        _plot(plot, tables, detection)
 
 
 def machine() -> dict[str, Any]:

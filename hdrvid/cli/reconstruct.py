@@ -20,10 +20,11 @@ from hdrvid.cli.console import (
     say,
     sentence_of,
 )
+from hdrvid.cli.options import fields_as_options
 from hdrvid.errors import HdrvidError, InputError
+from hdrvid.options.reconstruct import ReconstructOptions
 
 if TYPE_CHECKING:
-    from hdrvid.pipeline.options import ReconstructOptions
     from hdrvid.pipeline.report import ClipReport
     from hdrvid.ranks import Ranks
 
@@ -50,6 +51,7 @@ without --frames, run at the end, keeps the frames and replaces these files by t
 """
 
 
+@fields_as_options
 def command(
     inputs: Annotated[
         list[str],
@@ -58,148 +60,9 @@ def command(
     out: Annotated[
         str, typer.Option("-o", "--out", metavar="FOLDER", help="Where the results go.", show_default=False)
     ],
-    exposures: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|0,3|0,2,4|FILE",
-            help="Stops of one cycle, beginning with the first frame of the clip; a file has one number a line, "
-            "one cycle or one for every frame. auto measures them.",
-        ),
-    ] = "auto",
-    response: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|NAME|FILE",
-            help="Camera curve of the input: gamma2.2 or another gamma, srgb, rec709, linear, slog3, vlog, logc3, "
-            "logc4, clog3, pq, hlg, or a measured one (.mat, .csv). auto: linear for EXR and .hdr frames, the tag of a "
-            "PQ, HLG or linear clip, else what the pixels show, else gamma2.2 or the tag of the clip.",
-        ),
-    ] = "auto",
-    input_primaries: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|NAME",
-            help="Primaries of the clip: rec709, rec2020, p3d65, sgamut3, ... auto takes the tag, ICC profile or EXR "
-            "header, or the gamut that a log curve comes with. Output files hold Rec. 709.",
-        ),
-    ] = "auto",
-    model: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME|FILE", help="A model that `hdrvid info` lists, or a .safetensors file from `hdrvid train`."
-        ),
-    ] = "default",
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:i]|mps", help="Where the networks run.")] = "auto",
-    precision: Annotated[
-        str,
-        typer.Option(metavar="auto|fp32|bf16|fp16", help="Arithmetic of the networks; auto takes the fastest safe."),
-    ] = "auto",
-    compile: Annotated[
-        bool,
-        typer.Option(
-            "--compile/--no-compile", help="Compile the networks (torch.compile) where that can be done; takes a while."
-        ),
-    ] = False,
-    tile: Annotated[
-        str, typer.Option(metavar="auto|off|PIXELS", help="Work in tiles of this size, for little memory.")
-    ] = "auto",
-    frames: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A-B",
-            help="Only these input frames, counted from 0, both included. They come out exactly as in a full run.",
-            show_default=False,
-        ),
-    ] = None,
-    format: Annotated[
-        str, typer.Option("--format", metavar="exr|hdr", help="OpenEXR (half float) or Radiance .hdr.")
-    ] = "exr",
-    compression: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="EXR compression: zip, zips, piz, zstd, rle and none are exact; dwaa, dwab, b44 and b44a are lossy.",
-        ),
-    ] = "zip",
-    white: Annotated[
-        str,
-        typer.Option(
-            metavar="longest|shortest|NUMBER",
-            help="The exposure whose clipping is 1.0 in the file; a NUMBER is the file value at which the longest "
-            "exposure clips.",
-        ),
-    ] = "longest",
-    align: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|off",
-            help="auto: the camera's motion, and that between frames of equal exposure, where they fit better than the "
-            "dense flow. off: the dense flow alone.",
-        ),
-    ] = "auto",
-    regular: Annotated[
-        bool,
-        typer.Option(
-            "--regular",
-            help="Trust the cycle: do not look for dropped and doubled frames, cuts, flashes and damaged frames. With "
-            "--frames the clip is then not read from its start.",
-        ),
-    ] = False,
-    deflicker: Annotated[
-        bool,
-        typer.Option(
-            "--deflicker/--no-deflicker",
-            help="Measure exposures that are a little off (0.05 to 0.5 stops) on aligned pixels and correct them.",
-        ),
-    ] = True,
-    tonemap: Annotated[
-        str, typer.Option(metavar="NAME", help="Tone curve of the preview: reinhard, drago, mantiuk, filmic or mulaw.")
-    ] = "reinhard",
-    preview: Annotated[bool, typer.Option("--preview/--no-preview", help="Write STEM.preview.mp4.")] = True,
-    hdr10: Annotated[bool, typer.Option("--hdr10", help="Write STEM.hdr10.mp4: 10-bit HEVC, PQ, BT.2020.")] = False,
-    hlg: Annotated[bool, typer.Option("--hlg", help="Write STEM.hlg.mp4: 10-bit HEVC, HLG, BT.2020.")] = False,
-    peak_nits: Annotated[
-        float | None,
-        typer.Option(
-            metavar="NITS",
-            help="Peak of the HDR10 display, 100 to 10000 cd/m2; what is brighter is rolled off. By default the "
-            "smallest of 1000, 2000, 4000 and 10000 that shows everything.",
-            show_default=False,
-        ),
-    ] = None,
-    audio: Annotated[bool, typer.Option("--audio/--no-audio", help="Videos carry the sound of the clip.")] = True,
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite", help="Make every frame again; without it finished frames are kept."),
-    ] = False,
+    options: ReconstructOptions,
     json: Annotated[bool, typer.Option("--json", help="Print the reports as JSON on stdout.")] = False,
 ) -> None:
-    from hdrvid.pipeline.options import ReconstructOptions, parse_frame_range
-
-    options = ReconstructOptions(
-        exposures=exposures,
-        response=response,
-        input_primaries=input_primaries,
-        model=model,
-        device=device,
-        precision=precision,
-        compile=compile,
-        tile=tile,
-        frame_range=None if frames is None else parse_frame_range(frames),
-        format=format,
-        compression=compression,
-        white=white,
-        align=align,
-        regular=regular,
-        deflicker=deflicker,
-        tonemap=tonemap,
-        preview=preview,
-        hdr10=hdr10,
-        hlg=hlg,
-        peak_nits=peak_nits,
-        audio=audio,
-        overwrite=overwrite,
-    )
     from hdrvid.ranks import joined
 
     with joined("cpu") as ranks, _first_speaks(ranks):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hdrvid.cli.console import FrameProgress, print_json, say, sentence_of
+from hdrvid.cli.options import fields_as_options
+from hdrvid.errors import UsageError
+from hdrvid.options.report import ReportOptions
 
 if TYPE_CHECKING:
     from hdrvid.html.reconstruction_report import WrittenReport
@@ -27,59 +31,26 @@ frame with the flicker between exposures in stops, and the range of luminance th
 """
 
 
+@fields_as_options
 def command(
     results: Annotated[
         str,
         typer.Argument(metavar="RESULTS", help="A folder of results, or one STEM.json in it.", show_default=False),
     ],
-    clip: Annotated[
-        str | None,
-        typer.Option(
-            metavar="INPUT",
-            help="The original clip, where it is no longer where it was. Without it there is nothing to compare with.",
-            show_default=False,
-        ),
-    ] = None,
-    frames: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A,B-C",
-            help="Frames to show, counted from 0, at most 64; without it about 8, evenly spaced.",
-            show_default=False,
-        ),
-    ] = None,
+    options: ReportOptions,
     out: Annotated[
-        str | None,
+        Path | None,
         typer.Option("-o", "--out", metavar="FILE", help="The page; STEM.report.html by default.", show_default=False),
     ] = None,
-    weights: Annotated[
-        bool,
-        typer.Option("--weights/--no-weights", help="Run the model on the frames shown, for blend weights and flow."),
-    ] = True,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|FILE", help="The model of the results, where it is a file of your own.", show_default=False
-        ),
-    ] = None,
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:i]|mps", help="Where the model runs.")] = "auto",
-    tonemap: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="Tone curve of the results, as for `hdrvid reconstruct`."),
-    ] = "reinhard",
     json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
-    from pathlib import Path
-
-    from hdrvid.errors import UsageError
     from hdrvid.html.clip_results import find_clips
     from hdrvid.html.reconstruction_report import write_report
-    from hdrvid.html.report_options import ReportOptions, validate_options
+    from hdrvid.html.report_options import validate_options
 
-    options = ReportOptions(clip, frames, weights, model, device, tonemap)
     validate_options(options)
     clips = find_clips(results)
-    given = [name for name, value in (("-o", out), ("--clip", clip), ("--frames", frames)) if value is not None]
+    given = [n for n, v in (("-o", out), ("--clip", options.clip), ("--frames", options.frames)) if v is not None]
     if len(clips) > 1 and given:
         raise UsageError(
             f"{results} holds {len(clips)} clips, but {given[0]} is for one: name its STEM.json, "
@@ -87,17 +58,17 @@ def command(
         )
     written: list[WrittenReport] = []
     failures: list[str] = []
-    for one in clips:
-        path = Path(out) if out is not None else one.folder / f"{one.stem}.report.html"
+    for clip in clips:
+        path = clip.folder / f"{clip.stem}.report.html" if out is None else out
         try:
-            with FrameProgress(one.stem) as progress:
-                report = write_report(one, path, options, progress.update)
+            with FrameProgress(clip.stem) as progress:
+                report = write_report(clip, path, options, progress.update)
                 for text in report.notes:
                     progress.say(f"hdrvid: {text}")
         except Exception as error:
             if len(clips) == 1:
                 raise
-            failures.append(f"{one.stem}: {sentence_of(error)}")
+            failures.append(f"{clip.stem}: {sentence_of(error)}")
             continue
         written.append(report)
         failures += report.problems

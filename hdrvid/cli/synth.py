@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hdrvid.cli.console import FrameProgress, print_json
+from hdrvid.cli.options import fields_as_options
 from hdrvid.errors import UsageError
+from hdrvid.options.synth import CinematicOptions, SynthOptions
 
 HELP = """Make an alternating-exposure clip with ground truth.
 
@@ -30,95 +31,52 @@ Exposures.txt: enough to try `hdrvid reconstruct` and to measure it. The same se
 """
 
 
+@fields_as_options
 def command(
-    out: Annotated[str, typer.Option("-o", "--out", metavar="FOLDER", help="Where the clip goes.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the clip goes.", show_default=False)
+    ],
+    options: SynthOptions,
+    cinematic: CinematicOptions,
     source: Annotated[
         str | None,
         typer.Argument(metavar="SOURCE", help="A folder of HDR frames, or a panorama.", show_default=False),
     ] = None,
-    exposures: Annotated[
-        str, typer.Option(metavar="0,3|0,2,4", help="Stops of one cycle, beginning with the first frame.")
-    ] = "0,3",
-    frames: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Number of frames: 12; with --cinematic all.", show_default=False),
-    ] = None,
-    size: Annotated[str, typer.Option(metavar="WxH", help="Size of the frames in pixels.")] = "640x360",
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Another seed, another scene.")] = 0,
-    video: Annotated[bool, typer.Option("--video", help="Write clip.mp4 (H.264) instead of 16-bit frames.")] = False,
-    cinematic: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Make the cinematic test set from the HdM-HDR-2014 frames in this folder, as published.",
-            show_default=False,
-        ),
-    ] = None,
-    cycle: Annotated[int, typer.Option("--cycle", min=2, max=3, metavar="2|3", help="--cinematic: exposures.")] = 2,
     json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON on stdout.")] = False,
 ) -> None:
-    if cinematic is not None:
-        if source is not None or video:
-            raise UsageError("--cinematic makes frames from its own folder: leave SOURCE and --video out")
-        _make_cinematic(Path(cinematic), Path(out), cycle, frames, seed, json)
+    if cinematic.folder is None:
+        _make_clip(source, out, options, json)
         return
-    width, height = parse_size(size)
-    frames = frames or 12
-
-    from hdrvid.data.synth import synth_to_folder
-    from hdrvid.io.exposure_files import parse_exposures
-
-    stops = parse_exposures(exposures)
-    if stops is None:
-        raise UsageError("--exposures auto has no meaning here: give the stops of one cycle, for example 0,3")
-    with FrameProgress("synth") as progress:
-        facts = synth_to_folder(
-            Path(out),
-            stops,
-            frames,
-            width,
-            height,
-            seed,
-            source=None if source is None else Path(source),
-            video=video,
-            progress=progress.update,
-        )
-    if json:
-        print_json(facts)
-        return
-    typer.echo(f"{Path(out) / facts['clip']}: {frames} frames {width}x{height}, exposures {stops} stops")
-    typer.echo(Path(out) / "truth")
+    if source is not None or options.video:
+        raise UsageError("--cinematic makes frames from its own folder: leave SOURCE and --video out")
+    _make_cinematic(cinematic.folder, out, cinematic.num_exposures, options, json)
 
 
 command.__doc__ = HELP
 
 
-def _make_cinematic(source: Path, out: Path, cycle: int, frames: int | None, seed: int, as_json: bool) -> None:
+def _make_clip(source: str | None, out: Path, options: SynthOptions, as_json: bool) -> None:
+    from hdrvid.data.synth import synth_to_folder
+
+    with FrameProgress("synth") as progress:
+        facts = synth_to_folder(out, options, source, progress=progress.update)
+    if as_json:
+        print_json(facts)
+        return
+    width, height = options.size
+    typer.echo(f"{out / facts['clip']}: {facts['frames']} frames {width}x{height}, exposures {options.cycle} stops")
+    typer.echo(out / "truth")
+
+
+def _make_cinematic(source: Path, out: Path, num_exposures: int, options: SynthOptions, as_json: bool) -> None:
     from hdrvid.data.cinematic import prepare_cinematic
 
     with FrameProgress("synth") as progress:
-        scenes = prepare_cinematic(source, out, cycle, max_frames=frames, seed=seed, progress=progress.update)
+        scenes = prepare_cinematic(
+            source, out, num_exposures, max_frames=options.frames, seed=options.seed, progress=progress.update
+        )
     if as_json:
-        print_json({"folder": str(out), "cycle": cycle, "scenes": scenes})
+        print_json({"folder": str(out), "cycle": num_exposures, "scenes": scenes})
         return
     typer.echo(f"{out}: {', '.join(scenes)}")
-    typer.echo(f"hdrvid eval --dataset cinematic --root {out} --cycle {cycle}")
-
-
-NAMED_SIZES = {f"{height}p": (height * 16 // 9, height) for height in (720, 1080, 2160, 4320)}
-"""Width and height of the sizes of television."""
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """(width, height) of '1280x720' or a name of NAMED_SIZES. Raises UsageError.
-
-    >>> parse_size("1280x720"), parse_size("2160p")
-    ((1280, 720), (3840, 2160))
-    """
-    named = NAMED_SIZES.get(text.strip().lower())
-    if named:
-        return named
-    match = re.fullmatch(r"(\d+)[xX](\d+)", text.strip())
-    if match is None or not (16 <= int(match[1]) <= 16384 and 16 <= int(match[2]) <= 16384):
-        raise UsageError(f"--size takes WIDTHxHEIGHT in pixels, 16 to 16384 each, like 1280x720 or 720p, not '{text}'")
-    return int(match[1]), int(match[2])
+    typer.echo(f"hdrvid eval --dataset cinematic --root {out} --cycle {num_exposures}")

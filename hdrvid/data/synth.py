@@ -22,6 +22,7 @@ from hdrvid.color.half import HALF_MAX
 from hdrvid.data.camera import SynthesisOptions, clipping_level, drawn_value, expose, film, normalise
 from hdrvid.data.scenes import Scene, picture_scene, procedural_scene
 from hdrvid.errors import InputError, UsageError
+from hdrvid.options.synth import NUM_FRAMES, SynthOptions
 from hdrvid.types import ExposureCycle, PathLike
 
 FRAMES_PER_SECOND = 24
@@ -83,24 +84,21 @@ def _check_count(num_frames: int) -> None:
 
 def synth_to_folder(
     out: PathLike,
-    cycle: ExposureCycle,
-    num_frames: int,
-    width: int,
-    height: int,
-    seed: int,
+    options: SynthOptions,
     source: PathLike | None = None,
-    video: bool = False,
+    *,
+    camera: SynthesisOptions | None = None,
     progress: Callable[[int, int], None] | None = None,
-    options: SynthesisOptions | None = None,
 ) -> dict[str, Any]:
     """Write an alternating-exposure clip with its ground truth into the folder `out`; returns what synth.json holds.
 
+    options: of its `video`: clip.mp4 (H.264, 8 bit 4:2:0, even sizes only), else frames/NNNNNN.png (16 bit). Codes are
+        gamma 2.2.
     source: None = hdrvid's own scene of that seed; a panorama (.exr or .hdr, twice as wide as high); another HDR
         image; or a folder of HDR frames, used in order as they are, cut to the shape asked for and scaled.
-    video: write clip.mp4 (H.264, 8 bit 4:2:0, even sizes only), else frames/NNNNNN.png (16 bit). Codes are gamma 2.2.
+    camera: default: read noise 1e-3 to 2e-3, 8000 to 20000 electrons, shortest exposure clipping at the 99.5th to
+        99.9th percentile, no codec damage other than that of the video.
     progress: called with (frames done, frames in all).
-    options: the camera. Default: read noise 1e-3 to 2e-3, 8000 to 20000 electrons, shortest exposure clipping at the
-        99.5th to 99.9th percentile, no codec damage other than that of the video.
 
     Also writes Exposures.txt (stops of one cycle, one a line), truth/truth.NNNNNN.exr (half float, 1.0 = clipping of
     the shortest exposure) and synth.json. Only one frame is in memory at a time; the scale comes from the first cycle.
@@ -109,16 +107,17 @@ def synth_to_folder(
     """
     from hdrvid.io.exr import write_exr
 
-    out = Path(out)
+    out, cycle, video, seed = Path(out), options.cycle, options.video, options.seed
+    width, height = options.size
+    num_frames = NUM_FRAMES if options.frames is None else options.frames
     _check_count(num_frames)
     if video and (width % 2 or height % 2):
         raise UsageError(f"a 4:2:0 video has an even size, not {width}x{height}: give --size an even width and height")
-    wanted = options or SynthesisOptions((99.5, 99.9), (1e-3, 2e-3), (8000.0, 20000.0), bits=None if video else 16)
-    if wanted.h264_crf is not None:
+    camera = camera or SynthesisOptions((99.5, 99.9), (1e-3, 2e-3), (8000.0, 20000.0), bits=None if video else 16)
+    if camera.h264_crf is not None:
         raise UsageError("frames written one by one cannot pass H.264 together: ask for a video instead of h264_crf")
     kind, frame_at = _frame_source(source, seed, width, height, num_frames)
-    rng = np.random.default_rng([seed, 10])
-    camera = wanted.drawn(rng)
+    camera = camera.drawn(np.random.default_rng([seed, 10]))
     percentile = drawn_value(camera.clip_percentile)
     first = range(min(len(cycle), num_frames))
     scale = float(np.mean([clipping_level(frame_at(t), percentile) for t in first]))

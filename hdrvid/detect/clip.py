@@ -58,6 +58,7 @@ from hdrvid.io import open_clip
 from hdrvid.io.exposure_files import parse_exposures
 from hdrvid.io.frames import FramesReader
 from hdrvid.io.response_files import load_response
+from hdrvid.options.reconstruct import DetectOptions
 from hdrvid.types import ClipInfo, ClipReader, ExposureCycle
 
 KEPT_PROBE_BYTES = 256 << 20
@@ -119,22 +120,6 @@ _TRANSFER_RESPONSES = {
     "gamma28": "gamma2.8",
 }
 """Responses by the name of a stream's transfer tag (ITU-T H.273, table 3)."""
-
-
-@dataclass(frozen=True)
-class DetectOptions:
-    """What the user says about a clip."""
-
-    exposures: str = "auto"
-    """'auto', stops of one cycle such as '0,3', or an exposure file."""
-    response: str = "auto"
-    """'auto' or what `load_response` takes."""
-    input_primaries: str = "auto"
-    """'auto' or a name of `GAMUTS`."""
-    deflicker: bool = True
-    """Correct exposures that are a little off."""
-    trusted: bool = False
-    """Take declared exposures although the pixels contradict them."""
 
 
 @dataclass(frozen=True)
@@ -483,7 +468,7 @@ def detect(reader: ClipReader, options: DetectOptions) -> Detection:
         against = contradiction(exposures.estimate, declared)
         # a curve that is only assumed, for want of frames, contradicts nobody
         unchecked = curve.is_open and len(probe.levels) < MIN_RESPONSE_FRAMES
-        if against and against.is_sure and not options.trusted and not unchecked:
+        if against and against.is_sure and not options.regular and not unchecked:
             raise ExposureError(f"{info.source}: {against.text}, or give --regular to take them as they are")
         warnings += [against.text] if against else []
     deviation = _deviation(probe, curve, exposures)

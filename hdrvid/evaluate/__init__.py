@@ -5,6 +5,7 @@ from hdrvid.evaluate.protocols import PROTOCOLS
 from hdrvid.evaluate.results import compare, read_results
 from hdrvid.evaluate.run import BASELINES, FrameResult, evaluate
 from hdrvid.evaluate.synthetic import DEFAULT_STOPS, SyntheticOptions
+from hdrvid.options.evaluate import EvalOptions
 
 __all__ = [
     "ALIGNMENT",
@@ -13,6 +14,7 @@ __all__ = [
     "MAX_DB",
     "MEASURES",
     "PROTOCOLS",
+    "EvalOptions",
     "FrameResult",
     "SyntheticOptions",
     "alignment_scores",

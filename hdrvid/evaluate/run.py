@@ -28,6 +28,7 @@ from hdrvid.evaluate.samples import Sample, make_samples, read_samples
 from hdrvid.evaluate.synthetic import SyntheticOptions
 from hdrvid.io.atomic import atomic_path, output_error
 from hdrvid.metrics.color_video_vdp import require_cvvdp
+from hdrvid.options.evaluate import EvalOptions
 from hdrvid.predict.registry import load_reconstructor
 from hdrvid.types import Reconstructor, Window
 
@@ -92,104 +93,146 @@ class _Frames:
 
 def evaluate(
     data: SyntheticOptions | Benchmark,
-    model: str = "default",
+    options: EvalOptions | None = None,
     *,
-    baselines: bool = False,
-    metric_names: Sequence[str] | None = None,
-    protocol: str = "deephdrvideo",
-    device: str = "auto",
-    precision: str = "auto",
     out: Path | None = None,
-    overwrite: bool = False,
     page: PageWriter | None = None,
     on_frame: Callable[[FrameResult], None] | None = None,
     on_progress: Callable[[int, int, str], None] | None = None,
 ) -> dict[str, Any]:
-    """Score `model`, and the baselines beside it, on a dataset. Returns what `results.json` holds.
+    """Score a model, and the baselines beside it, on a dataset. Returns what `results.json` holds.
 
-    `metric_names`: see `measures.checked_measures`. `out`: the folder for `results.json`, `results.csv` and what is
-    needed to go on after an interruption (not used again with `overwrite`). `page` makes the text of `report.html` in
-    that folder, for instance `hdrvid.html.evaluation_page.report_html`; without it none is written. `on_frame` gets
-    every frame that is reconstructed; `on_progress` gets frames done, frames in all and the name of the scene.
+    `out`: the folder for `results.json`, `results.csv` and what is needed to go on after an interruption. `page` makes
+    the text of `report.html` in that folder, for instance `hdrvid.html.evaluation_page.report_html`; without it none is
+    written. `on_frame` gets every frame that is reconstructed; `on_progress` gets frames done, frames in all and the
+    name of the scene.
 
     A frame or scene that cannot be scored is listed under `failures` and left out of the means. Raises UsageError,
     ModelError and OutputError, and InputError where nothing at all could be scored.
     """
-    rules = find_protocol(protocol)
+    options = options or EvalOptions()
+    rules = find_protocol(options.protocol)
     bench = data.benchmark() if isinstance(data, SyntheticOptions) else data
     has_truth = _has_truth(bench)
-    names = checked_measures(metric_names, has_truth)
+    names = checked_measures(options.metrics, has_truth)
     if "cvvdp" in names:
         require_cvvdp()
-    cycles = {len(clip.cycle) for clip in bench.clips}
-    if len(cycles) != 1:
-        raise InputError(f"dataset {bench.name} has no scenes, or scenes with 2 and with 3 exposures: score them apart")
-    n = cycles.pop()
-    models: dict[str, Reconstructor] = {model: load_reconstructor(model, n, device=device, precision=precision)}
-    if baselines:
-        models |= {b: load_reconstructor(b, n, device=device) for b in BASELINES if b != model}
-    settings = {
-        "version": __version__,
-        "dataset": bench.name,
-        "root": str(bench.root.resolve()),
-        "description": bench.description,
-        "protocol": rules.name,
-        "metrics": names,
-        "models": {key: r.provenance.get("sha256", r.name) for key, r in models.items()},
-        "precision": precision,
-        "device": device,
-    }
+    models = _loaded_models(options, bench)
+    model = models[options.model]
     line = f"hdrvid {__version__} {bench.name}: {bench.description}; protocol {rules.name}: {rules.description}"
     line = line if has_truth else f"{line}; NO GROUND TRUTH: nothing here is a fidelity"
-    if out is not None and not overwrite:
-        _keep_other_results(out, line, models[model].name)
-    store = None if out is None else _Store(out, settings)
-    failures = [{"scene": None, "frame": None, "error": text} for text in bench.missing]
-    total, done = sum(len(clip.scored) for clip in bench.clips), 0
-    scenes: dict[str, dict[str, Any]] = {}
-    samples: list[Sample] = []
-    with ThreadPoolExecutor(max(1, min(len(models), os.cpu_count() or 1))) as pool:
-        for number, clip in enumerate(bench.clips):
-            scene = store.finished(number, clip.name) if store and not overwrite else None
-            if scene is None:
-                before = done
-
-                def told(frames: int, name: str = clip.name, before: int = before) -> None:
-                    if on_progress:
-                        on_progress(before + frames, total, name)
-
-                scene = _score_scene(clip, models, names, rules, pool, on_frame, told)
-                if store:
-                    again = _Frames(clip)
-                    scene["samples"] = make_samples(
-                        again.window, again.truth, models, model, scene["frames"], store.pictures(number)
-                    )
-                    store.keep(number, clip.name, scene)
-            done += len(clip.scored)
-            if on_progress:
-                on_progress(done, total, clip.name)
-            failures += scene["failures"]
-            if any(scene["frames"].values()):
-                scenes[clip.name] = scene
-                samples += read_samples(clip.name, scene["samples"], store.pictures(number)) if store else []
-    if not scenes:
-        raise InputError(f"no frame of dataset {bench.name} could be scored: {failures[0]['error']}")
-    tables = {name: summary(scenes, name, names) for name in models}
+    if out is not None and not options.overwrite:
+        _keep_other_results(out, line, model.name)
+    store = None if out is None else _Store(out, _settings(options, bench, names, models))
+    run = _Run(bench, options, names, rules, models, store)
+    run.score(on_frame, on_progress)
+    if not run.scenes:
+        raise InputError(f"no frame of dataset {bench.name} could be scored: {run.failures[0]['error']}")
+    tables = {name: summary(run.scenes, name, names) for name in models}
     results = {
         "format": 1,
         "dataset": bench.name,
         "protocol": line,
-        "model": {"name": models[model].name, **models[model].provenance},
-        **tables[model],
-        "baselines": {name: tables[name] for name in models if name != model},
-        "failures": failures,
+        "model": {"name": model.name, **model.provenance},
+        **tables[options.model],
+        "baselines": {name: tables[name] for name in models if name != options.model},
+        "failures": run.failures,
     }
     if store:
         store.write("results.json", json.dumps(results, indent=2, allow_nan=False))
         store.write("results.csv", csv_text(results))
         if page is not None:
-            store.write("report.html", page(results, samples))
+            store.write("report.html", page(results, run.samples))
     return results
+
+
+def _loaded_models(options: EvalOptions, bench: Benchmark) -> dict[str, Reconstructor]:
+    """The model and the baselines, by name, for the number of exposures of the dataset."""
+    cycles = {len(clip.cycle) for clip in bench.clips}
+    if len(cycles) != 1:
+        raise InputError(f"dataset {bench.name} has no scenes, or scenes with 2 and with 3 exposures: score them apart")
+    n = cycles.pop()
+    model = load_reconstructor(options.model, n, device=options.device, precision=options.precision)
+    models: dict[str, Reconstructor] = {options.model: model}
+    if options.baselines:
+        models |= {b: load_reconstructor(b, n, device=options.device) for b in BASELINES if b != options.model}
+    return models
+
+
+def _settings(
+    options: EvalOptions, bench: Benchmark, names: tuple[str, ...], models: dict[str, Reconstructor]
+) -> dict[str, Any]:
+    """What decides the scores of a scene."""
+    return {
+        "version": __version__,
+        "dataset": bench.name,
+        "root": str(bench.root.resolve()),
+        "description": bench.description,
+        "protocol": options.protocol,
+        "metrics": names,
+        "models": {key: r.provenance.get("sha256", r.name) for key, r in models.items()},
+        "precision": options.precision,
+        "device": options.device,
+    }
+
+
+class _Run:
+    """The scenes of a dataset, scored one after another."""
+
+    def __init__(
+        self,
+        bench: Benchmark,
+        options: EvalOptions,
+        names: tuple[str, ...],
+        rules: Protocol,
+        models: dict[str, Reconstructor],
+        store: _Store | None,
+    ) -> None:
+        self.bench, self.options, self.names, self.rules = bench, options, names, rules
+        self.models, self.store = models, store
+        self.scenes: dict[str, dict[str, Any]] = {}
+        """Scenes with a frame that was scored, by name."""
+        self.failures: list[dict[str, Any]] = [{"scene": None, "frame": None, "error": text} for text in bench.missing]
+        self.samples: list[Sample] = []
+
+    def score(
+        self,
+        on_frame: Callable[[FrameResult], None] | None,
+        on_progress: Callable[[int, int, str], None] | None,
+    ) -> None:
+        """Score every scene, or take what an earlier run has kept of it."""
+        clips = self.bench.clips
+        total, done = sum(len(clip.scored) for clip in clips), 0
+        with ThreadPoolExecutor(max(1, min(len(self.models), os.cpu_count() or 1))) as pool:
+            for number, clip in enumerate(clips):
+
+                def report(frames: int, name: str = clip.name, before: int = done) -> None:
+                    if on_progress:
+                        on_progress(before + frames, total, name)
+
+                scene = self.store.finished(number, clip.name) if self.store and not self.options.overwrite else None
+                if scene is None:
+                    scene = _score_scene(clip, self.models, self.names, self.rules, pool, on_frame, report)
+                    self._keep(number, clip, scene)
+                report(len(clip.scored))
+                done += len(clip.scored)
+                self._add(number, clip, scene)
+
+    def _keep(self, number: int, clip: EvalClip, scene: dict[str, Any]) -> None:
+        """Write a scene and pictures of it into the output folder."""
+        if self.store:
+            frames, pictures = _Frames(clip), self.store.pictures(number)
+            scene["samples"] = make_samples(
+                frames.window, frames.truth, self.models, self.options.model, scene["frames"], pictures
+            )
+            self.store.keep(number, clip.name, scene)
+
+    def _add(self, number: int, clip: EvalClip, scene: dict[str, Any]) -> None:
+        self.failures += scene["failures"]
+        if any(scene["frames"].values()):
+            self.scenes[clip.name] = scene
+            if self.store:
+                self.samples += read_samples(clip.name, scene["samples"], self.store.pictures(number))
 
 
 def _keep_other_results(out: Path, protocol: str, model: str) -> None:
@@ -227,7 +270,7 @@ def _score_scene(
     rules: Protocol,
     pool: ThreadPoolExecutor,
     on_frame: Callable[[FrameResult], None] | None,
-    told: Callable[[int], None],
+    report: Callable[[int], None],
 ) -> dict[str, Any]:
     """Frames (`frames`), figures of the whole clip (`clip`) and seconds a frame by model; `failures`."""
     frames = _Frames(clip)
@@ -250,7 +293,7 @@ def _score_scene(
                     on_frame(FrameResult(clip.name, index, name, window.reference, estimate, truth, scores))
         except (HdrvidError, OSError) as error:
             failures.append({"scene": clip.name, "frame": index, "error": str(error)})
-        told(count)
+        report(count)
     try:
         of_clip = scorer.clip_scores()
     except HdrvidError as error:

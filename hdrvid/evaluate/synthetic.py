@@ -14,6 +14,7 @@ from hdrvid.data.camera import SynthesisOptions
 from hdrvid.data.scenes import Scene
 from hdrvid.data.synth import SyntheticClip, synthesise
 from hdrvid.data.windows import PROCEDURAL, find_hdr_images, scene_from
+from hdrvid.options.evaluate import NUM_FRAMES, NUM_SCENES, SIZE
 from hdrvid.types import ExposureCycle
 
 DEFAULT_STOPS = {2: (0.0, 3.0), 3: (0.0, 2.0, 4.0)}
@@ -27,13 +28,13 @@ class SyntheticOptions:
 
     cycle: ExposureCycle
     """Exposures, beginning with frame 0."""
-    num_scenes: int = 12
+    num_scenes: int = NUM_SCENES
     """Own scenes; where `root` is given, one clip of every picture in it instead."""
-    num_frames: int = 8
+    num_frames: int = NUM_FRAMES
     """Frames a clip; all of them are scored."""
-    width: int = 448
+    width: int = SIZE[0]
     """Pixels."""
-    height: int = 256
+    height: int = SIZE[1]
     """Pixels."""
     motion: float = 2.0
     """Factor on the speeds of camera and objects."""

@@ -12,10 +12,10 @@ from hdrvid.color.gamuts import REC709, Gamut, conversion_matrix
 from hdrvid.color.response import RESPONSES, Response, measured_response
 from hdrvid.errors import HdrvidError, InputError
 from hdrvid.html.clip_results import ClipResults, as_mapping
-from hdrvid.html.report_options import ReportOptions
 from hdrvid.io import open_clip
 from hdrvid.io.frames import FramesReader
 from hdrvid.io.response_files import load_response
+from hdrvid.options.report import ReportOptions
 from hdrvid.predict.registry import available_models, load_reconstructor
 from hdrvid.types import ClipReader, Reconstruction, Reconstructor, Window
 

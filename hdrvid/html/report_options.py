@@ -1,16 +1,16 @@
-"""What the user of `hdrvid report` can choose, and the frames that are measured and shown."""
+"""Checks of the options of `hdrvid report`, and the frames that are measured and shown."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from hdrvid.color.tonemap import OPERATORS
 from hdrvid.errors import UsageError
 from hdrvid.metrics.exposure_flicker import EXPOSURE_CLASSES
-from hdrvid.pipeline.options import parse_frame_range
+from hdrvid.options.parse import parse_frame_range
+from hdrvid.options.report import ReportOptions
 
 SHOWN_FRAMES = 8
 """Frames with pictures, where the user names none."""
@@ -19,24 +19,6 @@ MAX_SHOWN_FRAMES = 64
 MEASURED_FRAMES = 2000
 """Frames whose brightness is measured; of longer clips runs of MEASURED_RUN frames in a row, evenly spaced."""
 MEASURED_RUN = 20
-
-
-@dataclass(frozen=True)
-class ReportOptions:
-    """What the user can choose."""
-
-    clip: str | None = None
-    """The original clip, where it has moved since the run."""
-    frames: str | None = None
-    """Frames with pictures, such as '0,12,40-44'; None: SHOWN_FRAMES, evenly spaced."""
-    weights: bool = True
-    """Run the model on the frames shown, for their blend weights and flow."""
-    model: str | None = None
-    """The model that made the results, where it is a file."""
-    device: str = "auto"
-    """Where the model runs."""
-    tonemap: str = "reinhard"
-    """Tone curve of the results, a name of `tonemap.OPERATORS`."""
 
 
 def validate_options(options: ReportOptions) -> None:

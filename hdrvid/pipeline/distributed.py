@@ -21,7 +21,7 @@ from hdrvid.io.frames import FramesReader
 from hdrvid.io.response_files import load_response
 from hdrvid.metrics.exposure_flicker import FrameBrightness
 from hdrvid.pipeline.job import Job
-from hdrvid.pipeline.options import ReconstructOptions, detect_options
+from hdrvid.pipeline.options import ReconstructOptions
 from hdrvid.ranks import Ranks
 from hdrvid.types import ClipReader
 
@@ -38,10 +38,10 @@ def in_each(ranks: Ranks, call: Callable[[], Item]) -> Item:
 def agreed_detection(reader: ClipReader, options: ReconstructOptions, ranks: Ranks) -> Detection:
     """The detection of the first process, in all of them."""
     if ranks.world == 1:
-        return detect(reader, detect_options(options))
+        return detect(reader, options)
 
     def sendable() -> dict[str, Any]:
-        detection = detect(reader, detect_options(options))
+        detection = detect(reader, options)
         values = {f.name: getattr(detection, f.name) for f in fields(detection) if f.name not in ("info", "response")}
         return {**values, "response_name": detection.response.name, "response_curve": detection.response.curve}
 

@@ -34,6 +34,7 @@ from hdrvid.models.forward import build
 from hdrvid.models.memo.merge_net import MemoMerge
 from hdrvid.models.memo.spynet import FlowNet
 from hdrvid.models.merge_net import CHANNELS_PER_CANDIDATE, BlendNet
+from hdrvid.options.train import STALL_WINDOW, RunOptions, TrainOptions
 from hdrvid.predict.device import place, resolve_device
 from hdrvid.predict.registry import find_weights
 from hdrvid.ranks import Ranks, joined, local_device, piece
@@ -44,10 +45,8 @@ from hdrvid.train.material import Material, plan, prepare
 from hdrvid.train.memo import MemoObjective
 from hdrvid.train.objective import Batch, Objective, Result, cut, run
 from hdrvid.train.options import (
-    STALL_WINDOW,
     WIDTHS,
     Stage,
-    TrainOptions,
     learning_rate,
     own_levels_start,
     published,
@@ -236,14 +235,8 @@ class _State:
 def train(
     out: Path,
     options: TrainOptions,
+    run_options: RunOptions | None = None,
     *,
-    device: str = "auto",
-    resume: bool = False,
-    workers: int | None = None,
-    cache: Path | None = None,
-    checkpoint_seconds: float = 120.0,
-    validate_every: int = 500,
-    stop_after_seconds: float = math.inf,
     on_cache: Callable[[int, int], None] | None = None,
     on_step: Callable[[Progress], None] | None = None,
     on_warning: Callable[[str], None] | None = None,
@@ -251,17 +244,14 @@ def train(
     """Train into `out` and return the weights file `out/model.safetensors`.
 
     Writes `checkpoint.pt` (everything a resumed run needs), `log.jsonl`, TensorBoard events where that is installed,
-    and the weights, each atomically. `cache` holds the windows (default `out/cache`; others lie beside it).
-    `stop_after_seconds` ends the process early with a checkpoint. With `options.patience` validation is done after
-    every epoch instead of every `validate_every` steps. `workers` processes prepare data, by default as many as the
-    device needs. Under torchrun every process calls this; the first one writes and reports. A checkpoint that cannot
-    be written is told to `on_warning` and the run goes on with the one before.
+    and the weights, each atomically. `on_cache` is called with windows prepared and windows in all, `on_step` with the
+    progress. Under torchrun every process calls this; the first one writes and reports. A checkpoint that cannot be
+    written is told to `on_warning` and the run goes on with the one before.
     Raises InputError, ModelError, UsageError or OutputError.
     """
-    with joined(device) as ranks:
-        _Run(out, options, ranks, device, resume, workers, validate_every, checkpoint_seconds, on_warning).train(
-            cache or out / "cache", stop_after_seconds, on_cache, on_step
-        )
+    run_options = run_options or RunOptions()
+    with joined(run_options.device) as ranks:
+        _Run(out, options, run_options, ranks, on_warning).train(on_cache, on_step)
     return out / MODEL
 
 
@@ -272,24 +262,23 @@ class _Run:
         self,
         out: Path,
         options: TrainOptions,
+        run_options: RunOptions,
         ranks: Ranks,
-        device: str,
-        resume: bool,
-        workers: int | None,
-        validate_every: int,
-        checkpoint_seconds: float,
         on_warning: Callable[[str], None] | None,
     ) -> None:
         self.out, self.options, self.ranks = out, options, ranks
-        self.validate_every = options.steps_per_epoch if options.patience else validate_every
-        self.checkpoint_seconds, self.on_warning = checkpoint_seconds, on_warning
+        self.cache = run_options.cache or out / "cache"
+        self.seconds = run_options.minutes * 60
+        self.validate_every = options.steps_per_epoch if options.patience else run_options.validate_every
+        self.checkpoint_seconds, self.on_warning = run_options.checkpoint_seconds, on_warning
         self.piece = piece(options.batch, ranks, options.accumulate)
-        self.device = resolve_device(local_device(device))
+        self.device = resolve_device(local_device(run_options.device))
+        workers = run_options.workers
         if workers is None:  # an accelerator waits for data sooner than a CPU, which has the networks to run as well
             workers = 1 if self.device.type == "cpu" else max((os.cpu_count() or 2) // ranks.world - 1, 1)
         self.workers = workers
         checkpoint = out / CHECKPOINT
-        if checkpoint.exists() and not resume:
+        if checkpoint.exists() and not run_options.resume:
             raise OutputError(f"{out} holds a training run already: continue it with --resume, or choose another --out")
         networks, self.config = initial_networks(options)
         self.networks = place(networks, self.device)
@@ -354,13 +343,7 @@ class _Run:
         with atomic_path(self.out / MODEL) as partial:
             save_weights(partial, shipped, self.config, provenance)
 
-    def train(
-        self,
-        cache: Path,
-        stop_after_seconds: float,
-        on_cache: Callable[[int, int], None] | None,
-        on_step: Callable[[Progress], None] | None,
-    ) -> None:
+    def train(self, on_cache: Callable[[int, int], None] | None, on_step: Callable[[Progress], None] | None) -> None:
         """Everything from the data to the last checkpoint."""
         try:
             self.out.mkdir(parents=True, exist_ok=True)
@@ -370,15 +353,15 @@ class _Run:
             raise output_error(self.out, error) from error
         planned = plan(self.options)
         if self.ranks.is_main:
-            prepare(planned, cache, max(os.cpu_count() or 1, 1), on_cache)
+            prepare(planned, self.cache, max(os.cpu_count() or 1, 1), on_cache)
         self.ranks.wait()
-        material = prepare(planned, cache)  # built already: only the folders' names are wanted
+        material = prepare(planned, self.cache)  # built already: only the folders' names are wanted
         if self.options.preset == "memo" and not self.state.step and not brings_flow(self.options):
             self._scale_flow_to_data(material)
         validation = list(self._validation(material)) if self.ranks.is_main else []
         log = TrainLog(self.out) if self.ranks.is_main else None
         first_step = self.state.step
-        deadline = time.monotonic() + stop_after_seconds
+        deadline = time.monotonic() + self.seconds
         try:
             with _deferred_interrupt() as interrupted:
                 for stage in stages(self.options):

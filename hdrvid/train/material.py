@@ -26,7 +26,7 @@ from hdrvid.data.windows import (
     build_ldr_cache,
 )
 from hdrvid.errors import InputError
-from hdrvid.train.options import TrainOptions
+from hdrvid.options.train import TrainOptions
 
 NUM_VALIDATION = 24
 """Validation windows where the memo's own are not at hand."""

@@ -23,9 +23,10 @@ from hdrvid.models.classical import candidates_and_prior
 from hdrvid.models.memo.candidates import memo_candidates
 from hdrvid.models.memo.merge_net import MemoMerge
 from hdrvid.models.memo.spynet import FlowNet
+from hdrvid.options.train import TrainOptions
 from hdrvid.train import losses
 from hdrvid.train.objective import Batch, split_window
-from hdrvid.train.options import SHARED_LEVELS, Stage, TrainOptions, shares_levels
+from hdrvid.train.options import SHARED_LEVELS, Stage, shares_levels
 
 DIVERGENCE = (0.3, 0.03)
 """Weight of the divergence from the prior: at the start of the imitation, and from its middle on."""

@@ -11,8 +11,9 @@ from hdrvid.color.radiance import radiance_from_ldr
 from hdrvid.models.classical import blend
 from hdrvid.models.forward import align
 from hdrvid.models.memo.candidates import memo_candidates
+from hdrvid.options.train import TrainOptions
 from hdrvid.train import losses
-from hdrvid.train.options import Stage, TrainOptions
+from hdrvid.train.options import Stage
 
 Batch = dict[str, torch.Tensor]
 DISTILLATION = 0.5

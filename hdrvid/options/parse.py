@@ -1,0 +1,89 @@
+"""Values of options from their text."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hdrvid.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from hdrvid.types import ExposureCycle
+
+NAMED_SIZES = {f"{height}p": (height * 16 // 9, height) for height in (720, 1080, 2160, 4320)}
+"""Width and height of the sizes of television."""
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(width, height) of '1280x720' or a name of NAMED_SIZES. Raises UsageError.
+
+    >>> parse_size("1280x720"), parse_size("2160p")
+    ((1280, 720), (3840, 2160))
+    """
+    named = NAMED_SIZES.get(text.strip().lower())
+    if named:
+        return named
+    match = re.fullmatch(r"(\d+)[xX](\d+)", text.strip())
+    if match is None or not (16 <= int(match[1]) <= 16384 and 16 <= int(match[2]) <= 16384):
+        raise UsageError(f"--size takes WIDTHxHEIGHT in pixels, 16 to 16384 each, like 1280x720 or 720p, not '{text}'")
+    return int(match[1]), int(match[2])
+
+
+def parse_frame_range(text: str) -> tuple[int, int]:
+    """First and last frame of '240-479' or '240', both included. Raises UsageError.
+
+    >>> parse_frame_range("240-479"), parse_frame_range("7")
+    ((240, 479), (7, 7))
+    """
+    match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", text)
+    if match is None:
+        raise UsageError(f"--frames takes two frame numbers counted from 0, like 240-479, not '{text}'")
+    first = int(match[1])
+    last = first if match[2] is None else int(match[2])
+    if last < first:
+        raise UsageError(f"--frames {text} ends before it begins: give the smaller number first")
+    return first, last
+
+
+def parse_list(text: str) -> tuple[str, ...]:
+    """The words between commas, each once.
+
+    >>> parse_list("fp32, bf16,fp32")
+    ('fp32', 'bf16')
+    """
+    return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+
+
+def parse_precisions(text: str) -> tuple[str, ...]:
+    """The names between commas; none for 'auto'.
+
+    >>> parse_precisions("auto"), parse_precisions("fp32,bf16")
+    ((), ('fp32', 'bf16'))
+    """
+    names = parse_list(text)
+    return () if names == ("auto",) else names
+
+
+def parse_cycle(text: str) -> ExposureCycle:
+    """The exposures of one cycle from their stops, such as '0,3', or from a file of them.
+
+    Raises UsageError for 'auto', and ExposureError or InputError as `hdrvid.io.exposure_files.parse_exposures` does.
+    """
+    from hdrvid.io.exposure_files import parse_exposures
+
+    cycle = parse_exposures(text)
+    if cycle is None:
+        raise UsageError(
+            "--exposures auto has no meaning here: --exposures takes the stops of one cycle, for example 0,3 or 0,2,4"
+        )
+    return cycle
+
+
+def read_names(path: str) -> tuple[str, ...]:
+    """The lines of a text file, without blank ones and those that begin with #. Raises InputError."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as a list of names: give a text file with one name a line") from error
+    return tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))

@@ -1,0 +1,143 @@
+"""Options of `hdrvid reconstruct`, and those of them that `hdrvid info` takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hdrvid.options.metadata import DEVICE, MODEL, PRECISION, TONEMAP, option
+from hdrvid.options.parse import parse_frame_range
+
+FORMATS = ("exr", "hdr")
+"""What `--format` takes."""
+
+
+@dataclass(frozen=True)
+class ClipOptions:
+    """What the user says about a clip."""
+
+    exposures: str = field(
+        default="auto",
+        metadata=option(
+            "Stops of one cycle, beginning with the first frame of the clip; a file has one number a line, one cycle "
+            "or one for every frame. auto measures them.",
+            metavar="auto|0,3|0,2,4|FILE",
+        ),
+    )
+    response: str = field(
+        default="auto",
+        metadata=option(
+            "Camera curve of the input: gamma2.2 or another gamma, srgb, rec709, linear, slog3, vlog, logc3, logc4, "
+            "clog3, pq, hlg, or a measured one (.mat, .csv). auto: linear for EXR and .hdr frames, the tag of a PQ, "
+            "HLG or linear clip, else what the pixels show, else gamma2.2 or the tag of the clip.",
+            metavar="auto|NAME|FILE",
+        ),
+    )
+    input_primaries: str = field(
+        default="auto",
+        metadata=option(
+            "Primaries of the clip: rec709, rec2020, p3d65, sgamut3, ... auto takes the tag, ICC profile or EXR "
+            "header, or the gamut that a log curve comes with. Output files hold Rec. 709.",
+            metavar="auto|NAME",
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class DetectOptions(ClipOptions):
+    """What decides how a clip is read."""
+
+    regular: bool = field(
+        default=False,
+        metadata=option(
+            "Trust the cycle: do not look for dropped and doubled frames, cuts, flashes and damaged frames. With "
+            "--frames the clip is then not read from its start."
+        ),
+    )
+    """Declared exposures are taken although the pixels contradict them."""
+    deflicker: bool = field(
+        default=True,
+        metadata=option(
+            "Measure exposures that are a little off (0.05 to 0.5 stops) on aligned pixels and correct them.",
+            flag="--deflicker/--no-deflicker",
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class ReconstructOptions(DetectOptions):
+    """What decides a reconstruction. Checked by `hdrvid.pipeline.options.validate_options`."""
+
+    model: str = field(default="default", metadata=MODEL)
+    device: str = field(default="auto", metadata=DEVICE)
+    precision: str = field(default="auto", metadata=PRECISION)
+    compile: bool = field(
+        default=False,
+        metadata=option(
+            "Compile the networks (torch.compile) where that can be done; takes a while.",
+            flag="--compile/--no-compile",
+        ),
+    )
+    tile: str = field(
+        default="auto",
+        metadata=option("Work in tiles of this size, for little memory.", metavar="auto|off|PIXELS"),
+    )
+    frame_range: tuple[int, int] | None = field(
+        default=None,
+        metadata=option(
+            "Only these input frames, counted from 0, both included. They come out exactly as in a full run.",
+            flag="--frames",
+            metavar="A-B",
+            parse=parse_frame_range,
+        ),
+    )
+    """None: all."""
+    format: str = field(
+        default="exr",
+        metadata=option("OpenEXR (half float) or Radiance .hdr.", metavar="|".join(FORMATS)),
+    )
+    compression: str = field(
+        default="zip",
+        metadata=option(
+            "EXR compression: zip, zips, piz, zstd, rle and none are exact; dwaa, dwab, b44 and b44a are lossy.",
+            metavar="NAME",
+        ),
+    )
+    white: str = field(
+        default="longest",
+        metadata=option(
+            "The exposure whose clipping is 1.0 in the file; a NUMBER is the file value at which the longest exposure "
+            "clips.",
+            metavar="longest|shortest|NUMBER",
+        ),
+    )
+    align: str = field(
+        default="auto",
+        metadata=option(
+            "auto: the camera's motion, and that between frames of equal exposure, where they fit better than the "
+            "dense flow. off: the dense flow alone.",
+            metavar="auto|off",
+        ),
+    )
+    tonemap: str = field(default="reinhard", metadata=TONEMAP)
+    preview: bool = field(
+        default=True,
+        metadata=option("Write STEM.preview.mp4.", flag="--preview/--no-preview"),
+    )
+    hdr10: bool = field(default=False, metadata=option("Write STEM.hdr10.mp4: 10-bit HEVC, PQ, BT.2020."))
+    hlg: bool = field(default=False, metadata=option("Write STEM.hlg.mp4: 10-bit HEVC, HLG, BT.2020."))
+    peak_nits: float | None = field(
+        default=None,
+        metadata=option(
+            "Peak of the HDR10 display, 100 to 10000 cd/m2; what is brighter is rolled off. By default the smallest "
+            "of 1000, 2000, 4000 and 10000 that shows everything.",
+            metavar="NITS",
+        ),
+    )
+    audio: bool = field(
+        default=True,
+        metadata=option("Videos carry the sound of the clip.", flag="--audio/--no-audio"),
+    )
+    overwrite: bool = field(
+        default=False,
+        metadata=option("Make every frame again; without it finished frames are kept."),
+    )

@@ -347,10 +347,10 @@ def test_small_frames_are_decoded_once_to_be_measured(clip: Path, monkeypatch: p
             yield pixels
 
     read = cycle.probed
-    monkeypatch.setattr("hdrvid.detect.clip.probed", probed)
+    monkeypatch.setattr("hdrvid.detect.probe.probed", probed)
     once = inspect_clip([str(clip)]).as_dict()
     assert decoded == list(range(8))
-    monkeypatch.setattr("hdrvid.detect.clip.KEPT_PROBE_BYTES", 0)
+    monkeypatch.setattr("hdrvid.detect.probe.KEPT_PROBE_BYTES", 0)
     assert inspect_clip([str(clip)]).as_dict() == once
     assert len(decoded) > 2 * 8
 

@@ -175,14 +175,14 @@ def _print_clip(detection: Detection) -> None:
 
 def _ratios(inputs: list[str], detection: Detection) -> tuple[RatioByLevel, ...]:
     """The check of the response and the exposures, from the frames that the exposures were measured from."""
-    from hdrvid.detect.clip import look
+    from hdrvid.detect.probe import read_probe
     from hdrvid.detect.response import ratio_by_level
     from hdrvid.io import open_clip
 
     if detection.cycle is None:
         return ()
     with open_clip(inputs) as reader:
-        levels = look(reader).levels
+        levels = read_probe(reader).levels
     if len(levels) < len(detection.cycle):
         return ()
     return ratio_by_level(levels, detection.cycle.stops, detection.response)

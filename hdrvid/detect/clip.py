@@ -1,10 +1,10 @@
-"""Finds out what a clip is: exposures, camera curve, levels, colours. One look at its first frames, many questions.
+"""Finds out what a clip is: exposures, camera curve, levels, colours. The first frames are read once (`detect.probe`).
 
 Order of trust, for everything: what the user says, what the container says, what the pixels say, what is assumed. A tag
 of a display curve (BT.709, sRGB) is an exception: cameras write it whatever their curve is, so it is only what is
 assumed where the pixels cannot tell. Whoever is contradicted is named.
 
-    look            decodes and reduces the first frames, once (`Look`)
+    probe           the first frames, decoded and reduced (`hdrvid.detect.probe`)
     exposures       of one cycle: declared, recorded in the files, or measured (`hdrvid.detect.cycle`)
     response        declared, tagged, or measured from matched codes (`hdrvid.detect.response`)
     correction      stops measured on aligned pixels, where the curve is known (`hdrvid.detect.stops`)
@@ -14,29 +14,26 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-import cv2
 import numpy as np
 
 from hdrvid.color.gamuts import GAMUT_OF_RESPONSE, GAMUTS, REC709, Gamut, conversion_matrix, find_gamut
 from hdrvid.color.response import LOG_RESPONSES, RESPONSES, Response, clipped_response, levelled_response
 from hdrvid.detect.cycle import (
     MIN_CONFIDENCE,
-    PROBE_FRAMES,
     ROUGH_STOPS,
     CycleEstimate,
     are_rough,
     contradiction,
     estimate_cycle,
-    probed,
     snap,
     stops_of_frames,
 )
+from hdrvid.detect.probe import Probe, read_probe
 from hdrvid.detect.recorded import recorded_cycle
 from hdrvid.detect.response import (
     DEFAULT_RESPONSE,
@@ -48,7 +45,6 @@ from hdrvid.detect.response import (
     base_name,
     darkest_code,
     estimate_response,
-    frame_levels,
     is_linear,
     stops_by_rank,
 )
@@ -60,9 +56,6 @@ from hdrvid.io.frames import FramesReader
 from hdrvid.io.response_files import load_response
 from hdrvid.options.reconstruct import DetectOptions
 from hdrvid.types import ClipInfo, ClipReader, ExposureCycle
-
-KEPT_PROBE_BYTES = 256 << 20
-"""Frames that are looked at are decoded once where all of them take no more than this."""
 
 CALIBRATION_FRAMES = 12
 """Frames at the start of a clip on which its exposures are measured again, on aligned pixels."""
@@ -88,24 +81,6 @@ ODD_STOPS = 0.1
 
 MAX_RANK_STOPS = 1.0
 """Codes matched by rank change measured stops by less than this."""
-
-PILE_SHARES = (4e-4, 0.01)
-"""Share of the samples in a pile, at least, and above it, at most."""
-
-PILE_CONTRAST = 2.0
-"""How many times denser than the codes below it a pile is."""
-
-MOSAIC_SPREAD = 0.03
-"""Difference of the means of the four places in 2x2 cells, over their mean. Of grey pictures it is below 0.005."""
-
-SENSOR_BITS = (10, 12, 14)
-"""Depths that cameras for machine vision store in 16 bits."""
-
-REPEATED_CODE = 0.004
-"""Mean difference of code between a frame and its repetition, at the most; video coding makes the two differ."""
-
-REPEATED_RATIO = 6.0
-"""A step to a new frame changes the picture this many times more than a step to a repetition."""
 
 _TRANSFER_RESPONSES = {
     "smpte2084": "pq",
@@ -226,193 +201,6 @@ def required_cycle(detection: Detection) -> ExposureCycle:
     )
 
 
-# The look -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Look:
-    """The first frames of a clip, subsampled, and what they were reduced to. Made by `look`."""
-
-    reader: ClipReader
-    frames: list[np.ndarray] | None
-    """(h, w, 3) codes of every frame looked at; None where they take too much memory and are decoded again."""
-    count: int
-    """Frames looked at."""
-    levels: list[FrameLevels]
-    """Histograms of the frames, repetitions left out."""
-    brightest: float
-    """Largest value of all."""
-    clip_codes: tuple[float | None, ...]
-    """Codes below 1 at which R, G and B pile up, where they do."""
-    repeats: tuple[int, int]
-    """As in `Detection`."""
-    white_code: int | None = None
-    """As in `Detection`."""
-    warnings: list[str] = field(default_factory=list)
-    """What was noticed."""
-
-    @property
-    def clip_code(self) -> float | None:
-        """Code below 1 at which all channels clip: a bright wall piles up too, but at another code in each."""
-        codes = [code for code in self.clip_codes if code is not None]
-        return float(np.median(codes)) if len(codes) == 3 and max(codes) - min(codes) < 0.01 else None
-
-    def codes(self) -> Iterator[np.ndarray]:
-        """The frames, repetitions left out."""
-        every, first = self.repeats
-        source = self.frames if self.frames is not None else probed(self.reader)
-        for index, pixels in enumerate(itertools.islice(source, self.count)):
-            if (index + first) % every == 0 or (index == 0 and every > 1):
-                yield pixels
-
-    def linear(self, response: Response) -> Iterator[np.ndarray]:
-        """The same in linear light, float32."""
-        for pixels in self.codes():
-            yield np.asarray(response.linearize(pixels), np.float32)
-
-
-def look(reader: ClipReader) -> Look:
-    """Read the first frames. Raises InputError where fewer than two can be read because the clip is damaged."""
-    info = reader.info
-    white_code = None
-    warnings: list[str] = []
-    if isinstance(reader, FramesReader) and info.bit_depth == 16 and not info.linear:
-        white_code, warning = _stored_white(reader)
-        reader.set_white_code(white_code)
-        warnings += [warning] if warning else []
-    if isinstance(reader, FramesReader):
-        _refuse_mosaic(reader)
-    if info.details.get("scan") == "interlaced":
-        warnings.append(
-            f"{info.source} is interlaced, so every frame holds two moments: deinterlace it first, for example with "
-            "ffmpeg -vf bwdif=send_frame"
-        )
-    frames: list[np.ndarray] = []
-    reduced: list[Future[FrameLevels]] = []
-    small: list[np.ndarray] = []
-    count, brightest = 0, 0.0
-    with ThreadPoolExecutor(1) as background:
-        try:
-            for pixels in probed(reader):
-                count += 1
-                brightest = max(brightest, float(pixels.max()))
-                if pixels.nbytes * PROBE_FRAMES <= KEPT_PROBE_BYTES:
-                    frames.append(np.ascontiguousarray(pixels))
-                reduced.append(background.submit(frame_levels, pixels))
-                small.append(_small(pixels))
-        except InputError:
-            # a clip damaged near its start is still measured on what there is; the run reports the damage itself
-            if count < 2:
-                raise
-        levels = [item.result() for item in reduced]
-    repeats = (1, 0) if info.linear else _repeats(small)
-    every, first = repeats
-    if every > 1:
-        levels = [level for i, level in enumerate(levels) if (i + first) % every == 0 or i == 0]
-    kept = frames if len(frames) == count else None
-    result = Look(reader, kept, count, levels, brightest, (None,) * 3, repeats, white_code, warnings)
-    if not info.linear:
-        result.clip_codes = _clip_codes(result.codes())
-    return result
-
-
-def _small(pixels: np.ndarray) -> np.ndarray:
-    """(h, w) mean of the channels, at most 96 wide: what repetitions are told by."""
-    step = max(1, pixels.shape[1] // 384)
-    subsampled = np.ascontiguousarray(pixels[::step, ::step], np.float32)
-    width = min(96, subsampled.shape[1])
-    return cv2.resize(subsampled, (width, max(1, round(subsampled.shape[0] * width / subsampled.shape[1])))).mean(-1)
-
-
-def _repeats(pictures: Sequence[np.ndarray]) -> tuple[int, int]:
-    """(k, r) where every frame is shown k = 2 or 3 times, see `Detection.repeats`; (1, 0) where not."""
-    steps = np.array([np.abs(b - a).mean() for a, b in itertools.pairwise(pictures)])
-    for every in (2, 3):
-        if len(steps) < 3 * every:
-            continue
-        for first in range(every):
-            # step i leads to frame i + 1
-            changes = np.array([(i + 1 + first) % every == 0 for i in range(len(steps))])
-            still, moving = steps[~changes], steps[changes]
-            if still.max() <= REPEATED_CODE and moving.min() > REPEATED_RATIO * max(float(still.max()), 5e-4):
-                return every, first
-    return 1, 0
-
-
-def _clip_codes(frames: Iterator[np.ndarray]) -> tuple[float | None, ...]:
-    """Codes below 1 at which the samples of R, G and B pile up below the brightest; None where they do not."""
-    histogram = np.zeros((3, 512))
-    for pixels in frames:
-        for channel in range(3):
-            histogram[channel] += np.histogram(pixels[..., channel], 512, (0.0, 1.0))[0]
-    return tuple(_pile(row / max(row.sum(), 1.0)) for row in histogram)
-
-
-def _pile(share: np.ndarray) -> float | None:
-    """Code of the narrow peak at the upper end of a histogram of codes; None where there is none."""
-    smooth = np.convolve(share, np.ones(7), "same")
-    above = np.cumsum(share[::-1])[::-1]
-    for peak in range(len(share) - 7, 32, -1):
-        if above[peak + 6] > PILE_SHARES[1]:
-            break
-        is_top = smooth[peak] == smooth[peak - 6 : peak + 7].max()
-        below = smooth[peak - 28 : peak - 10].mean()
-        if is_top and smooth[peak] >= PILE_SHARES[0] and smooth[peak] > PILE_CONTRAST * below:
-            return (peak + 0.5) / len(share)
-    return None
-
-
-def _refuse_mosaic(reader: FramesReader) -> None:
-    """Raise InputError for grey pictures that are the mosaic of a sensor with colour filters."""
-    frame = next(iter(reader.frames(0, 1)), None)
-    if frame is None or not np.array_equal(frame.pixels[..., 0], frame.pixels[..., 2]):
-        return
-    grey = frame.pixels[: frame.pixels.shape[0] // 2 * 2, : frame.pixels.shape[1] // 2 * 2, 1].astype(np.float64)
-    if min(grey.shape) < 32:
-        return
-    places = [grey[y::2, x::2] for y in (0, 1) for x in (0, 1)]
-    means = [place.mean() for place in places]
-    # of a grey picture the four places show the same; of a mosaic both greens do, and red and blue do not
-    spread = (max(means) - min(means)) / max(np.mean(means), 1e-6)
-    if spread > MOSAIC_SPREAD:
-        raise InputError(
-            f"{reader.info.source} holds the mosaic of a colour sensor, not pictures: the four pixels of its 2x2 cells "
-            f"differ by {100 * spread:.0f} % on average. Develop it to RGB (16-bit TIFF, or DNG) first"
-        )
-
-
-def _stored_white(reader: FramesReader) -> tuple[int | None, str]:
-    """(largest code of the sensor, warning) of 16-bit files that hold 10, 12 or 14 bits; (None, '') of others."""
-    largest, used, clipped, total = 0, 0, 0, 0
-    for pixels in itertools.islice(probed(reader), 8):
-        codes = np.round(pixels * 65535).astype(np.uint16)
-        top = int(codes.max())
-        clipped = (clipped if top == largest else 0 if top > largest else clipped) + int(
-            (codes == max(top, largest)).sum()
-        )
-        largest, used, total = max(largest, top), used | int(np.bitwise_or.reduce(codes, axis=None)), total + codes.size
-    if not used:
-        return None, ""
-    shift = (used & -used).bit_length() - 1
-    if 16 - shift in SENSOR_BITS:
-        return used & ~((1 << shift) - 1) if largest == used else (65535 >> shift) << shift, ""
-    bits = next((b for b in SENSOR_BITS if largest < 1 << b), None)
-    if bits is None:
-        return None, ""
-    white = (1 << bits) - 1
-    if largest > 0.97 * white:
-        return white, ""
-    if clipped > 1e-3 * total:
-        return largest, ""
-    return None, (
-        f"the brightest code of {reader.info.source} is {largest} of 65535: if the files hold {bits} bits in 16, "
-        f"scale them so that the sensor clips at 65535"
-    )
-
-
-# Detection ----------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class _Curve:
     """A camera curve, and why it is taken."""
@@ -450,7 +238,7 @@ class _Exposures:
 
 def detect(reader: ClipReader, options: DetectOptions) -> Detection:
     """Find out what an open clip is. Raises InputError, ExposureError or UsageError."""
-    probe = look(reader)
+    probe = read_probe(reader)
     info = reader.info
     warnings = list(probe.warnings)
     declared = parse_exposures(options.exposures)
@@ -519,7 +307,7 @@ def detect(reader: ClipReader, options: DetectOptions) -> Detection:
     )
 
 
-def _require_frames(probe: Look, known: ExposureCycle | None) -> None:
+def _require_frames(probe: Probe, known: ExposureCycle | None) -> None:
     needed = len(known) if known else 2
     if probe.count < needed:
         raise InputError(
@@ -528,7 +316,7 @@ def _require_frames(probe: Look, known: ExposureCycle | None) -> None:
         )
 
 
-def _said_curve(text: str, info: ClipInfo, probe: Look) -> _Curve:
+def _said_curve(text: str, info: ClipInfo, probe: Probe) -> _Curve:
     """The curve that the user or the container names, else the one to begin with."""
     if info.linear:
         if text.lower() not in ("auto", "linear"):
@@ -543,7 +331,7 @@ def _said_curve(text: str, info: ClipInfo, probe: Look) -> _Curve:
     return _Curve(load_response(name or DEFAULT_RESPONSE), "assumed")
 
 
-def _clipped(response: Response, probe: Look) -> Response:
+def _clipped(response: Response, probe: Probe) -> Response:
     """The response with linear 1 where the clip's samples pile up.
 
     PQ has so much room above what a camera gives that the pile of green does, which codecs keep best, and without one
@@ -560,7 +348,7 @@ def _clipped(response: Response, probe: Look) -> Response:
         return response
 
 
-def _solve(probe: Look, curve: _Curve, known: ExposureCycle | None, source: str) -> tuple[_Exposures, _Curve]:
+def _solve(probe: Probe, curve: _Curve, known: ExposureCycle | None, source: str) -> tuple[_Exposures, _Curve]:
     """Exposures and curve together: each is measured under the other."""
     estimate = estimate_cycle(probe.linear(curve.response))
     if not curve.is_open:
@@ -601,7 +389,7 @@ def _solve(probe: Look, curve: _Curve, known: ExposureCycle | None, source: str)
     return _Exposures(_by_rank(probe, estimate, found.response), source, estimate), found
 
 
-def _by_rank(probe: Look, estimate: CycleEstimate, response: Response) -> ExposureCycle | None:
+def _by_rank(probe: Probe, estimate: CycleEstimate, response: Response) -> ExposureCycle | None:
     """The measured cycle with the stops of matched codes, where these are the same at every level.
 
     A median commutes with the curve, so codes matched by rank are free of what averaging does next to clipping.
@@ -619,19 +407,19 @@ def _by_rank(probe: Look, estimate: CycleEstimate, response: Response) -> Exposu
     return cycle
 
 
-def _started(probe: Look, name: str) -> tuple[_Curve, CycleEstimate]:
+def _started(probe: Probe, name: str) -> tuple[_Curve, CycleEstimate]:
     """The exposures under another curve."""
     curve = _sensor_curve(probe) if name == "linear" else _Curve(RESPONSES[name], "assumed")
     return curve, estimate_cycle(probe.linear(curve.response))
 
 
-def _sensor_curve(probe: Look) -> _Curve:
+def _sensor_curve(probe: Probe) -> _Curve:
     """Linear light, with black at the darkest code."""
     black = min(darkest_code(probe.levels), 0.2)
     return _Curve(levelled_response(RESPONSES["linear"], black, 1.0), "assumed")
 
 
-def _suits(probe: Look, curve: _Curve, cycle: ExposureCycle) -> bool:
+def _suits(probe: Probe, curve: _Curve, cycle: ExposureCycle) -> bool:
     """Whether a curve makes codes matched by rank about as far apart as the declared stops."""
     stops, _ = stops_by_rank(probe.levels, cycle.stops, curve.response)
     if len(stops) != len(cycle):
@@ -643,7 +431,7 @@ def _is_whole(cycle: ExposureCycle) -> bool:
     return all(abs(s - round(s)) < ODD_STOPS / 2 for s in cycle.stops)
 
 
-def _is_bent_to(probe: Look, response: Response, declared: ExposureCycle, frames: Sequence[float]) -> bool:
+def _is_bent_to(probe: Probe, response: Response, declared: ExposureCycle, frames: Sequence[float]) -> bool:
     """Whether a curve of several parameters fits declared stops where a likelier one fits others, half a stop off.
 
     A power is let through: stops decide its exponent. `frames`: stops of every frame.
@@ -669,7 +457,7 @@ def _may_be_log(levels: Sequence[FrameLevels]) -> bool:
     return bool(levels) and darkest_code(levels) >= LOG_BLACK_CODE
 
 
-def _measured_curve(probe: Look, assumed: _Curve, stops: Sequence[float], *, declared: bool) -> _Curve:
+def _measured_curve(probe: Probe, assumed: _Curve, stops: Sequence[float], *, declared: bool) -> _Curve:
     """The curve that the clip shows where it can tell, else the assumed one with the reason. `stops`: one a frame."""
     levels = probe.levels
     if len(levels) < MIN_RESPONSE_FRAMES:
@@ -686,7 +474,7 @@ def _measured_curve(probe: Look, assumed: _Curve, stops: Sequence[float], *, dec
     return _Curve(_with_clipping(estimate.response, probe), "measured", estimate.reason)
 
 
-def _with_clipping(response: Response, probe: Look) -> Response:
+def _with_clipping(response: Response, probe: Probe) -> Response:
     """The measured curve, with linear 1 where the samples pile up unless the curve puts it there itself."""
     if probe.clip_code is None or float(np.asarray(response.linearize(np.full(3, probe.clip_code - 0.01))).min()) > 0.9:
         return response
@@ -707,7 +495,7 @@ def _settled_by(estimate: ResponseEstimate) -> str:
     return f"; what the camera was set to settles it: {', '.join(listed)}" if listed else ""
 
 
-def _deviation(probe: Look, curve: _Curve, exposures: _Exposures) -> float:
+def _deviation(probe: Probe, curve: _Curve, exposures: _Exposures) -> float:
     """How far the ratio of the exposures is from the same at every level, in stops; 0 where that is not known."""
     cycle = exposures.cycle
     if cycle is None or not exposures.is_sure or len(probe.levels) < MIN_RESPONSE_FRAMES or probe.reader.info.linear:
@@ -716,7 +504,7 @@ def _deviation(probe: Look, curve: _Curve, exposures: _Exposures) -> float:
     return deviation if math.isfinite(deviation) else 0.0
 
 
-def _bent(probe: Look, curve: _Curve, exposures: _Exposures, deviation: float) -> str:
+def _bent(probe: Probe, curve: _Curve, exposures: _Exposures, deviation: float) -> str:
     """The warning that the pixels contradict the curve, with a better one where there is one."""
     assert exposures.cycle is not None
     frames = stops_of_frames(exposures.estimate, exposures.cycle)

@@ -479,84 +479,138 @@ def _black_code(response: Response) -> float:
     return float(response.encode(np.array(0.0)))
 
 
-def _candidates(
-    points: _Points, num_stops: int, declared: np.ndarray | None, darkest: float, peak: float, assumed: Response
-) -> list[_Fit]:
-    """Every plausible curve, fitted, the best one first. Costs include that of parameters and of odd stops.
+@dataclass(frozen=True)
+class _CurveSearch:
+    """The search for the curve that matched codes follow."""
 
-    `darkest` and `peak`: lowest code of the clip, and the code that hardly any sample exceeds. `assumed` is among the
-    curves; a linear one stands for a sensor, which has no other curve but may have a black level.
-    """
+    points: _Points
+    """Matched codes."""
+    num_stops: int
+    """Exposures among them."""
+    declared: np.ndarray | None
+    """(num_stops,) where the stops are known."""
+    darkest: float
+    """Lowest code of the clip."""
+    peak: float
+    """Code that hardly any sample exceeds."""
+    assumed: Response
+    """The curve that another one has to beat; a linear one stands for a sensor, which may only have a black level."""
 
-    def fitted(response: Response, num_parameters: float = 0) -> _Fit:
-        if not (sensor or is_linear(response) or _plausible(response)):
-            return _Fit(response, np.zeros(num_stops), np.inf, np.inf)
-        fit = _evaluate(response, points, num_stops, declared)
-        extra = PARAMETER_COST * num_parameters + (_oddness(fit.stops) if declared is None else 0.0)
+    @property
+    def is_sensor(self) -> bool:
+        return is_linear(self.assumed)
+
+    @property
+    def bases(self) -> list[Response]:
+        """Curves that may have a black level or a wrong range."""
+        return [RESPONSES["linear"]] if self.is_sensor else [RESPONSES[name] for name in DISPLAY_RESPONSES]
+
+    @property
+    def blacks(self) -> tuple[float, float]:
+        """Lowest and highest code that black can have."""
+        return BLACK_RANGE[0], min(BLACK_RANGE[1], self.darkest + 0.01)
+
+    def fit(self, response: Response, num_parameters: float = 0) -> _Fit:
+        """One curve, fitted. The cost includes that of its parameters and of odd stops."""
+        if not (self.is_sensor or is_linear(response) or _plausible(response)):
+            return _Fit(response, np.zeros(self.num_stops), np.inf, np.inf)
+        fit = _evaluate(response, self.points, self.num_stops, self.declared)
+        extra = PARAMETER_COST * num_parameters + (_oddness(fit.stops) if self.declared is None else 0.0)
         return replace(fit, cost=fit.cost + extra)
 
-    sensor = is_linear(assumed)
-    bases = [RESPONSES["linear"]] if sensor else [RESPONSES[name] for name in DISPLAY_RESPONSES]
-    named = [assumed, *(base for base in bases if base.name != assumed.name)]
-    if not sensor:
-        named += [RESPONSES["linear"]] if declared is not None else []
-        # what lies far below the black of a log curve is no light
-        named += [RESPONSES[name] for name in LOG_RESPONSES if darkest > 0.65 * _black_code(RESPONSES[name])]
-    fits = [fitted(response) for response in named]
-    if declared is not None and not sensor:
-        fits.append(_search(lambda gamma: fitted(gamma_response(round(gamma, 2)), 1), GAMMA_RANGE))
-    ends = (max(abs(darkest - b), abs(peak - w)) < RANGE_TOLERANCE for b, w in WRONG_RANGES)
-    if min(fit.cost for fit in fits) < PARAMETER_COST and not any(ends):
-        return sorted(fits, key=lambda fit: fit.cost)  # no curve with more parameters can be better
-    blacks = BLACK_RANGE[0], min(BLACK_RANGE[1], darkest + 0.01)
+    def fit_raised(self, response: Response, black: float, num_parameters: int) -> _Fit:
+        """A curve above a black level, fitted."""
+        return self.fit(levelled_response(response, round(black, 4), 1.0), num_parameters)
 
-    def raised(response: Response, black: float, num_parameters: int) -> _Fit:
-        return fitted(levelled_response(response, round(black, 4), 1.0), num_parameters)
+    def all_fits(self) -> list[_Fit]:
+        """Every plausible curve, fitted, the best one first."""
+        fits = self.named()
+        if self.declared is not None and not self.is_sensor:
+            fits.append(_search(lambda gamma: self.fit(gamma_response(round(gamma, 2)), 1), GAMMA_RANGE))
+        ends = (max(abs(self.darkest - b), abs(self.peak - w)) < RANGE_TOLERANCE for b, w in WRONG_RANGES)
+        if min(fit.cost for fit in fits) < PARAMETER_COST and not any(ends):
+            return sorted(fits, key=lambda fit: fit.cost)  # no curve with more parameters can be better
+        if not self.is_sensor:
+            fits += self.bent() if self.declared is None else self.bent_with_exponent()
+        fits += self.raised_blacks()
+        if self.declared is not None:
+            fits += self.refined(fits, self.declared)
+        if not self.is_sensor:
+            fits += self.wrong_ranges()
+        return sorted(fits, key=lambda fit: fit.cost)
 
-    if sensor:
-        pass
-    elif declared is None:
-        # the exponent of an S cannot be seen, see `_with_usual_grey`
+    def named(self) -> list[_Fit]:
+        """The assumed curve and the other named ones."""
+        curves = [self.assumed, *(base for base in self.bases if base.name != self.assumed.name)]
+        if not self.is_sensor:
+            curves += [RESPONSES["linear"]] if self.declared is not None else []
+            # what lies far below the black of a log curve is no light
+            curves += [RESPONSES[n] for n in LOG_RESPONSES if self.darkest > 0.65 * _black_code(RESPONSES[n])]
+        return [self.fit(curve) for curve in curves]
+
+    def bent(self) -> list[_Fit]:
+        """S and contrast curves under unknown stops. Their exponent cannot be measured, see `_with_usual_grey`."""
+
         def sigmoid(log_sigma: float) -> _Fit:
             sigma = round(float(np.exp(log_sigma)), 2)
-            return fitted(_with_usual_grey(lambda n: sigmoid_response(round(n, 3), sigma), points, num_stops), 1)
+            curve = _with_usual_grey(lambda n: sigmoid_response(round(n, 3), sigma), self.points, self.num_stops)
+            return self.fit(curve, 1)
 
         def contrast(strength: float) -> _Fit:
             strength = round(strength, 2)
-            return fitted(
-                _with_usual_grey(lambda n: contrast_response(round(1 / n, 2), strength), points, num_stops), 1
+            curve = _with_usual_grey(
+                lambda n: contrast_response(round(1 / n, 2), strength), self.points, self.num_stops
             )
+            return self.fit(curve, 1)
 
-        fits.append(_search(sigmoid, _log_range(SIGMOID_SIGMAS)))
-        fits.append(_search(contrast, CONTRAST_RANGE))
-    else:
+        return [_search(sigmoid, _log_range(SIGMOID_SIGMAS)), _search(contrast, CONTRAST_RANGE)]
 
-        def sigmoid_of(exponent: float, log_sigma: float) -> _Fit:
-            return fitted(sigmoid_response(round(exponent, 2), round(float(np.exp(log_sigma)), 2)), 2)
+    def bent_with_exponent(self) -> list[_Fit]:
+        """S and contrast curves, and powers above a black level, under known stops."""
 
-        def contrast_of(gamma: float, strength: float) -> _Fit:
-            return fitted(contrast_response(round(gamma, 2), round(strength, 2)), 2)
+        def sigmoid(exponent: float, log_sigma: float) -> _Fit:
+            return self.fit(sigmoid_response(round(exponent, 2), round(float(np.exp(log_sigma)), 2)), 2)
 
-        fits.append(_search(sigmoid_of, SIGMOID_EXPONENTS, _log_range(SIGMOID_SIGMAS)))
-        fits.append(_search(contrast_of, GAMMA_RANGE, CONTRAST_RANGE))
-        fits.append(_search(lambda gamma, b: raised(gamma_response(round(gamma, 2)), b, 2), GAMMA_RANGE, blacks))
-    for base in bases:
-        fits.append(_search(lambda black, base=base: raised(base, black, 1), blacks))
-    if declared is not None and not sensor and blacks[1] > 0:  # a sensor's black level is never below 0
-        fits.append(_search(lambda black: raised(RESPONSES["linear"], black, 1), (0.0, blacks[1])))
-    # a named curve that is flat under other stops says that the declared ones are wrong
-    named_flat = any(_evaluate(base, points, num_stops, None).error_stops < FLAT_STOPS / 2 for base in bases)
-    if min(fit.cost for fit in fits) > REFINEMENT_COST and declared is not None and not named_flat:
-        nearest = sorted((f for f in fits if f.error_stops < REFINED_FROM_STOPS), key=lambda f: f.cost)[:REFINED_CURVES]
-        fits += [_refined(fit.response, points, num_stops, declared) for fit in nearest]
-    if not sensor:
+        def contrast(gamma: float, strength: float) -> _Fit:
+            return self.fit(contrast_response(round(gamma, 2), round(strength, 2)), 2)
+
+        def power(gamma: float, black: float) -> _Fit:
+            return self.fit_raised(gamma_response(round(gamma, 2)), black, 2)
+
+        return [
+            _search(sigmoid, SIGMOID_EXPONENTS, _log_range(SIGMOID_SIGMAS)),
+            _search(contrast, GAMMA_RANGE, CONTRAST_RANGE),
+            _search(power, GAMMA_RANGE, self.blacks),
+        ]
+
+    def raised_blacks(self) -> list[_Fit]:
+        """Named curves above a black level."""
+        fits = [_search(lambda black, base=base: self.fit_raised(base, black, 1), self.blacks) for base in self.bases]
+        if self.declared is not None and not self.is_sensor and self.blacks[1] > 0:  # no sensor's black is below 0
+            linear = RESPONSES["linear"]
+            fits.append(_search(lambda black: self.fit_raised(linear, black, 1), (0.0, self.blacks[1])))
+        return fits
+
+    def refined(self, fits: Sequence[_Fit], declared: np.ndarray) -> list[_Fit]:
+        """Smooth curves near the best ones, where none of them fits."""
+        if min(fit.cost for fit in fits) <= REFINEMENT_COST:
+            return []
+        # a named curve that is flat under other stops says that the declared ones are wrong
+        if any(_evaluate(b, self.points, self.num_stops, None).error_stops < FLAT_STOPS / 2 for b in self.bases):
+            return []
+        nearest = sorted((f for f in fits if f.error_stops < REFINED_FROM_STOPS), key=lambda f: f.cost)
+        return [_refined(f.response, self.points, self.num_stops, declared) for f in nearest[:REFINED_CURVES]]
+
+    def wrong_ranges(self) -> list[_Fit]:
+        """Named curves whose limited range was read as full, or the reverse."""
+        fits = []
         for black, white in WRONG_RANGES:
-            if black <= darkest + 0.02 and peak <= white + 0.03:
+            if black <= self.darkest + 0.02 and self.peak <= white + 0.03:
                 # where the darkest and the brightest codes are just those, it is likelier than full range
-                ends_there = max(abs(darkest - black), abs(peak - white)) < RANGE_TOLERANCE
+                ends_there = max(abs(self.darkest - black), abs(self.peak - white)) < RANGE_TOLERANCE
                 cost = -1.0 if ends_there else 1.0
-                fits += [fitted(levelled_response(base, black, white), cost) for base in bases]
-    return sorted(fits, key=lambda fit: fit.cost)
+                fits += [self.fit(levelled_response(base, black, white), cost) for base in self.bases]
+        return fits
 
 
 def _refined(base: Response, points: _Points, num_stops: int, declared: np.ndarray) -> _Fit:
@@ -700,9 +754,8 @@ def estimate_response(
     if len(points.low) < MIN_POINTS or not _connected(points, len(known)):
         return _nothing("the exposures share too few levels that are well exposed in both", known, assumed.name)
     target = known if declared else None
-    darkest = darkest_code(levels)
     peak = max(level.peak for level in levels)
-    fits = _candidates(points, len(known), target, darkest, peak, assumed)
+    fits = _CurveSearch(points, len(known), target, darkest_code(levels), peak, assumed).all_fits()
     plain = next(fit for fit in fits if fit.response.name == assumed.name)
     maybe_log = ""
     if not declared:
@@ -713,14 +766,6 @@ def estimate_response(
     # a systematic misfit that even the best curve has (codec, motion) is no evidence between curves
     scale = max(1.0, best.cost / (0.3 * EFFECTIVE_POINTS * len(matches)))
     gain = (plain.cost - best.cost) / scale
-    halves = [_points(matches, part) for part in (slice(0, None, 2), slice(1, None, 2))]
-    holds = all(
-        len(half.low) < MIN_POINTS
-        or not _connected(half, len(known))
-        or _evaluate(best.response, half, len(known), target).cost
-        < _evaluate(plain.response, half, len(known), target).cost
-        for half in halves
-    )
 
     def result(fit: _Fit, confidence: float, reason: str) -> ResponseEstimate:
         return ResponseEstimate(
@@ -733,22 +778,14 @@ def estimate_response(
             _ratios(matches, fit.response, known if declared else fit.stops),
         )
 
-    name = best.response.name
     if declared and gain < REQUIRED_GAIN and _fits(plain):
         return result(plain, _trust(plain), f"{assumed.name} agrees with the declared stops, and no curve does better")
     explains = _fits(best) or 4 * best.error_stops < plain.error_stops
-    if maybe_log or not (gain >= REQUIRED_GAIN and holds and explains):
-        if maybe_log:
-            why = maybe_log
-        elif not _fits(plain):
-            why = "no plausible camera curve makes the ratio of the frames the same at every level"
-        elif declared:
-            why = "the curve that fits best does not fit all of the clip"
-        elif is_linear(assumed):
-            why = "no other black level fits clearly better"
-        else:
-            why = "no curve is clearly better than a power, and measured stops do not tell its exponent"
-        return result(plain, 0.0, f"{why}: {assumed.name} is assumed")
+    holds = gain >= REQUIRED_GAIN and explains and _holds_in_halves(best, plain, matches, len(known), target)
+    if maybe_log or not holds:
+        reason = maybe_log or _why_assumed(plain, declared)
+        return result(plain, 0.0, f"{reason}: {assumed.name} is assumed")
+    name = best.response.name
     rivals = [f.response.name for f in fits[1:] if f.cost - best.cost < 2 * scale]
     rivals = [rival for rival in rivals if rival not in (assumed.name, name)]
     confidence = gain / (gain + REQUIRED_GAIN) * _trust(best) * (0.85 if rivals else 1.0)
@@ -759,6 +796,31 @@ def estimate_response(
         f"{name} makes the ratio of the frames the same at every level within {best.error_stops:.2f} stops, "
         f"{assumed.name} within {plain.error_stops:.2f}{also}",
     )
+
+
+def _holds_in_halves(
+    best: _Fit, plain: _Fit, matches: Sequence[_Match], num_stops: int, declared: np.ndarray | None
+) -> bool:
+    """Whether a curve beats the assumed one on both halves of the matches, where these suffice."""
+    for part in (slice(0, None, 2), slice(1, None, 2)):
+        half = _points(matches, part)
+        if len(half.low) < MIN_POINTS or not _connected(half, num_stops):
+            continue
+        costs = [_evaluate(fit.response, half, num_stops, declared).cost for fit in (best, plain)]
+        if costs[0] >= costs[1]:
+            return False
+    return True
+
+
+def _why_assumed(plain: _Fit, declared: bool) -> str:
+    """Why no other curve than the assumed one is taken."""
+    if not _fits(plain):
+        return "no plausible camera curve makes the ratio of the frames the same at every level"
+    if declared:
+        return "the curve that fits best does not fit all of the clip"
+    if is_linear(plain.response):
+        return "no other black level fits clearly better"
+    return "no curve is clearly better than a power, and measured stops do not tell its exponent"
 
 
 def _fits(fit: _Fit) -> bool:

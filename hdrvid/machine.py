@@ -36,6 +36,15 @@ def available_memory() -> int | None:
 
 
 @cache
+def hold_opencv_to_one_thread() -> None:
+    """Let OpenCV use one thread: its flow depends on their number, and others run beside it. Nothing without OpenCV."""
+    with suppress(ImportError):
+        import cv2
+
+        cv2.setNumThreads(1)
+
+
+@cache
 def keep_memory() -> None:
     """Let the process keep the memory that it frees: frames are large, and the kernel clears every page it hands out.
 

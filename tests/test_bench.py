@@ -245,7 +245,7 @@ def test_bf16_is_compared_with_fp32(results):
 
 
 def test_the_tables_fit_and_name_everything(results, capsys):
-    from hdrvid.cli.bench import WIDTH, _print
+    from hdrvid.cli.bench import WIDTH, print_results
 
     rows = [{**row, "size": [3840, 2160]} for row in results["results"]]
     for row in rows:
@@ -253,7 +253,7 @@ def test_the_tables_fit_and_name_everything(results, capsys):
     rows[-1]["stage_ms"] = dict.fromkeys(rows[-1]["stage_ms"], 12345.0)
     rows[-1] |= dict.fromkeys(END_TO_END, 1234.5)
     rows[0] |= {"problem": "too large"}
-    _print({**results, "results": rows})
+    print_results({**results, "results": rows})
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= WIDTH
     assert "…" not in text

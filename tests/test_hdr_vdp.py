@@ -87,8 +87,8 @@ def test_golden_figures_of_the_original_program(crops: Crops, mode: str, kind: s
 @pytest.mark.parametrize("mode", MODES)
 def test_only_the_spectra_differ_from_the_original(crops: Crops, mode: str, kind: str, monkeypatch: pytest.MonkeyPatch):
     """Three gains bring all 12 figures to those of the original, so nothing else is wrong by more than they hide."""
-    matrix = module._receptor_matrix() * [1.11, 0.98, 1.0] * np.array([[1.0], [1.0], [1.09]])
-    monkeypatch.setattr(module, "_receptor_matrix", lambda: matrix)
+    matrix = module.receptor_matrix() * [1.11, 0.98, 1.0] * np.array([[1.0], [1.0], [1.09]])
+    monkeypatch.setattr(module, "receptor_matrix", lambda: matrix)
     assert np.abs(deviations(crops, mode, kind)).max() < 0.02
 
 
@@ -219,9 +219,9 @@ def test_resolution_of_the_papers():
 
 def test_bands_of_the_pyramid():
     image = np.random.default_rng(0).standard_normal((70, 101)).astype(np.float32)
-    bands = module._pyramid(image)
+    bands = module.steerable_pyramid(image)
     assert [b.shape for b in bands] == [(1, 70, 101), (4, 70, 101), (4, 35, 51), (4, 18, 26), (1, 9, 13)]
-    filters = module._filters()
+    filters = module.subband_filters()
     low = ndimage.correlate(image.astype(np.float64), filters["first_low"], mode="mirror")
     for plane, name in enumerate(("band0", "band1", "band2", "band3")):
         expected = ndimage.correlate(low, filters[name], mode="mirror")
@@ -231,7 +231,7 @@ def test_bands_of_the_pyramid():
 
 
 def test_filters_pass_what_they_should():
-    filters = module._filters()
+    filters = module.subband_filters()
     sums = {name: float(values.sum(dtype=np.float64)) for name, values in filters.items()}
     expected = {"high": 0, "first_low": 1, "low": 2, "band0": 0, "band1": 0, "band2": 0, "band3": 0}
     assert sums == pytest.approx(expected, abs=1e-6)
@@ -239,7 +239,7 @@ def test_filters_pass_what_they_should():
     assert energy == pytest.approx([energy[0]] * 4, rel=0.05)
     # a vertical edge and a horizontal one excite a pair of orientations each
     edge = np.where(np.arange(64) < 32, 0.0, 1.0).astype(np.float32) * np.ones((64, 1), np.float32)
-    across, along = (np.abs(module._pyramid(np.ascontiguousarray(x))[1]).max((1, 2)) for x in (edge, edge.T))
+    across, along = (np.abs(module.steerable_pyramid(np.ascontiguousarray(x))[1]).max((1, 2)) for x in (edge, edge.T))
     assert across[0] > 10 * across[2]
     assert along == pytest.approx(across[[2, 1, 0, 3]], abs=1e-5)
 
@@ -247,7 +247,7 @@ def test_filters_pass_what_they_should():
 def test_optics_pad_with_darkness_to_twice_the_size():
     rows, columns = 21, 34
     image = np.random.default_rng(1).uniform(1, 9, (rows, columns)).astype(np.float32)
-    transfer = module._optics(rows, columns, 30.0)
+    transfer = module.optical_transfer(rows, columns, 30.0)
     assert transfer[0, 0] == pytest.approx(1.0)
     frequency = 30 * np.hypot(np.fft.fftfreq(2 * rows)[:, None], np.fft.fftfreq(2 * columns))
     whole = sum(w * np.exp(-d * frequency) for w, d in zip(module.OPTICS_WEIGHTS, module.OPTICS_DECAYS, strict=True))
@@ -257,14 +257,14 @@ def test_optics_pad_with_darkness_to_twice_the_size():
 
 
 def test_receptors():
-    matrix = module._receptor_matrix()
+    matrix = module.receptor_matrix()
     assert matrix[:2].sum() == pytest.approx(1.0)
     luminance = matrix[:2].sum(0)
     assert luminance[1] > luminance[0] > luminance[2] > 0
     # long wavelength cones prefer red to green, rods prefer blue to red
     assert matrix[0, 0] / matrix[1, 0] > matrix[0, 1] / matrix[1, 1] > matrix[0, 2] / matrix[1, 2]
     assert matrix[2, 2] > 10 * matrix[2, 0]
-    for curve in module._receptor_curves():
+    for curve in module.receptor_curves():
         assert curve[0] == 0
         assert (np.diff(curve) >= 0).all()
 
@@ -276,10 +276,10 @@ def test_answers_of_the_receptors_rise_with_their_sensitivity(luminance: float):
     # of a luminance that both kinds of cones share
     cones = (together - rods) / 2
     for own, sensitivity, curve in zip(
-        (luminance / 2, luminance), (cones, rods), module._receptor_curves(), strict=True
+        (luminance / 2, luminance), (cones, rods), module.receptor_curves(), strict=True
     ):
         near = np.log10(own) + np.array([-0.02, 0.02], np.float32)
-        low, high = module._looked_up(near, curve)
+        low, high = module.look_up(near, curve)
         expected = module.PEAK_SENSITIVITY * sensitivity
         assert (high - low) / (0.04 * np.log(10)) == pytest.approx(expected, rel=0.02, abs=2e-2)
 
@@ -288,7 +288,7 @@ def test_looking_up_interpolates_and_holds_the_ends():
     curve = np.random.default_rng(2).standard_normal(256).astype(np.float32)
     at = np.concatenate([np.random.default_rng(3).uniform(-7, 7, 500), [-5.0, 5.0]]).astype(np.float32)
     expected = np.interp(at, np.linspace(-5, 5, 256), curve)
-    assert np.allclose(module._looked_up(at.reshape(2, 251), curve).ravel(), expected, atol=1e-3)
+    assert np.allclose(module.look_up(at.reshape(2, 251), curve).ravel(), expected, atol=1e-3)
 
 
 def test_contrast_sensitivity_peaks_in_between_and_rises_with_luminance():

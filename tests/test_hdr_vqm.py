@@ -155,7 +155,7 @@ def test_codes_rise():
 @pytest.mark.parametrize("size", [(256, 448), (1080, 1920), (300, 1000), (512, 100)])
 def test_resizing_agrees_with_torch(size: tuple[int, int]):
     image = np.random.default_rng(2).uniform(0, 300, size)
-    resized = module._resized(image)
+    resized = module.resized(image)
     assert resized.shape == (ROWS, COLUMNS)
     expected = torch.nn.functional.interpolate(
         torch.from_numpy(image)[None, None], (ROWS, COLUMNS), mode="bicubic", antialias=True, align_corners=False
@@ -164,13 +164,13 @@ def test_resizing_agrees_with_torch(size: tuple[int, int]):
     margin = [2 * math.ceil(max(1, new / old)) + 2 for new, old in zip((ROWS, COLUMNS), size, strict=True)]
     inner = tuple(slice(m, -m) for m in margin)
     np.testing.assert_allclose(resized[inner], expected[inner], rtol=0, atol=1e-9)
-    assert np.abs(module._resized(np.full(size, 7.0)) - 7.0).max() < 1e-12
+    assert np.abs(module.resized(np.full(size, 7.0)) - 7.0).max() < 1e-12
 
 
 def test_a_filter_answers_to_its_own_grating():
     # scale 2, orientation 0: 9 pixels, along x; the frame is made of codes, so the table's inverse is not needed
     x = np.arange(COLUMNS)
-    radial, angular = module._filters()
+    radial, angular = module.subband_filters()
     grating = np.tile(np.cos(2 * np.pi * round(COLUMNS / 9) * x / COLUMNS), (ROWS, 1))
     energy = [[float(np.abs(np.fft.ifft2(np.fft.fft2(grating) * r * a)).mean()) for a in angular] for r in radial]
     assert np.unravel_index(np.argmax(energy), (5, 4)) == (1, 0)

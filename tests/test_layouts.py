@@ -246,10 +246,10 @@ def test_hdm_footage_loses_its_border() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layouts, "read_picture", lambda _: Read)
-        reduced = layouts._hdr_frame("f.exr", "bistro_01")
+        reduced = layouts.read_hdr_frame("f.exr", "bistro_01")
         assert reduced.shape == (720, 1280, 3)
         np.testing.assert_allclose(reduced, 2.0, rtol=1e-6)
-        assert layouts._hdr_frame("f.exr", "mine").shape == (1080, 1920, 3)
+        assert layouts.read_hdr_frame("f.exr", "mine").shape == (1080, 1920, 3)
 
 
 def test_small_frames_are_mirrored() -> None:
@@ -270,7 +270,7 @@ def test_negative_values_are_black_and_damage_is_named(tmp_path: Path) -> None:
     pixels = window.read(5, rng())
     assert (pixels[1] == 0).all()
     assert pixels[2].max() > 0
-    layouts._cut_patches.cache_clear()
+    layouts.cut_patches.cache_clear()
     write_exr(tmp_path / "f.0006.exr", radiance(1, 30, 30))
     with pytest.raises(InputError, match=r"f\.0006\.exr is 30x30"):
         window.read(5, rng())

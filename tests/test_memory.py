@@ -105,10 +105,10 @@ def test_tile_follows_the_free_memory(
 ) -> None:
     monkeypatch.setattr("hdrvid.predict.runner.available_memory", lambda device: free)
     model = ModelRunner("x", 2, *busy_networks("default", 2), device="cpu")
-    assert model._tile_size(height, width) == side
+    assert model.tile_side(height, width) == side
     assert len(model.notes) == (free is not None and side not in (None, 1024))
-    assert ModelRunner("x", 2, *busy_networks("default", 2), device="cpu", tile=200)._tile_size(height, width) == 200
-    assert ModelRunner("x", 2, *busy_networks("default", 2), device="cpu", tile="off")._tile_size(height, width) is None
+    assert ModelRunner("x", 2, *busy_networks("default", 2), device="cpu", tile=200).tile_side(height, width) == 200
+    assert ModelRunner("x", 2, *busy_networks("default", 2), device="cpu", tile="off").tile_side(height, width) is None
 
 
 def test_an_accelerator_cuts_only_what_it_must(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +116,7 @@ def test_an_accelerator_cuts_only_what_it_must(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr("hdrvid.predict.runner.available_memory", lambda device, free=free: free)
         model = ModelRunner("x", 2, *busy_networks("default", 2), device="cpu")
         model.device = torch.device("meta")
-        assert model._tile_size(4320, 7680) == side
+        assert model.tile_side(4320, 7680) == side
         assert not model.notes  # nothing is lost
 
 

@@ -22,7 +22,7 @@ from hdrvid.cli.app import run
 from hdrvid.color.response import LOG_RESPONSES, RESPONSES
 from hdrvid.detect.clip import LOG_BLACK_CODE, inspect_clip
 from hdrvid.errors import InputError, UsageError
-from hdrvid.io.atomic import _machine
+from hdrvid.io.atomic import machine_id
 from hdrvid.io.lock import frames_lock
 from hdrvid.pipeline import distributed
 from hdrvid.pipeline.distributed import count_frames, split_range
@@ -315,12 +315,12 @@ def test_leftovers_of_a_part_are_removed_by_the_same_part_only(clip: Path, tmp_p
     out.mkdir()
     own, others = part_name("clip", (0, 1)), part_name("clip", (2, 3))
     for name in (f"{own}.preview", own, others, f"{others}.preview", "clip.preview"):
-        (out / f".{name}.partial-{_machine()}-{process.pid}.mp4").write_bytes(b"half")
+        (out / f".{name}.partial-{machine_id()}-{process.pid}.mp4").write_bytes(b"half")
     reconstruct_clip([str(clip)], out, options(frame_range=(0, 1), preview=False))
     assert sorted(p.name for p in out.iterdir() if p.name.startswith(".")) == [
-        f".clip.000002-000003.partial-{_machine()}-{process.pid}.mp4",
-        f".clip.000002-000003.preview.partial-{_machine()}-{process.pid}.mp4",
-        f".clip.preview.partial-{_machine()}-{process.pid}.mp4",
+        f".clip.000002-000003.partial-{machine_id()}-{process.pid}.mp4",
+        f".clip.000002-000003.preview.partial-{machine_id()}-{process.pid}.mp4",
+        f".clip.preview.partial-{machine_id()}-{process.pid}.mp4",
     ]
 
 

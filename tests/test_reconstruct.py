@@ -24,7 +24,7 @@ from hdrvid.color.response import RESPONSES, measured_response
 from hdrvid.detect import cycle
 from hdrvid.detect.clip import inspect_clip
 from hdrvid.errors import ExposureError, InputError, ModelError, OutputError, UsageError
-from hdrvid.io.atomic import ABANDONED_SECONDS, _machine
+from hdrvid.io.atomic import ABANDONED_SECONDS, machine_id
 from hdrvid.io.exr import read_exr, write_exr
 from hdrvid.io.hdr import read_hdr
 from hdrvid.io.lock import frames_lock
@@ -467,10 +467,10 @@ def test_leftovers_of_dead_processes_are_removed(clip: Path, undisturbed: Path, 
     process.wait()
     out = tmp_path / "out"
     out.mkdir()
-    (out / f".clip.000002.partial-{_machine()}-{process.pid}.exr").write_bytes(b"half")
-    (out / f".clip.preview.partial-{_machine()}-{process.pid}.mp4").write_bytes(b"half")
-    (out / f".clip.hdr10.partial-{_machine()}-{process.pid}.mp4").write_bytes(b"half")
-    alive = out / f".clip.000003.partial-{_machine()}-{os.getppid()}.exr"
+    (out / f".clip.000002.partial-{machine_id()}-{process.pid}.exr").write_bytes(b"half")
+    (out / f".clip.preview.partial-{machine_id()}-{process.pid}.mp4").write_bytes(b"half")
+    (out / f".clip.hdr10.partial-{machine_id()}-{process.pid}.mp4").write_bytes(b"half")
+    alive = out / f".clip.000003.partial-{machine_id()}-{os.getppid()}.exr"
     alive.write_bytes(b"another job")
     # a folder that machines share: another one has processes of the same numbers
     elsewhere = out / f".clip.000004.partial-0123abcd-{process.pid}.exr"
@@ -478,7 +478,7 @@ def test_leftovers_of_dead_processes_are_removed(clip: Path, undisturbed: Path, 
     abandoned = out / f".clip.000005.partial-0123abcd-{os.getppid()}.exr"
     abandoned.write_bytes(b"half")
     os.utime(abandoned, (time.time() - 2 * ABANDONED_SECONDS,) * 2)
-    other = out / f".clip2.000002.partial-{_machine()}-{process.pid}.exr"
+    other = out / f".clip2.000002.partial-{machine_id()}-{process.pid}.exr"
     other.write_bytes(b"another clip")
     reconstruct_clip([str(clip)], out, CLASSICAL)
     assert alive.exists()

@@ -558,6 +558,7 @@ class TestLog:
         log = TrainLog(tmp_path)
         log.scalars(3, {"stage": "merge", "loss": 0.5})
         log.close()
+        assert list((tmp_path / "log.jsonl").iterdir()) == []
 
     @pytest.mark.parametrize("preset", ["default", "memo"])
     def test_a_strip_of_five_pictures(self, batches, preset):

@@ -381,7 +381,7 @@ class _Bench:
         stage_ms = {
             name: statistics.median(s[name] for s in stages) / len(cycle) * 1e3 for name in dict.fromkeys(stages[0])
         }
-        search = "medium" if runner.config is None else runner.config.search
+        search = runner.descriptor.search
         convolving = ("refine", "merge") if search else ("flow", "merge")
         seconds = sum(stage_ms.get(name, 0.0) for name in convolving) / 1e3
         gflops = 2 * macs / seconds / 1e9 if macs and seconds else None

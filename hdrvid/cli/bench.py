@@ -53,7 +53,7 @@ def command(
         lambda text: say(f"hdrvid: {text}"),
         lambda so_far: None if json is None else _write(so_far, json),
     )
-    _print(results)
+    print_results(results)
     if json is not None:
         say(f"hdrvid: wrote {json}")
 
@@ -70,7 +70,7 @@ def _write(results: dict[str, Any], path: Path) -> None:
         partial.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def _print(results: dict[str, Any]) -> None:
+def print_results(results: dict[str, Any]) -> None:
     """The machine and three tables on stdout."""
     from rich.console import Console
 

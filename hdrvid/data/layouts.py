@@ -145,8 +145,8 @@ class HdrWindow:
             curve = random_curve(rng)
             return np.asarray(curve.linearize(random_crop(codes, size, rng)), np.float32)
         if self.patch is None:
-            return random_crop(_same_size([_hdr_frame(f, self.scene) for f in self.files], self.files), size, rng)
-        patches = _cut_patches(self.files, self.scene)
+            return random_crop(_same_size([read_hdr_frame(f, self.scene) for f in self.files], self.files), size, rng)
+        patches = cut_patches(self.files, self.scene)
         if self.patch >= len(patches):
             raise InputError(
                 f"{self.files[len(self.files) // 2]} is smaller than other frames of its folder: "
@@ -419,7 +419,7 @@ def _frame_windows(scene: str, files: Sequence[Path], count: int | None = None) 
 
 
 def _count_patches(file: Path, scene: str) -> int:
-    height, width = _hdr_frame(str(file), scene).shape[:2]
+    height, width = read_hdr_frame(str(file), scene).shape[:2]
     return min(PATCHES, len(list(_boxes(height, width))))
 
 
@@ -510,7 +510,7 @@ def random_curve(rng: np.random.Generator) -> Response:
     return sigmoid_response(float(rng.uniform(0.55, 0.95)), float(rng.uniform(0.4, 0.8)))
 
 
-def _hdr_frame(file: str, scene: str) -> np.ndarray:
+def read_hdr_frame(file: str, scene: str) -> np.ndarray:
     """(H, W, 3) radiance >= 0; HdM footage without its border, at 720 rows."""
     pixels = np.maximum(read_picture(file).pixels, 0.0)
     if scene in HDM_SCENES and pixels.shape[1::-1] == _HDM_SIZE:
@@ -556,13 +556,13 @@ def _boxes(height: int, width: int) -> Iterator[tuple[int, int]]:
 
 
 @lru_cache(maxsize=1)
-def _cut_patches(files: tuple[str, ...], scene: str) -> tuple[np.ndarray, ...]:
+def cut_patches(files: tuple[str, ...], scene: str) -> tuple[np.ndarray, ...]:
     """The patches (T, 352, 352, 3) of a window, most motion first; smaller where the frames are.
 
     Kept for the other patches of the window, which are usually read next.
     """
     middle = len(files) // 2
-    ends = _same_size([_hdr_frame(files[i], scene) for i in (middle - 1, middle)], files[middle - 1 : middle + 1])
+    ends = _same_size([read_hdr_frame(files[i], scene) for i in (middle - 1, middle)], files[middle - 1 : middle + 1])
     peak = max(float(ends[1].max()), 1e-12)
     # as a frame 3 stops above the one in which the brightest pixel just clips shows it
     before, current = gamma_encode(ends / np.float32(peak) * np.float32(8.0))
@@ -576,7 +576,7 @@ def _cut_patches(files: tuple[str, ...], scene: str) -> tuple[np.ndarray, ...]:
     shape = (len(files), min(PATCH_SIDE, height), min(PATCH_SIDE, width), 3)
     patches = tuple(np.empty(shape, np.float32) for _ in corners)
     for t, file in enumerate(files):
-        frame = ends[t - middle + 1] if t in (middle - 1, middle) else _hdr_frame(file, scene)
+        frame = ends[t - middle + 1] if t in (middle - 1, middle) else read_hdr_frame(file, scene)
         _same_size([ends[0], frame], [files[middle - 1], file])
         for patch, (y, x) in zip(patches, corners, strict=True):
             patch[t] = frame[y : y + PATCH_SIDE, x : x + PATCH_SIDE]

@@ -46,6 +46,7 @@ from hdrvid.data.synth import read_hdr_image
 from hdrvid.errors import InputError
 from hdrvid.flow.dense_inverse_search import DenseInverseSearch
 from hdrvid.io.atomic import atomic_path, output_error
+from hdrvid.machine import hold_opencv_to_one_thread
 
 NUM_FRAMES = 5
 MIDDLE = NUM_FRAMES // 2
@@ -370,9 +371,7 @@ def _reserve(path: Path) -> None:
 
 
 def _quiet_worker() -> None:
-    import cv2
-
-    cv2.setNumThreads(1)
+    hold_opencv_to_one_thread()
     os.nice(5)
 
 

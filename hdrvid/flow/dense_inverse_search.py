@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from hdrvid import threads
+from hdrvid import machine, threads
 from hdrvid.color.radiance import code_gain, match_exposure
 from hdrvid.compiled import bands
 from hdrvid.warp import warp_picture
@@ -99,8 +99,8 @@ def matched_luma8(ldr: np.ndarray, exposure: float, target: float) -> np.ndarray
 class DenseInverseSearch:
     """Dense inverse search, the same to the bit on every number of cores.
 
-    OpenCV cuts the picture into one stripe a thread and the result depends on the cut, so it is held to one thread
-    (process-wide, `cv2.setNumThreads(1)`) and the pairs of a window run beside one another instead. The flow of a
+    OpenCV cuts the picture into one stripe a thread and the result depends on the cut, so the first search holds it to
+    one thread in this process, and the pairs of a window run beside one another instead. The flow of a
     pair of frames is kept for the next windows, which need the same pair. Small frames are padded by edge replication.
     Windows that follow one another may be searched at the same time, from several threads.
     The search ends at half resolution. OpenCV's at full resolution takes 6 to 11 times as long: worth 1.25 dB in the
@@ -117,7 +117,6 @@ class DenseInverseSearch:
         `compiled`: by compiled functions, in half the time, where there is Numba, else by OpenCV and NumPy."""
         import cv2
 
-        cv2.setNumThreads(1)
         self._cv2: Any = cv2
         self.candidates = candidates
         self._settings = SEARCHES[search]
@@ -149,6 +148,7 @@ class DenseInverseSearch:
             with suppress(bands.CompiledError):  # OpenCV does the same
                 return self._kernels.search(reference, source, settings.stride, steps, refinements)
         cv2 = self._cv2
+        machine.hold_opencv_to_one_thread()
         dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         dis.setFinestScale(0)
         dis.setPatchStride(settings.stride)

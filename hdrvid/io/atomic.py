@@ -73,7 +73,7 @@ _PARTIAL = re.compile(r"\..*\.partial-(?:(?P<machine>[0-9a-f]{8})-)?(?P<process>
 
 def partial_path(target: Path) -> Path:
     """The temporary file from which this process makes `target`: its name says the machine and the process."""
-    return target.with_name(f".{target.stem}.partial-{_machine()}-{os.getpid()}{target.suffix}")
+    return target.with_name(f".{target.stem}.partial-{machine_id()}-{os.getpid()}{target.suffix}")
 
 
 def is_abandoned(partial: Path) -> bool:
@@ -84,7 +84,7 @@ def is_abandoned(partial: Path) -> bool:
     match = _PARTIAL.fullmatch(partial.name)
     if match is None:
         return False
-    if match["machine"] == _machine():
+    if match["machine"] == machine_id():
         return not _is_running(int(match["process"]))
     try:
         return time.time() - partial.lstat().st_mtime > ABANDONED_SECONDS
@@ -92,7 +92,7 @@ def is_abandoned(partial: Path) -> bool:
         return False
 
 
-def _machine() -> str:
+def machine_id() -> str:
     """The name of this machine in 8 letters: base names are long enough without it."""
     return f"{zlib.crc32(platform.node().encode('utf-8', 'surrogateescape')):08x}"
 

@@ -207,16 +207,16 @@ def _shown(picture: np.ndarray, display: DisplayModel) -> np.ndarray:
 
 def _response(light: np.ndarray, pixels_per_degree: float, base_mean: float | None = None) -> _Response:
     """Optics, receptors and pyramid. `base_mean`: what lies outside the last band, where not its own mean."""
-    transfer = _optics(*light.shape[1:], pixels_per_degree)
+    transfer = optical_transfer(*light.shape[1:], pixels_per_degree)
     retina = np.stack([_filtered(channel, transfer, SURROUND_CD_M2) for channel in light])
     retina = np.maximum(retina, np.float32(LUMINANCE_CD_M2[0]))
-    absorbed = np.tensordot(_receptor_matrix().astype(np.float32), retina, 1)
-    cones, rods = _receptor_curves()
+    absorbed = np.tensordot(receptor_matrix().astype(np.float32), retina, 1)
+    cones, rods = receptor_curves()
     answer = np.zeros(light.shape[1:], np.float32)
     for signal, curve in zip(np.log10(absorbed), (cones, cones, rods), strict=True):
-        answer += _looked_up(signal, curve)
+        answer += look_up(signal, curve)
     luminance = absorbed[0] + absorbed[1]
-    bands = _pyramid(answer - np.float32(answer.mean(dtype=np.float64)))
+    bands = steerable_pyramid(answer - np.float32(answer.mean(dtype=np.float64)))
     base = bands[-1][0]
     if base_mean is None:
         base_mean = float(base.mean(dtype=np.float64))
@@ -241,12 +241,12 @@ def _quality(estimate: _Response, truth: _Response, pixels_per_degree: float) ->
         weight = float(np.interp(frequency, POOLING_FREQUENCIES, POOLING_WEIGHTS))
         orientations, *shape = a.shape
         if index < len(mutual) - 1:
-            sensitivity = _looked_up(_resized(adapted, shape), _sensitivity_curve(frequency))
+            sensitivity = look_up(resized(adapted, shape), _sensitivity_curve(frequency))
         else:
             sensitivity = np.ones(shape, np.float32)  # the last band is weighted already
         gain = np.float32(2**index)
         scaled = sensitivity / gain
-        counted = _resized(differs.astype(np.float32), shape)
+        counted = resized(differs.astype(np.float32), shape)
         near = 2 * _resized_planes(mutual[index - 1][:orientations], shape) if index else np.zeros_like(b[:1])
         if index < len(mutual) - 2:
             near = near + 0.5 * _resized_planes(mutual[index + 1][:orientations], shape)
@@ -299,8 +299,8 @@ def receptor_sensitivity(luminance_cd_m2: np.ndarray | float) -> tuple[np.ndarra
 
 
 @cache
-def _receptor_curves() -> tuple[np.ndarray, np.ndarray]:
-    """Answers of cones and of rods in just noticeable differences, for `_looked_up`."""
+def receptor_curves() -> tuple[np.ndarray, np.ndarray]:
+    """Answers of cones and of rods in just noticeable differences, for `look_up`."""
     y = np.geomspace(*LUMINANCE_CD_M2, 2048)
     together, rods = receptor_sensitivity(y)
     # the two kinds of cones have half of the luminance each, and half of the sensitivity that the rods leave
@@ -313,11 +313,11 @@ def _receptor_curves() -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache(maxsize=64)
 def _sensitivity_curve(frequency: float) -> np.ndarray:
-    """`contrast_sensitivity` of one frequency, for `_looked_up`."""
+    """`contrast_sensitivity` of one frequency, for `look_up`."""
     return contrast_sensitivity(frequency, np.geomspace(*LUMINANCE_CD_M2, 256)).astype(np.float32)
 
 
-def _looked_up(log_luminance: np.ndarray, curve: np.ndarray) -> np.ndarray:
+def look_up(log_luminance: np.ndarray, curve: np.ndarray) -> np.ndarray:
     """A curve, sampled evenly over the logarithm of LUMINANCE_CD_M2 and constant beyond, at log10 of luminances."""
     low, high = np.log10(LUMINANCE_CD_M2)
     position = (log_luminance - np.float32(low)) * np.float32((len(curve) - 1) / (high - low))
@@ -329,7 +329,7 @@ def _looked_up(log_luminance: np.ndarray, curve: np.ndarray) -> np.ndarray:
 
 
 @cache
-def _receptor_matrix() -> np.ndarray:
+def receptor_matrix() -> np.ndarray:
     """(3, 3): what the long and middle wavelength cones and the rods absorb of red, green and blue light.
 
     Scaled so that the cones together absorb 1 of (1, 1, 1).
@@ -353,7 +353,7 @@ def _frequencies(rows: int, columns: int, pixels_per_degree: float) -> np.ndarra
 
 
 @lru_cache(maxsize=4)
-def _optics(rows: int, columns: int, pixels_per_degree: float) -> np.ndarray:
+def optical_transfer(rows: int, columns: int, pixels_per_degree: float) -> np.ndarray:
     """(2 rows, columns + 1) float32: modulation transfer function of the eye."""
     frequency = _frequencies(rows, columns, pixels_per_degree)
     transfer = np.zeros_like(frequency)
@@ -378,7 +378,7 @@ def _filtered(image: np.ndarray, transfer: np.ndarray, outside: float) -> np.nda
 
 
 @cache
-def _filters() -> dict[str, np.ndarray]:
+def subband_filters() -> dict[str, np.ndarray]:
     """Of the pyramid, float32: 'high' (15, 15), 'first_low' (9, 9), 'low' (17, 17), 'band0' to 'band3' (9, 9)."""
     rows: dict[str, list[list[str]]] = {}
     for name, *values in csv.reader(_lines("hdr_vdp_pyramid_filters.csv")):
@@ -390,13 +390,13 @@ def _filters() -> dict[str, np.ndarray]:
     return filters | {"band2": np.rot90(filters["band0"]).copy(), "band3": np.rot90(filters["band1"]).copy()}
 
 
-def _pyramid(image: np.ndarray) -> list[np.ndarray]:
+def steerable_pyramid(image: np.ndarray) -> list[np.ndarray]:
     """Bands of (H, W) float32, fine to coarse: (1, H, W), levels of (4, h, w), (1, h, w). Sizes halve, rounded up.
 
     Simoncelli and Freeman, The steerable pyramid, ICIP 1995. There are as many levels as the shorter side can be
     halved, rounded down, before it is shorter than the low-pass filter.
     """
-    filters = _filters()
+    filters = subband_filters()
     bands = [_correlated(image, filters["high"])[None]]
     low = _correlated(image, filters["first_low"])
     shorter = min(image.shape)
@@ -425,10 +425,10 @@ def _power(base: np.ndarray, exponent: float) -> np.ndarray:
 
 def _resized_planes(planes: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """(K, H, W) to (K, h, w), held above 0."""
-    return np.stack([_resized(plane, shape) for plane in planes]).clip(0)
+    return np.stack([resized(plane, shape) for plane in planes]).clip(0)
 
 
-def _resized(image: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+def resized(image: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """(H, W) to (h, w) by bicubic interpolation."""
     if image.shape == tuple(shape):
         return image

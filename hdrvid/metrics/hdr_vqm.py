@@ -195,7 +195,7 @@ def bicubic(size: int, new_size: int) -> scipy.sparse.csr_array:
     return scipy.sparse.csr_array((weights.ravel(), (rows, mirrored.ravel())), shape=(new_size, size))
 
 
-def _resized(image: np.ndarray) -> np.ndarray:
+def resized(image: np.ndarray) -> np.ndarray:
     """(H, W) to (512, 896)."""
     if image.shape == (ROWS, COLUMNS):
         return image
@@ -204,7 +204,7 @@ def _resized(image: np.ndarray) -> np.ndarray:
 
 
 @cache
-def _filters() -> tuple[list[np.ndarray], list[np.ndarray]]:
+def subband_filters() -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Radial parts, finest scale first, and angular parts of the log-Gabor filters: (512, 896) float32 over frequency.
 
     One-sided: a filter passes one half of the plane, so its output is complex and its magnitude an envelope.
@@ -231,9 +231,9 @@ def _magnitudes(frame: np.ndarray) -> Iterator[np.ndarray]:
     Single precision is enough, the score of a clip moves by 1e-6 percent: the mean, which no filter passes, is taken
     off before.
     """
-    code = _resized(pu_encode(luminance(checked_radiance(frame)) * DISPLAY_CD_M2[1]))
+    code = resized(pu_encode(luminance(checked_radiance(frame)) * DISPLAY_CD_M2[1]))
     spectrum = scipy.fft.fft2((code - code.mean()).astype(np.float32), workers=1)
-    radial, angular = _filters()
+    radial, angular = subband_filters()
     turned = [spectrum * part for part in angular]
     for scale in radial:
         for direction in turned:

@@ -1,8 +1,8 @@
-"""Networks and the classical pipeline. Nothing here reads or writes files.
+"""Networks and the classical merge. Nothing here reads or writes files, and torch and numpy suffice to import it.
 
-`config` holds what a network is built from, `flow` and `merge` the memo's two networks, `alignment` and `prior` the
-classical part (dense inverse search flow, confidence, hat weights), `blend` the default network that corrects it,
-`runner` the wrapper that pads, tiles and moves data. `kernels`, `inverse_search` and `variational` are the compiled
-functions of the CPU, of the parts of `jit`. torch and numpy suffice to import all but these; OpenCV is imported when
-dense inverse search runs.
+`config` holds what a network is built from, `forward` builds it and aligns a window. `merge_net` and `flow_net` are the
+networks of `default` and `fast`, which correct the classical merge (`classical`) and the classical flow
+(`hdrvid.flow`); `memo` holds those of the few-shot memo. `layers` is what they share, `edges` denoises what no
+neighbour shows. `hdrvid.compiled` has the compiled twins for the CPU, `hdrvid.predict` runs models on frames of any
+size.
 """

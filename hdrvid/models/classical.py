@@ -90,12 +90,12 @@ def alignment_confidence(
     e_ref, e_src = exposure_ref[:, None, None, None], exposure_src[:, None, None, None]
     target = torch.maximum(e_ref, e_src)
     difference = match_exposure(reference, e_ref, target) - match_exposure(warped, e_src, target)
-    difference = _box5(difference).abs().amax(1, keepdim=True)
+    difference = box_mean5(difference).abs().amax(1, keepdim=True)
     agree = torch.exp(-(difference / PHOTOMETRIC_TOLERANCE).square())
     return inside * consistent * agree
 
 
-def _box5(x: torch.Tensor) -> torch.Tensor:
+def box_mean5(x: torch.Tensor) -> torch.Tensor:
     """Mean over 5x5 pixels, edges replicated."""
     if opencv_filters.usable(x):
         return opencv_filters.separable(x, torch.full((5,), 0.2))

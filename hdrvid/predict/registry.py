@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hdrvid import machine
 from hdrvid.errors import ModelError
+from hdrvid.predict.device import resolve_device
 from hdrvid.predict.runner import ModelRunner, ReferenceOnly
 from hdrvid.types import Reconstructor
 from hdrvid.weights import read_weights, sha256_of
@@ -60,6 +62,10 @@ def load_reconstructor(
     see `hdrvid.predict.graphs`.
     Raises ModelError (unknown, damaged, wrong number of exposures) and UsageError (device, precision, tile).
     """
+    # what is process-wide is settled here, before frames are made, and not in a constructor
+    machine.hold_opencv_to_one_thread()
+    if resolve_device(device).type == "cpu":
+        machine.keep_memory()
     if model == "reference":
         return ReferenceOnly(num_exposures)
     if model == "classical":

@@ -26,6 +26,7 @@ from hdrvid.models.memo.candidates import memo_candidates
 from hdrvid.models.memo.merge_net import MemoMerge
 from hdrvid.models.merge_net import BlendNet
 from hdrvid.predict.clock import StageClock
+from hdrvid.predict.descriptor import describe
 from hdrvid.predict.device import (
     DTYPES,
     available_memory,
@@ -50,9 +51,7 @@ TILE_SIDES = (4096, 2048, 1024, 512, 256, 128)
 MEMORY_SHARE = 0.7
 """Of the free memory, what the frames and networks of a window may take."""
 FRAME_BYTES_PER_PIXEL = 60
-TILE_BYTES_PER_PIXEL = {"": 130, "fast": 330, "default": 430, "memo": 480}
-"""Measured on a CPU in float32: what one of the frames of a window takes, and a tile by preset. In bands (see
-`hdrvid.compiled.bands`) a tile takes about half of that."""
+"""Measured on a CPU in float32: what one of the frames of a window takes."""
 
 LOOK_AHEAD = 3
 """Windows after the present one whose flow is searched while an accelerator computes: the search takes longer than the
@@ -110,15 +109,12 @@ class ModelRunner:
         self.provenance = provenance or {}
         self.device = resolve_device(device)
         check_precision(precision)
-        # half precision is measured for the presets that correct the classical merge, and the memo's networks overflow
-        # fp16; without networks nothing is in_half_precision
-        exact = networks is None or (precision == "auto" and config is not None and not config.search)
+        self.config = config
+        self.descriptor = what = describe(num_exposures, None if networks is None else config)
+        exact = not what.has_networks or (precision == "auto" and not what.half_precision)
         on_cpu = self.device.type == "cpu"
         self.precision = "fp32" if exact else resolve_precision(precision, self.device)
-        if on_cpu:
-            machine.keep_memory()
-        memo = config is not None and config.preset == "memo"
-        self.in_bands = on_cpu and networks is not None and not memo and bands.usable()
+        self.in_bands = on_cpu and what.compiled_loops and bands.usable()
         """Whether the work around the networks is done by compiled functions (`hdrvid.compiled.bands`)."""
         self.clock: StageClock | None = None
         """Set to measure where the time goes."""
@@ -127,18 +123,18 @@ class ModelRunner:
         self._features: dict[tuple[int, float], tuple[np.ndarray, torch.Tensor]] = {}
         self.notes: list[str] = []
         """What the user should know, in sentences; grows while frames are made."""
-        self.config = config
-        search = "medium" if config is None else config.search
-        candidates = align and search != "fast" and networks is not None
         threads = torch.get_num_threads()
         if look_ahead is None:  # the cores of a CPU have the networks to compute
             look_ahead = 0 if on_cpu else min(LOOK_AHEAD, threads // 2)
-        self.look_ahead = look_ahead if search else 0
+        self.look_ahead = look_ahead if what.search else 0
         workers = min(max(4, 2 * (1 + self.look_ahead)), threads)
-        # without a network it is the baseline that others know
-        refines = networks is not None
-        self._dis = DenseInverseSearch(workers, candidates, search, refines) if search else None
-        self.compiles = refines and bool(search) and bands.usable()
+        # the classical merge is the baseline that others know: OpenCV's search, without candidates
+        self._dis = (
+            DenseInverseSearch(workers, align and what.flow_candidates, what.search, what.has_networks)
+            if what.search
+            else None
+        )
+        self.compiles = what.compiled_loops and bands.usable()
         """Whether functions are compiled for the CPU, which the first run on a machine waits for."""
         self._expected: dict[int, tuple[Window, Future[tuple[np.ndarray, np.ndarray]]]] = {}
         self._ahead = ThreadPoolExecutor(1 + self.look_ahead, "hdrvid-ahead") if self.look_ahead else None
@@ -146,7 +142,7 @@ class ModelRunner:
         if networks is not None:
             place(networks, self.device).eval().requires_grad_(False)
             # the memo's networks warp and compare between their convolutions: autocast knows what to round there
-            if self.precision != "fp32" and search:
+            if self.precision != "fp32" and what.search:
                 networks = in_half_precision(networks, DTYPES[self.precision])
         self.networks = self._ready(networks)
         self._in_fp32 = self.networks if networks is self._exact else None
@@ -215,7 +211,7 @@ class ModelRunner:
                 )
 
     def _run(self, window: Window, diagnostics: bool) -> Reconstruction:
-        if self.config is not None and self.config.preset == "memo":
+        if self.descriptor.preset == "memo":
             result = self._memo(window, diagnostics)
         elif self.in_bands and bands.usable():
             result = self._in_bands(window, diagnostics)
@@ -268,21 +264,21 @@ class ModelRunner:
 
     def _tiles(self, height: int, width: int, halo: int) -> Iterator[Tile]:
         """The pieces of a frame, of its padded size."""
-        size = self._tile_size(height, width)
+        size = self.tile_side(height, width)
         height, width = (n + -n % SIZE_MULTIPLE for n in (height, width))
         return tiles(height, width, size or max(height, width), halo)
 
     def tile_px(self, height: int, width: int) -> int | None:
         """Kept pixels on a side of the tiles that frames of this size are made in; None: whole. As large as there is
         memory for; what is chosen stays until the memory runs out."""
-        side = self._tile_size(height, width)
+        side = self.tile_side(height, width)
         return None if side is None or side >= max(height, width) else side
 
     def use_tile_px(self, side: int | None) -> None:
         """Make frames in tiles of so many pixels; None: whole."""
         self.tile = "off" if side is None else side
 
-    def _tile_size(self, height: int, width: int) -> int | None:
+    def tile_side(self, height: int, width: int) -> int | None:
         if self.tile == "off":
             return None
         if self.tile != "auto":
@@ -306,13 +302,12 @@ class ModelRunner:
         """About what a frame of this size takes in tiles of this side."""
         frame = height * width
         tile = frame if side is None else min(frame, (side + 2 * TILE_HALO_PX) ** 2)
-        preset = "" if self.config is None else self.config.preset
         per_frame_pixel = FRAME_BYTES_PER_PIXEL * (2 * self.num_exposures - 1)
-        return frame * per_frame_pixel + tile * TILE_BYTES_PER_PIXEL[preset] * (2 * self.num_exposures - 1)
+        return frame * per_frame_pixel + tile * self.descriptor.tile_bytes_per_pixel * self.descriptor.window_frames
 
     def _use_smaller_tiles(self, height: int, width: int) -> bool:
         """Halve the tiles after the memory has run out; False where they are small already."""
-        side = self._tile_size(height, width) or max(height, width)
+        side = self.tile_side(height, width) or max(height, width)
         smaller = next((s for s in TILE_SIDES if s < side), None)
         if smaller is None:
             return False
@@ -501,7 +496,7 @@ class ModelRunner:
             ldr, exposures = self._planes(window.frames), self._exposures(window)
         flow_net, merge = self.networks["flow"], self.networks["merge"]
         assert isinstance(merge, MemoMerge)
-        side = self._tile_size(h, w)
+        side = self.tile_side(h, w)
         flow_net.strip_pixels = side * side if side else None  # type: ignore[assignment]
         with self._stage("flow"), self._autocast():
             flows = torch.nan_to_num(flow_net(ldr, exposures).float(), 0.0, 0.0, 0.0)  # positions become indices

@@ -171,6 +171,29 @@ def test_a_sequence_is_taken_at_its_word_where_the_pixels_agree(tmp_path, capsys
     assert "record exposures of 0,1 stops, but that is not what the pixels show" in detection.warnings[0]
 
 
+def test_exposures_beside_the_frames_are_found(tmp_path):
+    folder = tmp_path / "shot"
+    filmed_jpegs(folder, [(1, 60), (1, 60)])  # metadata that does not tell
+    rows = [f"{k},{(0.998, 8.001)[k % 2]}" for k in range(12)]
+    (folder / "Exposures.csv").write_text("\n".join(["frame,exposure_ms", *rows]))
+    detection = inspect_clip([str(folder)])
+    assert detection.cycle_from == "recorded"
+    assert detection.cycle is not None
+    assert detection.cycle.stops == pytest.approx((0, 3), abs=0.02)
+    assert detection.warnings == ()
+
+    (folder / "Exposures.csv").write_text("exposure\n1\n8\n")
+    detection = inspect_clip([str(folder)])
+    assert detection.cycle_from == "measured"
+    assert "the exposures beside the frames are not used: " in detection.warnings[0]
+    assert "does not say the unit of 'exposure'" in detection.warnings[0]
+
+    (folder / "Exposures.csv").write_text("exposure_ms\n8\n1\n")  # in the wrong order
+    detection = inspect_clip([str(folder)])
+    assert detection.cycle_from == "measured"
+    assert "record exposures of 3,0 stops, but that is not what the pixels show" in detection.warnings[0]
+
+
 @pytest.mark.parametrize(
     ("times", "stops"),
     [

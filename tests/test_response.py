@@ -313,7 +313,7 @@ def test_folders_and_huge_files(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         parse_exposures(str(tmp_path))
     path = tmp_path / "huge.txt"
-    path.write_bytes(b"0\n3\n" * 1_100_000)
+    path.write_bytes(b"0\n3\n" * 4_400_000)
     with pytest.raises(InputError, match="too large"):
         parse_exposures(str(path))
 
@@ -325,3 +325,80 @@ def test_texts_that_can_be_no_path(text):
     assert len(str(caught.value)) < 300
     with pytest.raises(InputError):
         load_response(text + ".csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "stops"),
+    [
+        ("1/500,1/60", (0, np.log2(500 / 60))),
+        ("1/60s,1/500s", (np.log2(500 / 60), 0)),
+        ("2ms,16ms", (0, 3)),
+        ("500us,4ms", (0, 3)),
+        ("0.5s,2s,8s", (0, 2, 4)),
+        ("iso100,ISO1600", (0, 4)),
+        ("0ev,+3EV", (0, 3)),
+        ("0.998ms,8.001ms,1.001ms,7.999ms", (0, 3)),
+    ],
+)
+def test_exposures_in_the_units_of_people(text, stops):
+    cycle = parse_exposures(text)
+    assert cycle is not None
+    assert cycle.stops == pytest.approx(stops, abs=3e-3)
+
+
+@pytest.mark.parametrize(
+    "text", ["1/500,3", "2ms,iso100", "1/0,1/60", "0ms,8ms", "iso0,iso100", "1ms,1.001ms", "1ms,2ms,9ms,5ms"]
+)
+def test_exposures_that_do_not_go_together(text):
+    with pytest.raises((ExposureError, InputError)) as caught:
+        parse_exposures(text)
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "stops"),
+    [
+        (
+            "a.csv",
+            "frame,timestamp_ns,exposure_ms,gain_db\n0,0,0.998,0\n1,33,8.001,0\n2,66,1.001,0\n3,99,7.999,0\n",
+            (0, 3),
+        ),
+        ("a.csv", "exposure_us;gain_dB\n1000;0\n1000;18.06\n", (0, 3)),
+        ("a.csv", "Exposure Time,ISO,Aperture\n1/500,100,f/4\n1/250,200,f/2.83\n", (0, 3)),
+        ("a.txt", "stops\n0\n2\n4\n0\n2\n4\n", (0, 2, 4)),
+        ("a.tsv", "file\texposure (ms)\nf10.png\t1\nf2.png\t1\nf9.png\t8\nf1.png\t8\n", (3, 0)),
+        ("a.csv", "number,shutter\n2,1/64\n1,1/512\n", (0, 3)),
+        ("a.csv", "# a camera\nexposure_s,gain\n0.001,5\n0.008,5\n", (0, 3)),
+        ("a.json", '[{"exposure_ms": 1}, {"exposure_ms": 8}]', (0, 3)),
+        ("a.json", '{"camera": "x", "frames": [{"stops": 3}, {"stops": 0}]}', (3, 0)),
+        ("a.json", "[0, 3, 0, 3]", (0, 3)),
+    ],
+)
+def test_tables_of_exposures(tmp_path, name, text, stops):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    cycle = parse_exposures(str(tmp_path / name))
+    assert cycle is not None
+    assert cycle.stops == pytest.approx(stops, abs=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("exposure\n1\n8\n", "does not say the unit of 'exposure'"),
+        ("exposure_ms,gain\n1,0\n8,18\n", "does not say the unit of 'gain'"),
+        ("frame,temperature\n0,20\n1,21\n", "no column of exposures"),
+        ("exposure_ms\n1\nlong\n", "row 2 of .*'long' under exposure_ms"),
+        ("exposure_ms\n1\n0\n", "row 2 of .*'0' under exposure_ms"),
+        ("exposure_ms,stops\n", "holds no rows"),
+        ('[{"exposure_ms": 1}, {"exposure_ms": null}]', "row 2 of"),
+        ('{"a": 1}', "holds no list"),
+        ("[1, 2", "not valid JSON"),
+        ("[" * 20_000, "not valid JSON"),
+    ],
+)
+def test_tables_that_cannot_be_used(tmp_path, text, problem):
+    path = tmp_path / "a.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=problem) as caught:
+        parse_exposures(str(path))
+    assert "\n" not in str(caught.value)

@@ -34,7 +34,7 @@ from hdrvid.detect.cycle import (
     stops_of_frames,
 )
 from hdrvid.detect.probe import Probe, read_probe
-from hdrvid.detect.recorded import recorded_cycle
+from hdrvid.detect.recorded import listed_cycle, recorded_cycle
 from hdrvid.detect.response import (
     DEFAULT_RESPONSE,
     DISPLAY_RESPONSES,
@@ -243,7 +243,11 @@ def detect(reader: ClipReader, options: DetectOptions) -> Detection:
     warnings = list(probe.warnings)
     declared = parse_exposures(options.exposures)
     curve = _said_curve(options.response, info, probe)
-    recorded = recorded_cycle(reader.paths) if declared is None and isinstance(reader, FramesReader) else None
+    recorded = None
+    if declared is None and isinstance(reader, FramesReader):
+        recorded, problem = listed_cycle(reader.paths)
+        warnings += [problem] if problem else []
+        recorded = recorded or recorded_cycle(reader.paths)
     known, source = (declared, "declared") if declared else (recorded, "recorded") if recorded else (None, "measured")
     _require_frames(probe, known)
     exposures, curve = _solve(probe, curve, known, source)

@@ -1,18 +1,24 @@
-"""The exposure cycle that a camera wrote into the files of a sequence."""
+"""The exposure cycle that a camera wrote into the files of a sequence, or somebody into a file beside them."""
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
 from hdrvid.detect.cycle import MIN_STOPS_APART
+from hdrvid.errors import ExposureError, InputError
 from hdrvid.io.exif import read_settings
+from hdrvid.io.exposure_files import read_exposure_file
 from hdrvid.types import CYCLE_LENGTHS, ExposureCycle
 
 RECORDED_FRAMES = 24
 """Frames at the start of a sequence whose records are looked at."""
+
+EXPOSURE_FILES = ("exposures.txt", "exposures.csv", "exposures.json")
+"""Lower-case names of files of exposures that are looked for among the frames."""
 
 SAME_STOPS = 0.15
 """Records of one exposure of the cycle agree to this: 1/60 s and 1/64 s are the same."""
@@ -56,3 +62,19 @@ def recorded_cycle(paths: Sequence[Path]) -> ExposureCycle | None:
             lowest = min(stops[:n])
             return ExposureCycle(tuple(s - lowest for s in stops[:n]))
     return None
+
+
+def listed_cycle(paths: Sequence[Path]) -> tuple[ExposureCycle | None, str]:
+    """The cycle in a file of exposures that lies among the frames (EXPOSURE_FILES), and a warning where such a file
+    cannot be used. (None, '') where there is none."""
+    folder = paths[0].parent
+    try:
+        names = sorted(name for name in os.listdir(folder) if name.lower() in EXPOSURE_FILES)
+    except OSError:
+        return None, ""
+    for name in names:
+        try:
+            return read_exposure_file(folder / name), ""
+        except (InputError, ExposureError) as error:
+            return None, f"the exposures beside the frames are not used: {error}"
+    return None, ""

@@ -1,31 +1,42 @@
-"""What `--exposures` takes: auto, the stops of one cycle, or a file of them."""
+"""What `--exposures` takes: auto, the exposures of one cycle, or a file of them."""
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import stat
+import statistics
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
 from hdrvid.errors import ExposureError, InputError
-from hdrvid.types import ExposureCycle
+from hdrvid.io.exposure_tables import is_table, read_table
+from hdrvid.io.exposure_units import Exposure, parse_exposure
+from hdrvid.types import CYCLE_LENGTHS, ExposureCycle
 
 _EXAMPLE = "0,3 or 0,2,4"
 MIN_DECLARED_STOPS = 0.5
 """Exposures closer than this are no bracket."""
 
-_LARGEST_FILE_BYTES = 4 << 20
-"""A stop a line for hours of video; anything larger is some other file."""
+JITTER_STOPS = 0.1
+"""Times and gains of one exposure differ by less than this: cameras report what they did, 0.998 and 1.001 ms."""
+
+_LARGEST_FILE_BYTES = 16 << 20
+"""A row a frame for hours of video; anything larger is some other file."""
 
 
 def parse_exposures(text: str) -> ExposureCycle | None:
     """The exposure cycle that `text` names, or None for "auto".
 
-    `text` is "auto"; the stops of one cycle beginning with frame 0, separated by commas or spaces ("0,3"); or the
-    path of a file as `read_exposure_file` takes it. Stops may count from any base: -3,0 is the cycle 0,3.
-    Raises ExposureError when the stops are no cycle, InputError when `text` is neither stops nor a readable file.
+    `text` is "auto"; the exposures of one cycle beginning with frame 0, separated by commas or spaces: stops ("0,3"),
+    shutter speeds ("1/500,1/60"), times ("2ms,16ms") or ISO ("iso100,iso1600"); or the path of a file as
+    `read_exposure_file` takes it. Stops may count from any base: -3,0 is the cycle 0,3.
+    Raises ExposureError where the exposures are no cycle, InputError where `text` is neither exposures nor a readable
+    file.
+
+    >>> parse_exposures("2ms,16ms").stops
+    (0.0, 3.0)
     """
     text = text.strip()
     if text.lower() == "auto":
@@ -33,23 +44,25 @@ def parse_exposures(text: str) -> ExposureCycle | None:
     if not text:
         raise ExposureError(f"no exposures were given: use --exposures auto, {_EXAMPLE}, or a file of stops")
     words = _split(text)
-    values = [_number(word) for word in words]
-    if words and None not in values:
-        return _plausible(ExposureCycle.from_stops([v for v in values if v is not None]), text)
+    exposures = [exposure for word in words if (exposure := parse_exposure(word)) is not None]
+    if words and len(exposures) == len(words):
+        return _cycle_of(exposures, text)
     name = os.path.expanduser(text)
     if not os.path.exists(name):  # unlike Path.exists, False for a text that can be no path at all
         raise InputError(
-            f"'{text[:80]}' is neither a list of stops nor a file: use --exposures auto, {_EXAMPLE}, or a file of stops"
+            f"'{text[:80]}' is neither a list of stops nor a file: use --exposures auto, {_EXAMPLE}, 1/500,1/60, or a "
+            "file of stops"
         )
     return read_exposure_file(Path(name))
 
 
 def read_exposure_file(path: Path) -> ExposureCycle:
-    """The cycle in a text file of stops, one cycle or one for every frame (`Exposures.txt` of Kalantari's set).
+    """The cycle in a file of exposures, one cycle or one for every frame (`Exposures.txt` of Kalantari's set).
 
-    One stop a line, or several separated by spaces, commas or semicolons; blank lines and what follows a # are
-    ignored. Raises InputError where the file cannot be read or a line is no number, ExposureError where the stops
-    are no cycle of 2 or 3 exposures.
+    Text: one exposure a line, or several separated by spaces, commas or semicolons, as `parse_exposures` takes them;
+    blank lines and what follows a # are ignored. CSV with headings, or JSON: see `exposure_tables.read_table`.
+    Raises InputError where the file cannot be read or a line is no number, ExposureError where the exposures are no
+    cycle of 2 or 3.
     """
     try:
         status = path.stat()
@@ -62,21 +75,45 @@ def read_exposure_file(path: Path) -> ExposureCycle:
         raise InputError(f"{path} is not a text file: give a list of stops, one a line") from None
     except OSError as error:
         raise InputError(f"the exposures in {path} cannot be read ({error.strerror}): check the path") from None
-    stops: list[float] = []
+    if is_table(text):
+        exposures = [Exposure(stops, "table") for stops in read_table(path, text)]
+    else:
+        exposures = _listed(path, text)
+    try:
+        return _cycle_of(exposures, f"in {path}")
+    except ExposureError as error:
+        raise ExposureError(f"{path}: {error}") from None
+
+
+def _listed(path: Path, text: str) -> list[Exposure]:
+    """The exposures in a text without headings."""
+    exposures: list[Exposure] = []
     for number, line in enumerate(text.splitlines(), start=1):
         for word in _split(line.split("#", 1)[0]):
-            value = _number(word)
-            if value is None:
+            exposure = parse_exposure(word)
+            if exposure is None:
                 raise InputError(
                     f"line {number} of {path} has '{word[:40]}' where a stop is expected: write one a line"
                 )
-            stops.append(value)
-    if not stops:
+            exposures.append(exposure)
+    if not exposures:
         raise InputError(f"{path} holds no stops: write one a line, for example 0 and 3")
-    try:
-        return _plausible(ExposureCycle.from_stops(stops), f"in {path}")
-    except ExposureError as error:
-        raise ExposureError(f"{path}: {error}") from None
+    return exposures
+
+
+def _cycle_of(exposures: Sequence[Exposure], name: str) -> ExposureCycle:
+    """The cycle of exposures of one kind. Times and gains may jitter, stops are what somebody set."""
+    kinds = {exposure.kind for exposure in exposures}
+    if len(kinds) > 1:
+        raise ExposureError(f"the exposures {name} mix {' and '.join(sorted(kinds))}: give all in the same unit")
+    stops = [exposure.stops for exposure in exposures]
+    if kinds == {"stops"}:
+        return _plausible(ExposureCycle.from_stops(stops), name)
+    for n in CYCLE_LENGTHS:
+        typical = [statistics.median(stops[k::n]) for k in range(n)] if len(stops) >= n else []
+        if typical and all(abs(s - typical[i % n]) <= JITTER_STOPS for i, s in enumerate(stops)):
+            return _plausible(ExposureCycle(tuple(round(s - min(typical), 4) for s in typical)), name)
+    return ExposureCycle.from_stops(stops)  # raises what there is to say
 
 
 def _plausible(cycle: ExposureCycle, name: str) -> ExposureCycle:
@@ -84,19 +121,11 @@ def _plausible(cycle: ExposureCycle, name: str) -> ExposureCycle:
     distance = min(b - a for a, b in pairwise(sorted(cycle.stops)))
     if distance < MIN_DECLARED_STOPS:
         raise ExposureError(
-            f"the exposures {name} are {distance:.2g} stops apart, less than half a stop apart: give stops, not times "
-            "or gains (1 ms and 8 ms are 3 stops apart: --exposures 0,3)"
+            f"the exposures {name} are {distance:.2g} stops apart, less than half a stop apart: give stops "
+            "(--exposures 0,3), or times and gains with their unit (1ms,8ms or iso100,iso800)"
         )
     return cycle
 
 
 def _split(text: str) -> list[str]:
     return [word for word in re.split(r"[\s,;]+", text) if word]
-
-
-def _number(word: str) -> float | None:
-    try:
-        value = float(word)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None

@@ -18,8 +18,9 @@ class ClipOptions:
     exposures: str = field(
         default="auto",
         metadata=option(
-            "Stops of one cycle, beginning with the first frame of the clip; a file has one number a line, one cycle "
-            "or one for every frame. auto measures them.",
+            "Exposures of one cycle, beginning with the first frame of the clip: stops, 1/500,1/60, 2ms,16ms or "
+            "iso100,iso1600; or a file, one exposure a line, or a CSV or JSON table with a row a frame. auto measures "
+            "them.",
             metavar="auto|0,3|0,2,4|FILE",
         ),
     )

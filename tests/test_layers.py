@@ -36,6 +36,7 @@ LAYER_OF = {
     "bench": 9,
     "html": 10,
     "cli": 11,
+    "api": 9,
     "__main__": 12,
 }
 """Layer of every module or package directly below hdrvid/."""
@@ -69,7 +70,8 @@ def imports(path: Path) -> set[str]:
             # `from hdrvid import radiance` names a module, `from hdrvid import __version__` a value
             full = [f"{origin}.{alias.name}" for alias in node.names]
             found.update(name if is_module(name) else origin for name in full)
-    return found
+    # the package imports its functions when they are first asked for
+    return found - {"hdrvid.api"} if path == PACKAGE / "__init__.py" else found
 
 
 def is_module(name: str) -> bool:

@@ -14,13 +14,40 @@ EXAMPLES = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
 
 
 def commands():
-    blocks = re.findall(r"```\n(.*?)```", f"{README}\n{EXAMPLES}", re.DOTALL)
-    lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", f"{README}\n{EXAMPLES}", re.DOTALL | re.MULTILINE)
+    shell = [text for language, text in blocks if language in ("", "sh", "bash")]
+    lines = [line.split("  #")[0].strip() for block in shell for line in block.splitlines()]
     return [part for line in lines for part in line.split(" && ") if part.startswith("hdrvid ")]
 
 
 def test_there_are_commands():
-    assert len(commands()) >= 10
+    assert len(commands()) >= 20
+
+
+def test_the_python_of_the_readme_runs(monkeypatch):
+    """On a clip of its own, in place of `shot.mov`."""
+    import numpy as np
+
+    import hdrvid
+
+    (code,) = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    asked = []
+    for name in ("inspect", "reconstruct", "frames"):
+        real = getattr(hdrvid, name)
+
+        def first(clip, *rest, real=real, **options):
+            asked.append(real.__name__)
+            return iter(()) if real.__name__ == "frames" else hdrvid.api.DetectOptions(**options) and _Anything()
+
+        monkeypatch.setattr(hdrvid, name, first, raising=False)
+    pictures = {"short": np.full((32, 32, 3), 60, np.uint8), "long": np.full((32, 32, 3), 154, np.uint8)}
+    exec(code, pictures)
+    assert asked == ["inspect", "reconstruct", "frames"]
+    assert pictures["radiance"].shape == (32, 32, 3)
+
+
+class _Anything:
+    cycle = "0,3"
 
 
 @pytest.mark.parametrize("command", commands())

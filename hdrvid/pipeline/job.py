@@ -114,13 +114,16 @@ class Job:
         last = self.last if known is None else min(self.last, known - 1)
         return max(1, last - self.first + 1)
 
+    def output_radiance(self, radiance: np.ndarray) -> np.ndarray:
+        """Radiance (H, W, 3) of the clip's primaries in Rec. 709: colours outside it get negative components."""
+        matrix = self.detection.to_output
+        return radiance if matrix is None else radiance @ matrix.astype(np.float32).T
+
     def file_values(self, radiance: np.ndarray) -> np.ndarray:
         """Radiance (H, W, 3) as the file holds it: Rec. 709, scaled; float16 for EXR, float32 for Radiance HDR."""
-        matrix = self.detection.to_output
-        if matrix is not None:  # colours outside Rec. 709 get negative components there
-            radiance = radiance @ matrix.astype(np.float32).T
-            if self.frame_format == "hdr":
-                radiance = np.maximum(radiance, np.float32(0))
+        radiance = self.output_radiance(radiance)
+        if self.frame_format == "hdr":
+            radiance = np.maximum(radiance, np.float32(0))
         values = np.minimum(radiance * np.float32(self.scale), np.float32(HALF_MAX))
         return to_half(values) if self.frame_format == "exr" else values
 

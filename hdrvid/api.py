@@ -22,7 +22,7 @@ from hdrvid.errors import UsageError
 from hdrvid.io import open_clip
 from hdrvid.io.response_files import load_response
 from hdrvid.options.reconstruct import DetectOptions, ReconstructOptions
-from hdrvid.pipeline.job import Job, frame_range
+from hdrvid.pipeline.job import Job, frame_range, require_class
 from hdrvid.pipeline.report import ClipReport
 from hdrvid.pipeline.run import reconstruct_clip
 from hdrvid.pipeline.windows import DamagedFrames, open_windows
@@ -60,9 +60,10 @@ def frames(clip: Clip, **options: Any) -> Iterator[tuple[int, np.ndarray]]:
     """
     chosen = ReconstructOptions(**options)
     with ExitStack() as stack:
-        reader = stack.enter_context(open_clip(_inputs(clip)))
+        reader = stack.enter_context(open_clip(_inputs(clip), chosen.fps))
         detection = detect(reader, chosen)
         cycle = required_cycle(detection)
+        require_class(chosen, cycle)
         first, last = frame_range(chosen, reader.info)
         model = load_reconstructor(
             chosen.model,
@@ -75,6 +76,8 @@ def frames(clip: Clip, **options: Any) -> Iterator[tuple[int, np.ndarray]]:
         )
         job = Job(reader, detection, cycle, model, chosen, Path(), first, last, Ranks())
         for window in open_windows(stack, job, first, last, DamagedFrames()):
+            if not job.is_wanted(window.reference_stops):
+                continue
             yield window.index, job.output_radiance(model.reconstruct(window.as_window()).radiance)
 
 

@@ -394,13 +394,13 @@ def sequence_stem(source: str, paths: Sequence[Path]) -> str:
 class FramesReader:
     """Reads an image sequence. See `hdrvid.types.ClipReader`.
 
-    Convention: `pts_seconds` is index / 24, image files carry no time. DNG files are all developed with the white
-    balance of the first, or a camera's automatic one would change the colours between exposures.
+    Convention: `pts_seconds` is index / `frames_per_second`, image files carry no time. DNG files are all developed
+    with the white balance of the first, or a camera's automatic one would change the colours between exposures.
     Raises InputError at once when the first frame cannot be read, and from `frames` when a later one cannot, or has
     another size or sample type than the first.
     """
 
-    def __init__(self, paths: Sequence[Path], source: str) -> None:
+    def __init__(self, paths: Sequence[Path], source: str, frames_per_second: Fraction = SEQUENCE_RATE) -> None:
         if not paths:
             raise InputError(f"{source} holds no frames")
         self.paths = tuple(paths)
@@ -418,7 +418,7 @@ class FramesReader:
             width=width,
             height=height,
             num_frames=len(self.paths),
-            frames_per_second=SEQUENCE_RATE,
+            frames_per_second=frames_per_second,
             bit_depth=first.bit_depth,
             linear=first.linear,
             details={
@@ -464,7 +464,7 @@ class FramesReader:
                 on_damage(index, str(error))
                 continue
             pixels = picture.pixels if self._scale == 1 else np.minimum(picture.pixels * self._scale, np.float32(1))
-            yield Frame(index, pixels, float(index / SEQUENCE_RATE))
+            yield Frame(index, pixels, float(index / self.info.frames_per_second))
 
     def _check_kind(self, index: int, picture: Picture) -> None:
         """Raise InputError where a picture does not go with the first one."""

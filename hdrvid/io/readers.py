@@ -5,12 +5,21 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-from hdrvid.errors import InputError
+from hdrvid.errors import InputError, UsageError
 from hdrvid.io.animation import SUFFIXES, AnimationReader
-from hdrvid.io.frames import FramesReader, folder_frames, glob_frames, has_printf, is_image, printf_frames
+from hdrvid.io.frames import (
+    SEQUENCE_RATE,
+    FramesReader,
+    folder_frames,
+    glob_frames,
+    has_printf,
+    is_image,
+    printf_frames,
+)
 from hdrvid.io.video import VideoReader
 from hdrvid.types import ClipReader, PathLike
 
@@ -49,28 +58,32 @@ def split_inputs(inputs: Sequence[PathLike]) -> list[list[str]]:
     return clips
 
 
-def open_clip(inputs: Sequence[PathLike] | PathLike) -> ClipReader:
+def open_clip(inputs: Sequence[PathLike] | PathLike, frames_per_second: Fraction | None = None) -> ClipReader:
     """A reader for one clip: a video file, a folder of frames, a printf or glob pattern, or image files in order.
 
+    `frames_per_second` is the rate of an image sequence, 24 without it; a video has its own.
     The reader is a context manager; `frames` may be called any number of times, also at the same time.
-    Raises InputError where the clip is missing, holds no frames or cannot be read.
+    Raises InputError where the clip is missing, holds no frames or cannot be read, UsageError for the rate of a video.
     """
     items = [str(inputs)] if isinstance(inputs, (str, Path)) else [str(item) for item in inputs]
     if not items or not all(items):
         raise InputError("no input was given: name a video file, a folder of frames or a pattern")
     kinds = [input_kind(item) for item in items]
+    rate = frames_per_second or SEQUENCE_RATE
     if len(items) > 1:
         for item, kind in zip(items, kinds, strict=True):
             if kind != "image":
                 raise InputError(f"{item} is not an image file: only image files can be joined to one clip")
-        return FramesReader([Path(item) for item in items], f"{items[0]} ... {items[-1]}")
+        return FramesReader([Path(item) for item in items], f"{items[0]} ... {items[-1]}", rate)
     item, kind = items[0], kinds[0]
     if kind == "folder":
-        return FramesReader(folder_frames(item), item)
+        return FramesReader(folder_frames(item), item, rate)
     if kind == "printf":
-        return FramesReader(printf_frames(item), item)
+        return FramesReader(printf_frames(item), item, rate)
     if kind == "glob":
-        return FramesReader(glob_frames(item), item)
+        return FramesReader(glob_frames(item), item, rate)
     if kind == "image":
-        return FramesReader([Path(item)], item)
+        return FramesReader([Path(item)], item, rate)
+    if frames_per_second is not None and os.path.exists(item):
+        raise UsageError(f"--fps is the rate of an image sequence, but {item} is a video with its own: leave it out")
     return AnimationReader(item) if Path(item).suffix.lower() in SUFFIXES else VideoReader(item)

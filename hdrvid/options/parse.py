@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,23 @@ def parse_frame_range(text: str) -> tuple[int, int]:
     if last < first:
         raise UsageError(f"--frames {text} ends before it begins: give the smaller number first")
     return first, last
+
+
+def parse_rate(text: str) -> Fraction:
+    """A frame rate: '25', '24000/1001', or a decimal of the NTSC family. Raises UsageError.
+
+    >>> parse_rate("25"), parse_rate("23.976"), parse_rate("29.97")
+    (Fraction(25, 1), Fraction(24000, 1001), Fraction(30000, 1001))
+    """
+    try:
+        rate = Fraction(text.strip()) if len(text) < 40 else Fraction(0)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if not Fraction(1, 100) <= rate <= 100_000:
+        raise UsageError(f"--fps takes frames per second, like 25, 23.976 or 24000/1001, not '{text[:40]}'")
+    whole = round(rate * Fraction(1001, 1000))
+    is_ntsc = rate.denominator != 1 and abs(rate - Fraction(whole * 1000, 1001)) < Fraction(6, 1000)
+    return Fraction(whole * 1000, 1001) if is_ntsc else rate
 
 
 def parse_list(text: str) -> tuple[str, ...]:

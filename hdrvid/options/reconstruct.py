@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from hdrvid.options.metadata import DEVICE, MODEL, PRECISION, TONEMAP, option
-from hdrvid.options.parse import parse_frame_range
+from hdrvid.options.parse import parse_frame_range, parse_rate
+
+EXPOSURE_CLASSES = ("all", "short", "middle", "long")
+"""What `--only` takes."""
 
 FORMATS = ("exr", "hdr")
 """What `--format` takes."""
@@ -92,6 +96,17 @@ class ReconstructOptions(DetectOptions):
         ),
     )
     """None: all."""
+    only: str = field(
+        default="all",
+        metadata=option(
+            "Make the frames of one exposure alone, in half or a third of the time; videos get their rate.",
+            metavar="|".join(EXPOSURE_CLASSES),
+        ),
+    )
+    fps: Fraction | None = field(
+        default=None,
+        metadata=option("Frames per second of an image sequence, 24 without it.", metavar="RATE", parse=parse_rate),
+    )
     format: str = field(
         default="exr",
         metadata=option("OpenEXR (half float) or Radiance .hdr.", metavar="|".join(FORMATS)),

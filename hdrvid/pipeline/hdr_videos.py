@@ -37,7 +37,7 @@ def write_hdr_videos(
         grade = grade_clip(frames, kind, peak_nits=job.options.peak_nits if kind == "hdr10" else None, light=light)
         path = job.video_path(kind)
         size = job.info.width, job.info.height
-        with HdrVideoWriter(path, *size, job.info.frames_per_second, grade, audio_from=job.audio_from) as video:
+        with HdrVideoWriter(path, *size, job.video_rate, grade, audio_from=job.audio_from) as video:
             for frame, pts_seconds in zip(frames(), times, strict=True):
                 video.write(frame, pts_seconds)
         warnings += video.warnings()

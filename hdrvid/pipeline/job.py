@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +12,7 @@ import numpy as np
 
 from hdrvid.color.half import HALF_MAX, to_half
 from hdrvid.detect.clip import Detection
-from hdrvid.errors import InputError
+from hdrvid.errors import InputError, UsageError
 from hdrvid.pipeline.options import LOSSY_COMPRESSIONS, ReconstructOptions, parse_white
 from hdrvid.pipeline.settings import frame_settings
 from hdrvid.ranks import Ranks
@@ -107,12 +108,23 @@ class Job:
 
     @property
     def expected_frames(self) -> int | None:
-        """Frames of the range, at least 1; None where only the end of the file will tell."""
+        """Results of the range, at least 1; None where only the end of the file will tell."""
         known = self.info.num_frames
-        if self.last is None:
-            return None if known is None else max(1, known - self.first)
-        last = self.last if known is None else min(self.last, known - 1)
-        return max(1, last - self.first + 1)
+        if self.last is None and known is None:
+            return None
+        last = min(n for n in (self.last, None if known is None else known - 1) if n is not None)
+        indices = range(self.first, last + 1)
+        return max(1, sum(self.is_wanted(self.cycle.stops_at(i)) for i in indices))
+
+    def is_wanted(self, stops: float) -> bool:
+        """Whether frames of this exposure are made, see `--only`."""
+        return self.options.only in ("all", self.cycle.class_of(stops))
+
+    @property
+    def video_rate(self) -> Fraction:
+        """Frames per second of the videos."""
+        rate = Fraction(self.info.frames_per_second)
+        return rate if self.options.only == "all" else rate / len(self.cycle)
 
     def output_radiance(self, radiance: np.ndarray) -> np.ndarray:
         """Radiance (H, W, 3) of the clip's primaries in Rec. 709: colours outside it get negative components."""
@@ -135,6 +147,12 @@ def part_name(stem: str, frame_range: tuple[int, int]) -> str:
     'shot.000240-000479'
     """
     return f"{stem}.{frame_range[0]:06d}-{frame_range[1]:06d}"
+
+
+def require_class(options: ReconstructOptions, cycle: ExposureCycle) -> None:
+    """Raise UsageError where `--only` names an exposure that the cycle does not have."""
+    if options.only == "middle" and len(cycle) == 2:
+        raise UsageError("the clip has two exposures, so there is no middle one: --only short or --only long")
 
 
 def frame_range(options: ReconstructOptions, info: ClipInfo) -> tuple[int, int | None]:

@@ -15,7 +15,7 @@ from hdrvid.io.exr import COMPRESSIONS
 from hdrvid.io.hdr_video import check_peak
 from hdrvid.io.response_files import load_response
 from hdrvid.options.parse import parse_frame_range as parse_frame_range
-from hdrvid.options.reconstruct import FORMATS, ReconstructOptions
+from hdrvid.options.reconstruct import EXPOSURE_CLASSES, FORMATS, ReconstructOptions
 from hdrvid.predict.device import check_precision
 from hdrvid.predict.registry import available_models
 from hdrvid.predict.tiling import resolve_tile
@@ -61,6 +61,8 @@ def validate_options(options: ReconstructOptions, out: PathLike) -> None:
         raise UsageError(f"--compression takes one of {', '.join(COMPRESSIONS)}, not '{options.compression}'")
     if options.preview and options.tonemap not in OPERATORS:
         raise UsageError(f"--tonemap takes one of {', '.join(OPERATORS)}, not '{options.tonemap}'")
+    if options.only not in EXPOSURE_CLASSES:
+        raise UsageError(f"--only takes one of {', '.join(EXPOSURE_CLASSES)}, not '{options.only}'")
     if options.align not in ("auto", "off"):
         raise UsageError(f"--align takes auto or off, not '{options.align}'")
     if options.peak_nits is not None:

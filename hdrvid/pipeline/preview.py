@@ -37,8 +37,10 @@ class PreviewThread:
             job.white,
             job.audio_from,
         )
-        rate = float(job.info.frames_per_second)
-        self._tonemap = Tonemapper(job.options.tonemap, max_value=job.cycle.max_exposure, frames_per_second=rate)
+        self._rate = job.video_rate
+        self._tonemap = Tonemapper(
+            job.options.tonemap, max_value=job.cycle.max_exposure, frames_per_second=float(self._rate)
+        )
         self.warnings: list[str] = []
         """Complete after `finish`."""
         self._unsent: deque[tuple[np.ndarray | Path, float]] = deque()
@@ -81,9 +83,10 @@ class PreviewThread:
 
     def _encode(self) -> None:
         try:
-            rate = self._info.frames_per_second
             width, height = self._info.width, self._info.height
-            with PreviewWriter(self._path, width, height, rate, PREVIEW_CRF, audio_from=self._audio_from) as video:
+            with PreviewWriter(
+                self._path, width, height, self._rate, PREVIEW_CRF, audio_from=self._audio_from
+            ) as video:
                 while (item := self._take()) is not None:
                     frame, pts_seconds = item
                     file_values = read_output(frame)[0] if isinstance(frame, Path) else frame

@@ -44,6 +44,8 @@ def kept_frame(job: Job, writer: SequenceWriter, window: FrameWindow) -> np.ndar
         difference = changed_settings(header, job.settings)
         if difference is not None:
             raise OutputError(f"{path} was made with other settings ({difference}): {advice}")
+    if header.get("framesPerSecond", job.info.frames_per_second) != job.info.frames_per_second:
+        return None  # an image sequence that was given another rate
     if header.get("hdrvid:window") != window.window_id:
         return None  # the clip was shorter when the frame was made, or broke off there
     if header.get("hdrvid:source") != window.source_id:

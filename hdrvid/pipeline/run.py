@@ -172,6 +172,8 @@ def _pending_frames(
     previous_key = ""
     try:
         for window in windows:
+            if not job.is_wanted(window.reference_stops):
+                continue
             kept_values = kept_frame(job, writer, window)
             frame = _PendingFrame(window, kept_values, window.as_window() if kept_values is None else None)
             if frame.model_input is not None and look_ahead and window.key != previous_key:

@@ -12,7 +12,7 @@ from hdrvid.detect.clip import Detection, required_cycle
 from hdrvid.errors import OutputError
 from hdrvid.io import open_clip
 from hdrvid.pipeline.distributed import agreed_detection, in_each
-from hdrvid.pipeline.job import Job, frame_range
+from hdrvid.pipeline.job import Job, frame_range, require_class
 from hdrvid.pipeline.options import ReconstructOptions, parse_white, validate_options
 from hdrvid.predict.registry import BUILT_IN, load_reconstructor
 from hdrvid.predict.runner import ModelRunner
@@ -32,7 +32,7 @@ def set_up(
 
     def opened() -> ClipReader:
         validate_options(options, out)
-        reader = stack.enter_context(open_clip(inputs))
+        reader = stack.enter_context(open_clip(inputs, options.fps))
         _require_other_folder(inputs, reader.info, out)
         return reader
 
@@ -41,6 +41,7 @@ def set_up(
     compiling = None if options.model in BUILT_IN else background.submit(bands.prepare)
     detection = agreed_detection(reader, options, ranks)
     cycle = required_cycle(detection)
+    require_class(options, cycle)
     first, last = frame_range(options, reader.info)
     for text in detection_messages(detection):
         message(text)

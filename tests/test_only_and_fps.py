@@ -99,6 +99,6 @@ def test_a_sequence_gets_its_rate_and_a_video_keeps_its_own(clip, tmp_path) -> N
     count, rate, last = video(out / "shot.preview.mp4")
     assert (count, rate) == (9, 50)
     assert last == pytest.approx(8 / 50, abs=1e-3)
-    movie = write_video(tmp_path / "clip.mp4")
+    movie = write_video(tmp_path / "clip.mkv", clip)
     with pytest.raises(UsageError, match="--fps is the rate of an image sequence"):
         reconstruct_clip([str(movie)], tmp_path / "other", options(fps=Fraction(50)))

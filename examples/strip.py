@@ -1,6 +1,6 @@
 """Makes examples/strip.jpg: a short frame of the example clip, the long one after it, and the result, tonemapped.
 
-    python examples/strip.py
+python examples/strip.py
 """
 
 from pathlib import Path

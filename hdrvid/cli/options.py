@@ -73,6 +73,7 @@ def _option_parameter(field: Field[Any], kind: Any) -> inspect.Parameter:
         min=option["minimum"],
         max=option["maximum"],
         show_default=default is not None,
+        rich_help_panel=option["panel"],
     )
     return inspect.Parameter(
         field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info]

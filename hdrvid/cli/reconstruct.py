@@ -22,6 +22,7 @@ from hdrvid.cli.console import (
 )
 from hdrvid.cli.options import fields_as_options
 from hdrvid.errors import HdrvidError, InputError
+from hdrvid.options.metadata import OUTPUT
 from hdrvid.options.reconstruct import ReconstructOptions
 
 if TYPE_CHECKING:
@@ -58,10 +59,15 @@ def command(
         typer.Argument(metavar="INPUT", help="Video files, folders of frames, or patterns.", show_default=False),
     ],
     out: Annotated[
-        str, typer.Option("-o", "--out", metavar="FOLDER", help="Where the results go.", show_default=False)
+        str,
+        typer.Option(
+            "-o", "--out", metavar="FOLDER", help="Where the results go.", show_default=False, rich_help_panel=OUTPUT
+        ),
     ],
     options: ReconstructOptions,
-    json: Annotated[bool, typer.Option("--json", help="Print the reports as JSON on stdout.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the reports as JSON on stdout.", rich_help_panel=OUTPUT)
+    ] = False,
 ) -> None:
     from hdrvid.ranks import joined
 

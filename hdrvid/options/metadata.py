@@ -16,6 +16,7 @@ def option(
     repeated: bool = False,
     parse: Callable[[str], Any] | None = None,
     default: str | None = None,
+    panel: str | None = None,
 ) -> dict[str, Any]:
     """Metadata of a dataclass field, for `dataclasses.field(metadata=...)`.
 
@@ -26,6 +27,7 @@ def option(
     repeated: the option may be given several times; the field is a tuple.
     parse: makes the value from the text that the user gives. Raises HdrvidError.
     default: what the help says of the default instead of its value, '' for nothing.
+    panel: the group of options in the help that it belongs to.
     """
     return {
         "help": help,
@@ -36,8 +38,12 @@ def option(
         "repeated": repeated,
         "parse": parse,
         "default": default,
+        "panel": panel,
     }
 
+
+CAMERA, OUTPUT, VIEWING, MACHINE = "Camera", "Output", "Viewing", "Model and machine"
+"""Groups of options in the help of `hdrvid reconstruct`."""
 
 CYCLE = option("Exposures in a cycle.", flag="--cycle", metavar="2|3", minimum=2, maximum=3)
 CYCLE_STOPS = option("Stops of one cycle, beginning with the first frame.", metavar="0,3|0,2,4")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from hdrvid.options.metadata import DEVICE, MODEL, PRECISION, TONEMAP, option
+from hdrvid.options.metadata import CAMERA, DEVICE, MACHINE, MODEL, OUTPUT, PRECISION, TONEMAP, VIEWING, option
 from hdrvid.options.parse import parse_frame_range, parse_rate
 
 EXPOSURE_CLASSES = ("all", "short", "middle", "long")
@@ -25,7 +25,8 @@ class ClipOptions:
             "Exposures of one cycle, beginning with the first frame of the clip: stops, 1/500,1/60, 2ms,16ms or "
             "iso100,iso1600; or a file, one exposure a line, or a CSV or JSON table with a row a frame. auto measures "
             "them.",
-            metavar="auto|0,3|0,2,4|FILE",
+            metavar="auto|0,3|FILE",
+            panel=CAMERA,
         ),
     )
     response: str = field(
@@ -35,6 +36,7 @@ class ClipOptions:
             "clog3, pq, hlg, or a measured one (.mat, .csv). auto: linear for EXR and .hdr frames, the tag of a PQ, "
             "HLG or linear clip, else what the pixels show, else gamma2.2 or the tag of the clip.",
             metavar="auto|NAME|FILE",
+            panel=CAMERA,
         ),
     )
     input_primaries: str = field(
@@ -43,6 +45,7 @@ class ClipOptions:
             "Primaries of the clip: rec709, rec2020, p3d65, sgamut3, ... auto takes the tag, ICC profile or EXR "
             "header, or the gamut that a log curve comes with. Output files hold Rec. 709.",
             metavar="auto|NAME",
+            panel=CAMERA,
         ),
     )
 
@@ -55,7 +58,8 @@ class DetectOptions(ClipOptions):
         default=False,
         metadata=option(
             "Trust the cycle: do not look for dropped and doubled frames, cuts, flashes and damaged frames. With "
-            "--frames the clip is then not read from its start."
+            "--frames the clip is then not read from its start.",
+            panel=CAMERA,
         ),
     )
     """Declared exposures are taken although the pixels contradict them."""
@@ -64,6 +68,7 @@ class DetectOptions(ClipOptions):
         metadata=option(
             "Measure exposures that are a little off (0.05 to 0.5 stops) on aligned pixels and correct them.",
             flag="--deflicker/--no-deflicker",
+            panel=CAMERA,
         ),
     )
 
@@ -72,19 +77,20 @@ class DetectOptions(ClipOptions):
 class ReconstructOptions(DetectOptions):
     """What decides a reconstruction. Checked by `hdrvid.pipeline.options.validate_options`."""
 
-    model: str = field(default="default", metadata=MODEL)
-    device: str = field(default="auto", metadata=DEVICE)
-    precision: str = field(default="auto", metadata=PRECISION)
+    model: str = field(default="default", metadata=MODEL | {"panel": MACHINE})
+    device: str = field(default="auto", metadata=DEVICE | {"panel": MACHINE})
+    precision: str = field(default="auto", metadata=PRECISION | {"panel": MACHINE})
     compile: bool = field(
         default=False,
         metadata=option(
             "Compile the networks (torch.compile) where that can be done; takes a while.",
             flag="--compile/--no-compile",
+            panel=MACHINE,
         ),
     )
     tile: str = field(
         default="auto",
-        metadata=option("Work in tiles of this size, for little memory.", metavar="auto|off|PIXELS"),
+        metadata=option("Work in tiles of this size, for little memory.", metavar="auto|off|PIXELS", panel=MACHINE),
     )
     frame_range: tuple[int, int] | None = field(
         default=None,
@@ -93,6 +99,7 @@ class ReconstructOptions(DetectOptions):
             flag="--frames",
             metavar="A-B",
             parse=parse_frame_range,
+            panel=OUTPUT,
         ),
     )
     """None: all."""
@@ -101,21 +108,28 @@ class ReconstructOptions(DetectOptions):
         metadata=option(
             "Make the frames of one exposure alone, in half or a third of the time; videos get their rate.",
             metavar="|".join(EXPOSURE_CLASSES),
+            panel=OUTPUT,
         ),
     )
     fps: Fraction | None = field(
         default=None,
-        metadata=option("Frames per second of an image sequence, 24 without it.", metavar="RATE", parse=parse_rate),
+        metadata=option(
+            "Frames per second of an image sequence, 24 without it.",
+            metavar="RATE",
+            parse=parse_rate,
+            panel=CAMERA,
+        ),
     )
     format: str = field(
         default="exr",
-        metadata=option("OpenEXR (half float) or Radiance .hdr.", metavar="|".join(FORMATS)),
+        metadata=option("OpenEXR (half float) or Radiance .hdr.", metavar="|".join(FORMATS), panel=OUTPUT),
     )
     compression: str = field(
         default="zip",
         metadata=option(
             "EXR compression: zip, zips, piz, zstd, rle and none are exact; dwaa, dwab, b44 and b44a are lossy.",
             metavar="NAME",
+            panel=OUTPUT,
         ),
     )
     white: str = field(
@@ -124,6 +138,7 @@ class ReconstructOptions(DetectOptions):
             "The exposure whose clipping is 1.0 in the file; a NUMBER is the file value at which the longest exposure "
             "clips.",
             metavar="longest|shortest|NUMBER",
+            panel=OUTPUT,
         ),
     )
     align: str = field(
@@ -132,28 +147,32 @@ class ReconstructOptions(DetectOptions):
             "auto: the camera's motion, and that between frames of equal exposure, where they fit better than the "
             "dense flow. off: the dense flow alone.",
             metavar="auto|off",
+            panel=MACHINE,
         ),
     )
-    tonemap: str = field(default="reinhard", metadata=TONEMAP)
+    tonemap: str = field(default="reinhard", metadata=TONEMAP | {"panel": VIEWING})
     preview: bool = field(
         default=True,
-        metadata=option("Write STEM.preview.mp4.", flag="--preview/--no-preview"),
+        metadata=option("Write STEM.preview.mp4.", flag="--preview/--no-preview", panel=VIEWING),
     )
-    hdr10: bool = field(default=False, metadata=option("Write STEM.hdr10.mp4: 10-bit HEVC, PQ, BT.2020."))
-    hlg: bool = field(default=False, metadata=option("Write STEM.hlg.mp4: 10-bit HEVC, HLG, BT.2020."))
+    hdr10: bool = field(
+        default=False, metadata=option("Write STEM.hdr10.mp4: 10-bit HEVC, PQ, BT.2020.", panel=VIEWING)
+    )
+    hlg: bool = field(default=False, metadata=option("Write STEM.hlg.mp4: 10-bit HEVC, HLG, BT.2020.", panel=VIEWING))
     peak_nits: float | None = field(
         default=None,
         metadata=option(
             "Peak of the HDR10 display, 100 to 10000 cd/m2; what is brighter is rolled off. By default the smallest "
             "of 1000, 2000, 4000 and 10000 that shows everything.",
             metavar="NITS",
+            panel=VIEWING,
         ),
     )
     audio: bool = field(
         default=True,
-        metadata=option("Videos carry the sound of the clip.", flag="--audio/--no-audio"),
+        metadata=option("Videos carry the sound of the clip.", flag="--audio/--no-audio", panel=VIEWING),
     )
     overwrite: bool = field(
         default=False,
-        metadata=option("Make every frame again; without it finished frames are kept."),
+        metadata=option("Make every frame again; without it finished frames are kept.", panel=OUTPUT),
     )

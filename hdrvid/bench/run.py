@@ -141,7 +141,7 @@ def bench(
 ) -> dict[str, Any]:
     """Measure every size, model and precision asked for, and the yardstick, in fp32 too.
 
-    `say` is told what is measured next; `keep` is given, after every size, what is measured by then. Returns, ready for
+    `say` gets the name of the next measurement; `keep` gets, after every size, the results so far. Returns, ready for
     JSON:
         machine     `machine_facts`, with the measured `peak_gflops` of every precision
         options     `cycle` in stops and `runs`

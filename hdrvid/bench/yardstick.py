@@ -24,7 +24,7 @@ BYTES_PER_PIXEL = 1100
 
 
 class ConvolutionCounter(TorchDispatchMode):
-    """Counts multiply-accumulates of ungrouped convolutions while it is entered, whoever calls them.
+    """Counts multiply-accumulates of ungrouped convolutions inside its context.
 
     A convolution has (values of its result) x (weights behind each of them), a transposed one (values that go in) x
     (weights that each of them meets). Grouped convolutions and those of one channel are filters of fixed kernels and

@@ -133,7 +133,7 @@ def printable(text: str) -> str:
 
 
 def say(text: str) -> None:
-    """One line on stderr; a closed stderr is nobody's problem."""
+    """One line on stderr; a closed stderr is ignored."""
     try:
         # one write: the lines of several processes must not end up in one another
         print(f"{printable(text)}\n", end="", file=sys.stderr, flush=True)

@@ -125,7 +125,7 @@ def _reconstruct_all(
         try:
             report = _reconstruct_one(group, stem, out, options, ranks)
         except Exception as error:
-            # what nobody expected is of this process alone, and those beside it wait for it
+            # an unexpected error is of this process alone; the other processes wait for it
             if (len(clips) == 1 and not failures) or not (isinstance(error, HdrvidError) or ranks.world == 1):
                 raise
             failures.append((source, sentence_of(error)))

@@ -30,7 +30,7 @@ from hdrvid.models.layers import gaussian_window
 from hdrvid.models.merge_net import CHANNELS_PER_CANDIDATE, SMOOTHING, smoothing_radius
 
 BAND_PIXELS = 80_000
-"""About how many pixels a band has, at least: what it needs of the rows around it is worked out once more."""
+"""About how many pixels a band has, at least: what it needs of the rows around it is computed twice."""
 BANDS_PER_THREAD = 2
 """Where that makes larger bands."""
 

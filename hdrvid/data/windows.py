@@ -266,7 +266,7 @@ def build_cache(
 ) -> None:
     """Put HDR windows into `folder`; one that holds the same ones already is kept, an unfinished one goes on.
 
-    `progress` is told windows done and windows in all. Raises InputError for a file that cannot be read.
+    `progress` gets windows done and windows in all. Raises InputError for a file that cannot be read.
     """
     n, s, k = options.rows, options.size, len(NEIGHBOURS)
     shapes: dict[str, tuple[tuple[int, ...], Any]] = {

@@ -2,7 +2,7 @@
 
 Order of trust, for everything: what the user says, what the container says, what the pixels say, what is assumed. A tag
 of a display curve (BT.709, sRGB) is an exception: cameras write it whatever their curve is, so it is only what is
-assumed where the pixels cannot tell. Whoever is contradicted is named.
+assumed where the pixels cannot tell. A contradiction names both sides.
 
     probe           the first frames, decoded and reduced (`hdrvid.detect.probe`)
     exposures       of one cycle: declared, recorded in the files, or measured (`hdrvid.detect.cycle`)
@@ -258,7 +258,7 @@ def detect(reader: ClipReader, options: DetectOptions) -> Detection:
         exposures, curve = _solve(probe, _said_curve(options.response, info, probe), None, "measured")
     if declared is not None:
         against = contradiction(exposures.estimate, declared)
-        # a curve that is only assumed, for want of frames, contradicts nobody
+        # a curve that is assumed for want of frames is no evidence against declared exposures
         unchecked = curve.is_open and len(probe.levels) < MIN_RESPONSE_FRAMES
         if against and against.is_sure and not options.regular and not unchecked:
             raise ExposureError(f"{info.source}: {against.text}, or give --regular to take them as they are")

@@ -66,7 +66,7 @@ FIRST_FRAMES = 12
 """Frames at the start of a clip that tell the exposure of frame 0."""
 
 MIN_STOPS_APART = 0.3
-"""Exposures closer than this cannot be told from flicker."""
+"""Exposures closer than this cannot be distinguished from flicker."""
 
 MAX_DRIFT_STOPS = 0.12
 """A scene brightens or darkens no faster than this, in stops per frame."""

@@ -133,7 +133,7 @@ def read_probe(reader: ClipReader) -> Probe:
 
 
 def _small(pixels: np.ndarray) -> np.ndarray:
-    """(h, w) mean of the channels, at most 96 wide: what repetitions are told by."""
+    """(h, w) mean of the channels, at most 96 wide: repetitions are recognised by it."""
     step = max(1, pixels.shape[1] // 384)
     subsampled = np.ascontiguousarray(pixels[::step, ::step], np.float32)
     width = min(96, subsampled.shape[1])

@@ -129,7 +129,7 @@ class DenseInverseSearch:
         self._searched: list[set[int]] = []
         """Ids of the frames of every window that is being searched."""
         self._later: set[int] = set()
-        """Ids of the frames that the windows after the last one that was begun may share with it."""
+        """Ids of the frames that the windows after the last submitted one may share with it."""
 
     @property
     def _compiled(self) -> bool:
@@ -264,12 +264,12 @@ class DenseInverseSearch:
         pictures = self._luma(a, exposure, target), self._luma(b, other, target)
         with self._lock:
             if key not in self._kept:
-                forward, backward = self._begun((*pictures, wide)), self._begun((*reversed(pictures), wide))
+                forward, backward = self._submit((*pictures, wide)), self._submit((*reversed(pictures), wide))
                 self._kept[id(a), id(b)] = _Pair(forward, backward, a, b)
                 self._kept[id(b), id(a)] = _Pair(backward, forward, b, a)
             return self._kept[key]
 
-    def _begun(self, search: tuple[np.ndarray, np.ndarray, bool]) -> Future[np.ndarray]:
+    def _submit(self, search: tuple[np.ndarray, np.ndarray, bool]) -> Future[np.ndarray]:
         """A call of `flow`, beside others where their memory allows it."""
         if self._pool and search[0].size <= ALONE_ABOVE_PIXELS:
             return self._pool.submit(self.flow, *search)
@@ -347,7 +347,7 @@ class DenseInverseSearch:
         if max(ratio, 1 / ratio) >= WIDE_RATIO:
             share = (middle - before) / (after - before)
             a, b = (self._luma(frames[i], exposures[i], exposures[i]) for i in (before, after))
-            searches = [self._begun((a, b, True)), self._begun((b, a, True))]
+            searches = [self._submit((a, b, True)), self._submit((b, a, True))]
             ways = [search.result() for search in searches]
             forward, backward = self._enlarged(ways, h, w) if whole else ways
             # a pixel of the reference lies on the way of one of the frame before, and of one of the frame after

@@ -66,7 +66,7 @@ def _errno_from_text(text: str) -> int | None:
 
 
 ABANDONED_SECONDS = 3600
-"""A temporary file of another machine that nobody has written to for so long belongs to a run that was killed."""
+"""A temporary file of another machine without a write for so long belongs to a run that was killed."""
 
 _PARTIAL = re.compile(r"\..*\.partial-(?:(?P<machine>[0-9a-f]{8})-)?(?P<process>\d+)(?:\.[^.]*)?")
 

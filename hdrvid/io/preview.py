@@ -76,7 +76,7 @@ class PreviewWriter(MovieWriter):
 
 
 def _tag(target: Any, transfer: ColorTrc) -> None:
-    """Tag a frame or a codec context as BT.709 colour, limited range: both are needed for players to be told."""
+    """Tag a frame or a codec context as BT.709 colour, limited range: players read the one or the other."""
     target.colorspace = Colorspace.ITU709
     target.color_range = ColorRange.MPEG
     target.color_primaries = ColorPrimaries.BT709

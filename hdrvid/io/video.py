@@ -325,7 +325,7 @@ class VideoReader:
 
         A frame that cannot be decoded raises InputError. With `on_damage` it is reported there with its index and a
         sentence, and left out; the frames behind it keep their indices. Frames that the decoder patched up are left
-        out too then, and kept with a warning otherwise. Frames are told apart by their time stamps; in streams
+        out too then, and kept with a warning otherwise. Frames are distinguished by their time stamps; in streams
         without them, and for codecs that may send packets without a frame, damage is always an InputError.
         A file that ends early ends the iteration, and `warnings` says so, with `on_damage` or without.
         ProRes, Motion JPEG and mostly HEVC carry no check sums: their wrong pixels cannot be noticed here.
@@ -512,7 +512,7 @@ class VideoReader:
     def _frame(
         self, decoded: _Decoded, frame: av.VideoFrame, seconds: float, on_damage: Callable[[int, str], None] | None
     ) -> Iterator[Frame]:
-        """The frame with its pixels, or none where they cannot be used and `on_damage` was told so."""
+        """The frame with its pixels, or none where they cannot be used and `on_damage` has been called."""
         if decoded.damaged:
             self._warn(f"{self.path}: frame {decoded.index} is marked as damaged")
         try:

@@ -110,7 +110,7 @@ def brightness_by_exposure(frames: Sequence[FrameBrightness], num_exposures: int
 def flicker_stops(frames: Sequence[FrameBrightness], num_exposures: int) -> float | None:
     """Brightness of the results of the brightest exposure over that of the darkest, in stops, None where not known.
 
-    0 is a clip in which nobody can tell from the brightness how a frame was shot; with two exposures it is the
+    0: the brightness does not show how a frame was shot; with two exposures it is the
     difference between odd and even frames. See `brightness_by_exposure`.
     """
     offsets = brightness_by_exposure(frames, num_exposures)

@@ -21,7 +21,7 @@ PHOTOMETRIC_TOLERANCE = 0.06
 """Difference of matched codes at which the confidence has fallen to 1/e."""
 CONSISTENCY_FLOOR = 0.4
 """Confidence left to flow that is not consistent: in flat, noisy places flow is arbitrary and harmless, and giving them
-up leaves specks of noise. Real occlusions are told by the photometric check. Measured on 48 windows without a
+up leaves specks of noise. The photometric check finds real occlusions. Measured on 48 windows without a
 network: +1.0 dB on short frames, +0.2 dB on long ones."""
 WEIGHT_FLOOR = 1e-4
 """Weight of a candidate that nothing speaks for: it decides only where every candidate is like that."""

@@ -166,7 +166,7 @@ class _PendingFrame:
 def _pending_frames(
     job: Job, windows: LabelledWindows | RegularWindows, writer: SequenceWriter
 ) -> Iterator[_PendingFrame]:
-    """The frames in order. The model is told of those it will make a few frames before they come out."""
+    """The frames in order. The model gets notice of a frame a few frames before its turn."""
     look_ahead = 0 if job.is_large else job.reconstructor.look_ahead
     queue: deque[_PendingFrame] = deque()
     previous_key = ""

@@ -53,7 +53,7 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 
 
 def available_memory(device: torch.device) -> int | None:
-    """Bytes that are free on a device; None where nobody can tell."""
+    """Bytes that are free on a device; None where the system does not say."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return machine.available_memory() if device.type == "cpu" else None

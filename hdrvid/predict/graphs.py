@@ -14,7 +14,7 @@ class Compiled:
     """A function of tensors, compiled when it is first called for a size.
 
     Where it cannot be compiled (no C++ compiler, no Triton), the function itself is called from then on, and the reason
-    is told once. Running out of memory is no such case and is raised.
+    is reported once. Running out of memory is no such case and is raised.
     """
 
     def __init__(self, function: Callable[..., Any], tell: Callable[[str], None]) -> None:

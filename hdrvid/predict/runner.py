@@ -86,7 +86,7 @@ class ModelRunner:
 
     `networks` None is the classical pipeline: the yardstick stays plain DIS. With networks, `align` gives the flow its
     other candidates (`hdrvid.flow`). `compiled`: the networks become compiled graphs. `look_ahead`: how many windows
-    `expect` may be told of before they are made; None: LOOK_AHEAD beside an accelerator, none on a CPU.
+    `expect` may announce before they are made; None: LOOK_AHEAD beside an accelerator, none on a CPU.
     """
 
     def __init__(
@@ -250,7 +250,7 @@ class ModelRunner:
                 plane.numpy()[:, :h, :w] = picture.transpose(2, 0, 1)
             else:
                 pixels = torch.from_numpy(np.ascontiguousarray(picture))
-                if self.device.type == "cuda":  # nobody waits for the copy
+                if self.device.type == "cuda":  # the copy is asynchronous
                     pixels = pixels.pin_memory()
                 plane[:, :h, :w] = pixels.to(self.device, non_blocking=True).permute(2, 0, 1)
         planes[..., :h, w:] = planes[..., :h, w - 1 : w]

@@ -31,7 +31,7 @@ class TrainLog:
 
     def scalars(self, step: int, entry: dict[str, Any]) -> None:
         """One report."""
-        with suppress(OSError), self._path.open("a") as log:  # a full disk is told when the checkpoint is written
+        with suppress(OSError), self._path.open("a") as log:  # a full disk is reported with the checkpoint
             log.write(json.dumps({"step": step, **entry}) + "\n")
         if self._board is not None:
             for name, value in entry.items():

@@ -246,7 +246,7 @@ def train(
     Writes `checkpoint.pt` (everything a resumed run needs), `log.jsonl`, TensorBoard events where that is installed,
     and the weights, each atomically. `on_cache` is called with windows prepared and windows in all, `on_step` with the
     progress. Under torchrun every process calls this; the first one writes and reports. A checkpoint that cannot be
-    written is told to `on_warning` and the run goes on with the one before.
+    written is reported to `on_warning` and the run goes on with the one before.
     Raises InputError, ModelError, UsageError or OutputError.
     """
     run_options = run_options or RunOptions()

@@ -109,7 +109,7 @@ def plan(options: TrainOptions) -> Plan:
 def prepare(
     planned: Plan, folder: Path, workers: int = 2, progress: Callable[[int, int], None] | None = None
 ) -> Material:
-    """Build the caches below `folder`; `progress` is told windows done and windows in all of the one being built."""
+    """Build the caches below `folder`; `progress` gets windows done and windows in all of the one being built."""
     validation = folder.with_name(folder.name + "-validation")
     build_cache(folder, planned.labelled, workers, progress)
     build_cache(validation, planned.validation, workers)

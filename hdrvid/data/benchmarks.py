@@ -61,7 +61,7 @@ class EvalClip(Protocol):
         ...
 
     def visible(self, index: int, others: Sequence[int]) -> np.ndarray | None:
-        """(K, H, W) bool: which pixels of frame `index` are visible in each of `others`; None where the set does not say."""
+        """(K, H, W) bool: which pixels of frame `index` are visible in each of `others`; None where that is unknown."""
         ...
 
 

@@ -74,7 +74,7 @@ def measure_stops(linear_frames: Iterable[np.ndarray], cycle: ExposureCycle) -> 
     aligner = DenseInverseSearch(2, candidates=False, search="short")
     n = len(cycle)
     comparable = [abs(cycle.stops_at(k) - cycle.stops_at(k + 1)) <= MAX_STOPS_APART for k in range(n)]
-    # with a step missing, a scene that brightens cannot be separated from the exposures; from frames of equal exposure it can
+    # with a step missing, a scene that brightens looks like an exposure, but not between frames of equal exposure
     lags = (1,) if all(comparable) else (1, n)
     rows: list[np.ndarray] = []
     ratios: list[float] = []

@@ -3,9 +3,9 @@
 Frames of two exposures show the same scene, so their linearised codes must differ by 2^stops at every level. Which
 codes belong together follows from their rank: the code below which a share p of the picture lies in one frame matches
 the code of the same share in the other (histogram matching; Grossberg & Nayar, Determining the Camera Response from
-Images: What Is Knowable?, IEEE TPAMI 2003). Motion does not matter to it. What enters and leaves the picture does, and a scene
-that brightens: a frame is therefore compared with the two frames of the other exposure around it, interpolated to its
-own time. The median over frames and channels is one curve of matched codes for every pair of exposures.
+Images: What Is Knowable?, IEEE TPAMI 2003). Motion does not matter to it. What enters and leaves the picture does, and
+a scene that brightens: a frame is therefore compared with the two frames of the other exposure around it, interpolated
+to its own time. The median over frames and channels is one curve of matched codes for every pair of exposures.
 
 What can be known: codes a and b match where f(b) - f(a) = stops, f being log2 of the linear value. With declared stops
 f is known but for what the family below leaves open. With measured stops f and stops can be multiplied by any number

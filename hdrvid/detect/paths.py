@@ -17,7 +17,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from hdrvid.detect.pictures import SmallPicture, quantile_difference
+from hdrvid.detect.pictures import SmallPicture, visible_difference
 from hdrvid.types import ExposureCycle
 
 MAX_MISFIT = 0.2
@@ -51,9 +51,11 @@ class Paths:
             for j in range(max(0, i - n - 1), i):
                 table = self._links[i, j] = self._table(frame, frames[j])
                 self._compare(i, table[self._phases[:, i], self._phases[:, j]])
+        self._inner = [float(t[self._expected[i], self._expected[j]]) for (i, j), t in self._links.items()]
         slips = (self._phases - self._expected) % n
         leaves = (np.diff(slips, axis=1, prepend=0) != 0).sum(1)
-        self._costs = (self._sums / np.maximum(self._counts, 1)).sum(0) + LEAVING_COST * leaves
+        self._leaving = LEAVING_COST * leaves
+        self._costs = (self._sums / np.maximum(self._counts, 1)).sum(0) + self._leaving
         self._best = int(np.argmin(self._costs))
 
     def _compare(self, index: int, misfits: np.ndarray) -> None:
@@ -64,7 +66,7 @@ class Paths:
     def _table(self, frame: SmallPicture, other: SmallPicture) -> np.ndarray:
         """(n, n) difference of quantiles if `frame` has the phase of the row and `other` that of the column."""
         steps = np.subtract.outer(self._stops, self._stops)
-        values = {step: quantile_difference(frame, other, step) for step in set(steps.ravel().tolist())}
+        values = {step: visible_difference(frame, other, step) for step in set(steps.ravel().tolist())}
         return np.array([[values[step] for step in row] for row in steps.tolist()])
 
     @property
@@ -93,6 +95,16 @@ class Paths:
     def regular_cost(self) -> float:
         """Cost of the path on which every frame has its expected phase."""
         return float(self._costs[(self._phases == self._expected).all(1)][0])
+
+    @property
+    def mean_misfit(self) -> float:
+        """Mean difference of a frame from those before it, on the best path."""
+        return float(self._costs[self._best] - self._leaving[self._best]) / self._phases.shape[1]
+
+    @property
+    def regular_misfit(self) -> float:
+        """Largest difference of the frames from one another if all have their expected phases; inf of one frame."""
+        return max(self._inner, default=float("inf"))
 
     def misfit(self, index: int) -> float:
         """Misfit of frame `index` on the best path, compared with frames before and behind it; inf without any."""

@@ -269,34 +269,56 @@ class Labeller:
             misfit = min(misfits[expected], self._fading_misfit(frame))
             if misfit <= CLEAR_MISFIT or (min(misfits) >= BETTER * misfit and misfit <= ODD_MISFIT):
                 return _Verdict(expected)
-        frames = [frame, *later]
-        if self._is_unanchored and known:
-            self._is_unanchored = self._steady is not None or len({phase for _, phase in known}) < len(self.cycle)
-            if self._is_unanchored and min(misfits) > ODD_MISFIT / 2:
+            if self._is_contradicted(misfits, known):
                 known = []
-        near = known[: len(self.cycle) + 1]
-        paths = Paths(self.cycle, frames, [self._expected(f.index) for f in frames], near)
-        if not known and frame.index == 0 and len(frames) >= STEADY_FRAMES and len(set(paths.phases)) == 1:
-            self._steady, self._is_unanchored = expected, True
-            self._unsure(0, "the exposures do not alternate from frame 0 on: which exposure they have is not known")
-            return _Verdict(expected)
-        slips = [(p - self._expected(f.index)) % len(self.cycle) for p, f in zip(paths.phases, frames, strict=True)]
-        if self._is_unanchored and not known and len(set(paths.phases)) > 1 and frame.index > 0:
-            return self._anchored(frame, paths.phases[0])
-        if slips[0] and not known and len(set(slips)) == 1:
-            return _Verdict(expected)  # the whole clip begins elsewhere, which declared exposures say it does not
-        if not known and any(slips) and paths.lead < LEAVING_COST:
-            self._is_unanchored = True
+        verdict = self._judged_by_path(frame, later, known)
+        if verdict is None and misfit > ODD_MISFIT and len(later) < 2:
             self._unsure(frame.index)
-        if slips[0] and self._is_believed(frame, paths, slips, known):
+        return verdict or _Verdict(expected)
+
+    def _is_contradicted(self, misfits: list[float], known: list[tuple[SmallPicture, int]]) -> bool:
+        """Whether a frame shows that the exposure that was assumed of the first frames is another one."""
+        if self._steady is None and len({phase for _, phase in known}) == len(self.cycle):
+            self._is_unanchored = False
+        return self._is_unanchored and min(misfits) > ODD_MISFIT / 2
+
+    def _judged_by_path(
+        self, frame: SmallPicture, later: list[SmallPicture], known: list[tuple[SmallPicture, int]]
+    ) -> _Verdict | None:
+        """What a frame in doubt is as the frames on both sides explain it best; None where they cannot tell."""
+        n, frames, is_first = len(self.cycle), [frame, *later], not known and frame.index == 0
+        expected = [self._expected(f.index) for f in frames]
+        paths = Paths(self.cycle, frames, expected, known[: n + 1])
+        slips = [(p - e) % n for p, e in zip(paths.phases, expected, strict=True)]
+        if len(later) >= n and paths.regular_misfit < CLEAR_MISFIT:
+            return None  # the light has changed, if anything
+        alternates = len(set(paths.phases)) > 1
+        is_first &= paths.mean_misfit < CLEAR_MISFIT
+        if is_first and len(frames) >= STEADY_FRAMES and not alternates:
+            self._steady, self._is_unanchored = expected[0], True
+            self._unsure(0, "the exposures do not alternate from frame 0 on: which exposure they have is not known")
+            return _Verdict(expected[0])
+        if not known and frame.index and alternates:
+            return self._anchored(frame, paths.phases[0])
+        if is_first and any(slips):
+            self._check_first(frame, paths, slips)
+        if slips[0] and (known or is_first) and self._is_believed(frame, paths, slips, known):
             return self._left_cycle(frame, paths, slips, known)
         if self._is_flash(frame, later, paths, known):
             text = f"frame {frame.index} is brighter or darker than its exposure, a flash perhaps"
             self._say("flash", frame.index, text)
-            return _Verdict(expected, False)
-        if misfit > ODD_MISFIT and len(later) < 2:
+            if not known and len(set(slips[1:])) == 1:
+                self._offset += slips[1]  # the cycle was told from the flash
+            return _Verdict(self._expected(frame.index), False)
+        return None
+
+    def _check_first(self, frame: SmallPicture, paths: Paths, slips: list[int]) -> None:
+        """Say so where the exposure of the first frame is not sure."""
+        if paths.lead < LEAVING_COST:
+            self._is_unanchored = True
             self._unsure(frame.index)
-        return _Verdict(expected)
+        elif slips[1:2] != slips[:1] and paths.misfit(0) > CLEAR_MISFIT / 2:
+            self._unsure(frame.index)
 
     def _opening_cut(self, frame: SmallPicture, later: list[SmallPicture]) -> int:
         """Frames before a cut that comes before every exposure was shown; 0 where there is none."""
@@ -365,7 +387,10 @@ class Labeller:
             self._alternate(frame.index, phase)
             return _Verdict(phase)
         self._offset += slips[0]
-        if len(slips) >= 3 and known:
+        if not known and len(set(slips)) == 1:
+            stops = self.cycle.stops[phase]
+            self._say("misfired", frame.index, f"the clip begins with the exposure of {stops:g} stops")
+        elif len(slips) >= 3 and known:
             missing = "a frame is" if slips[0] == 1 else f"{slips[0]} frames are"
             self._say("dropped", frame.index, f"{missing} missing before frame {frame.index}")
         else:

@@ -15,6 +15,9 @@ SIDE_PX = 96
 CLIPPED = 0.9
 """Share of clipped or black samples above which a frame says nothing about its exposure."""
 
+BLACK_LINEAR = 0.006
+"""Levels below this are noise, which brightens a short exposure."""
+
 _QUANTILES = np.linspace(0.02, 0.98, 49)
 
 
@@ -57,6 +60,14 @@ def quantile_difference(frame: SmallPicture, other: SmallPicture, stops: float) 
 def difference_of_quantiles(quantiles: np.ndarray, others: np.ndarray, stops: float) -> float:
     """The same of linear quantiles, both (N,)."""
     return float(np.abs(_excess(quantiles, others, stops)).mean())
+
+
+def visible_difference(frame: SmallPicture, other: SmallPicture, stops: float) -> float:
+    """As `quantile_difference`, of the levels that are above the noise in both frames."""
+    black = BLACK_LINEAR * 2.0 ** abs(stops)
+    up, down = 2.0 ** max(-stops, 0.0), 2.0 ** max(stops, 0.0)
+    levels = [np.maximum(q, black) for q in (frame.quantiles * up, other.quantiles * down)]
+    return float(np.abs(gamma_encode(levels[0]) - gamma_encode(levels[1])).mean())
 
 
 def brightness_difference(frame: SmallPicture, other: SmallPicture, stops: float) -> float:

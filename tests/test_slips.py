@@ -324,6 +324,31 @@ def test_what_is_said(kind, at, events):
     assert list(result.events) == events
 
 
+@pytest.mark.parametrize("stops", CYCLES)
+@pytest.mark.parametrize("at", [1, 9, LENGTH - 1])
+def test_known_gaps_decide_where_the_pixels_do_not(stops, at):
+    dark = [np.full((96, 160, 3), 0.004 + 0.001 * (i % 3), np.float32) for i in range(LENGTH)]
+    labeller = Labeller(ExposureCycle(stops))
+    for index, picture in enumerate(dark):
+        labeller.add(index, picture, 1 if index == at else 0)
+    labeller.finish()
+    assert [(e.kind, e.index) for e in labeller.events] == [("dropped", at)]
+    assert [labeller.label(i).phase for i in (at - 1, at)] == [(at - 1) % len(stops), (at + 1) % len(stops)]
+
+
+@pytest.mark.parametrize("at", [1, 9, LENGTH - 2, LENGTH - 1])
+@pytest.mark.parametrize("stops", CYCLES)
+def test_known_gaps_and_pixels(stops, at):
+    for is_missing in (True, False):
+        clip = gap(stops, at) if is_missing else regular(stops)
+        labeller = Labeller(ExposureCycle(stops))
+        for index, shot in enumerate(clip):
+            labeller.add(index, frame(shot, 3, 2.0), 1 if index == at else 0)
+        labeller.finish()
+        assert [(e.kind, e.index) for e in labeller.events] == [("dropped", at)] * is_missing
+        assert [labeller.label(i).stops for i in range(LENGTH)] == [shot.stops for shot in clip]
+
+
 if __name__ == "__main__":
     words = sys.argv[1:]
     chosen = [k for k in SLIPS if not words[1:] or k in words[1:]]

@@ -130,6 +130,8 @@ class Labeller:
         """Phase of a frame is (index + offset) mod n."""
         self._steady: int | None = None
         """The phase of all frames while the clip does not alternate."""
+        self._num_missing: dict[int, int] = {}
+        """Frames that are known to be missing before a pending one."""
         self._is_unanchored = False
         """The clip does not alternate from frame 0 on: the exposure of that phase is assumed."""
         self._scene_start = 0
@@ -144,12 +146,17 @@ class Labeller:
 
     # frames in ---------------------------------------------------------------------------------------------------
 
-    def add(self, index: int, linear: np.ndarray) -> None:
-        """The next frame: (H, W, 3) linear, 1.0 = clipping, of any size. Indices left out are damaged frames."""
+    def add(self, index: int, linear: np.ndarray, num_missing: int = 0) -> None:
+        """The next frame: (H, W, 3) linear, 1.0 = clipping, of any size. Indices left out are damaged frames.
+
+        `num_missing`: frames that are missing before it as the times of the clip or the numbers of its files tell.
+        """
         expected = self._pending[-1].index + 1 if self._pending else self._next
         for missing in range(expected, index):
             self._absent.add(missing)
         self._pending.append(small_picture(index, linear))
+        if num_missing % len(self.cycle):
+            self._num_missing[index] = num_missing
         while len(self._pending) > LOOK_AHEAD:
             self._decide()
 
@@ -228,6 +235,7 @@ class Labeller:
         for missing in range(self._next, frame.index):
             self.events.append(Event("damaged", missing, f"frame {missing} is damaged"))
         known, before = self._known(frame.index), self._segment
+        self._skip_missing(frame, known)
         verdict = _Verdict(self._expected(frame.index))
         if not frame.mute:
             verdict = self._judged(frame, known)
@@ -244,6 +252,24 @@ class Labeller:
         self._pending.pop(0)
         for old in [i for i in self._summaries if i < self._next - 2 * len(self.cycle) * self._every]:
             del self._summaries[old]
+
+    def _skip_missing(self, frame: SmallPicture, known: list[tuple[SmallPicture, int]]) -> None:
+        """The cycle goes on behind frames that are known to be missing unless the pixels contradict that."""
+        num_missing = self._num_missing.pop(frame.index, 0)
+        if not num_missing or self._steady is not None:
+            return
+        frames = [f for f in self._pending if not f.mute]
+        if known and frames:
+            near = known[: len(self.cycle) + 1]
+            costs = [
+                Paths(self.cycle, frames, [self._phase(f.index, slip) for f in frames], near).regular_cost
+                for slip in (0, num_missing)
+            ]
+            if costs[0] < BETTER * costs[1] and costs[1] - costs[0] > MIN_GAIN:
+                return
+        self._offset += num_missing
+        text = f"{num_missing} frame(s) are missing before frame {frame.index}, as the times or numbers tell"
+        self._say("dropped", frame.index, text)
 
     def _expected(self, index: int) -> int:
         """The phase of a frame if nothing happens."""
@@ -263,6 +289,8 @@ class Labeller:
             return self._opened(frame, later)
         if not known and (start := self._opening_cut(frame, later)):
             return self._before_opening_cut([frame, *later][:start])
+        if not known:
+            later = self._same_scene(frame, later)
         misfit = 0.0
         if known:
             misfits = [self._misfit(frame, phase, known) for phase in range(len(self.cycle))]
@@ -330,6 +358,14 @@ class Labeller:
             if all(resemblance(b, [a]) > USUAL_CORRELATION for a, b in zip(behind, behind[n:], strict=False)):
                 return start
         return 0
+
+    def _same_scene(self, frame: SmallPicture, later: list[SmallPicture]) -> list[SmallPicture]:
+        """The frames behind the first one that come before the next cut."""
+        for count in range(len(self.cycle), len(later) + 1):
+            before, behind = [frame, *later[: count - 1]], later[count - 1 :]
+            if all(resemblance(f, before) < CUT_CORRELATION for f in behind):
+                return later[: count - 1]
+        return later
 
     def _before_opening_cut(self, frames: list[SmallPicture]) -> _Verdict:
         """The first of the frames before such a cut. Where their steps do not tell their exposures, say so."""
@@ -410,18 +446,23 @@ class Labeller:
                 return min(misfits) > ODD_MISFIT / 2 and fitting
             is_odd = min(misfits) > ODD_MISFIT / 2 and misfits[expected] > ODD_MISFIT
             near = [other for other, _ in known]
-            return is_odd and resemblance(frame, near) > CUT_CORRELATION and self._is_brighter(frame, known)
+            return is_odd and resemblance(frame, near) > CUT_CORRELATION and self._is_brighter(frame, known, expected)
         if len(later) < 3 or paths.misfit(0) < ODD_MISFIT / 2:
             return False
         fitting = all(paths.misfit(i) < ODD_MISFIT / 2 for i in (1, 2, 3))
         behind = [(f, phase) for f, phase in zip(later, paths.phases[1:], strict=True)]
-        return fitting and resemblance(frame, later) > CUT_CORRELATION and self._is_brighter(frame, [*known, *behind])
+        return (
+            fitting
+            and resemblance(frame, later) > CUT_CORRELATION
+            and self._is_brighter(
+                frame, [*known, *behind], expected if known else (paths.phases[1] - 1) % len(self.cycle)
+            )
+        )
 
-    def _is_brighter(self, frame: SmallPicture, others: list[tuple[SmallPicture, int]]) -> bool:
-        """Whether a frame is too bright beside all others; one that is darker may be faded."""
+    def _is_brighter(self, frame: SmallPicture, others: list[tuple[SmallPicture, int]], expected: int) -> bool:
+        """Whether a frame of this phase is too bright beside all others; one that is darker may be faded."""
         stops = self.cycle.stops
-        expected = stops[self._expected(frame.index)]
-        return all(brightness_difference(frame, other, expected - stops[phase]) > 0 for other, phase in others)
+        return all(brightness_difference(frame, x, stops[expected] - stops[phase]) > 0 for x, phase in others)
 
     def _fading_misfit(self, frame: SmallPicture) -> float:
         """Misfit of a frame with its expected phase where the light goes on to change as it did; inf where unknown."""

@@ -509,8 +509,7 @@ class VideoReader:
                 last_lost = None
                 if index >= start:
                     if not one.damaged or on_damage is None:
-                        for shown in self._frame(one, frame, seconds, on_damage):
-                            yield replace(shown, num_missing=num_missing) if num_missing else shown
+                        yield from self._frame(one, frame, seconds, on_damage, num_missing)
                     else:
                         on_damage(index, f"frame {index} of {self.path} is marked as damaged")
                 if stop is not None and index + 1 >= stop:
@@ -521,7 +520,12 @@ class VideoReader:
                 self._check_complete(num_frames, end_seconds, largest_step)
 
     def _frame(
-        self, decoded: _Decoded, frame: av.VideoFrame, seconds: float, on_damage: Callable[[int, str], None] | None
+        self,
+        decoded: _Decoded,
+        frame: av.VideoFrame,
+        seconds: float,
+        on_damage: Callable[[int, str], None] | None,
+        num_missing: int,
     ) -> Iterator[Frame]:
         """The frame with its pixels, or none where they cannot be used and `on_damage` was told so."""
         if decoded.damaged:
@@ -533,7 +537,7 @@ class VideoReader:
                 raise
             on_damage(decoded.index, str(error))
             return
-        yield Frame(decoded.index, pixels, seconds)
+        yield Frame(decoded.index, pixels, seconds, num_missing)
 
     def _seek(self, container: Any, stream: Any, start: int) -> Iterator[_Decoded] | None:
         """Decoding from the key frame at or before frame `start`, or None where positions are not certain."""

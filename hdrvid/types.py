@@ -174,6 +174,8 @@ class Frame:
     """(H, W, 3) float32 RGB: display-coded in [0, 1], or scene-linear where `ClipInfo.linear`."""
     pts_seconds: float
     """Presentation time."""
+    num_missing: int = 0
+    """Frames that seem to be missing before this one: times that were even jump, or the numbers of the files."""
 
     def __repr__(self) -> str:
         return f"Frame(index={self.index}, pixels={self.pixels.shape}, pts_seconds={self.pts_seconds:.4f})"

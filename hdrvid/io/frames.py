@@ -405,6 +405,7 @@ class FramesReader:
             raise InputError(f"{source} holds no frames")
         self.paths = tuple(paths)
         self._warnings: dict[str, None] = {}
+        self._num_missing: dict[int, int] = {}
         self._white_balance: tuple[float, ...] = ()
         self._scale = np.float32(1)
         first = self._read(0)
@@ -464,7 +465,8 @@ class FramesReader:
                 on_damage(index, str(error))
                 continue
             pixels = picture.pixels if self._scale == 1 else np.minimum(picture.pixels * self._scale, np.float32(1))
-            yield Frame(index, pixels, float(index / self.info.frames_per_second))
+            seconds = float(index / self.info.frames_per_second)
+            yield Frame(index, pixels, seconds, self._num_missing.get(index, 0))
 
     def _check_kind(self, index: int, picture: Picture) -> None:
         """Raise InputError where a picture does not go with the first one."""
@@ -496,6 +498,7 @@ class FramesReader:
         steps = [b - a for a, b in pairwise(indices)]
         gap = next((i for i, step in enumerate(steps) if step > 1), None)
         if gap is not None and 2 * steps.count(1) >= len(steps):
+            self._num_missing = {i + 1: step - 1 for i, step in enumerate(steps) if step > 1}
             before, after = self.paths[gap].name, self.paths[gap + 1].name
             self._warnings[f"no frame between {before} and {after}: a gap shifts the exposures that follow"] = None
 

@@ -244,7 +244,16 @@ class _Gaps:
         """The same, at the end of the clip."""
         if self._gap is not None and not self._done:
             self._done = True
-            yield self._gap[0], round(self._gap[1] / max(self._even)) - 1
+            yield self._gap[0], self._num_missing(self._gap[1])
+
+    def missing_before(self, index: int) -> int:
+        """Frames that seem to be missing before frame `index`, the latest, whatever the times behind it say."""
+        if self._gap is None or self._gap[0] != index:
+            return 0
+        return self._num_missing(self._gap[1])
+
+    def _num_missing(self, step: float) -> int:
+        return round(step / max(self._even)) - 1
 
 
 class _Orientation(NamedTuple):
@@ -474,7 +483,7 @@ class VideoReader:
             last_lost: int | None = None
             gaps = _Gaps()
             for one in decoded:
-                index, frame = one.index, one.frame
+                index, frame, num_missing = one.index, one.frame, 0
                 if stop is not None and index >= stop:
                     return
                 if frame is None:
@@ -490,6 +499,7 @@ class VideoReader:
                     if index == num_frames:
                         for gap in gaps.after_step(index, past):
                             self._warn_gap(*gap)
+                        num_missing = gaps.missing_before(index)
                     largest_step = max(largest_step, past)
                 step = frame.duration * frame.time_base if frame.duration and frame.time_base else 1 / self._rate
                 end_seconds = seconds + float(step)
@@ -499,7 +509,7 @@ class VideoReader:
                 last_lost = None
                 if index >= start:
                     if not one.damaged or on_damage is None:
-                        yield from self._frame(one, frame, seconds, on_damage)
+                        yield from self._frame(one, frame, seconds, on_damage, num_missing)
                     else:
                         on_damage(index, f"frame {index} of {self.path} is marked as damaged")
                 if stop is not None and index + 1 >= stop:
@@ -510,7 +520,12 @@ class VideoReader:
                 self._check_complete(num_frames, end_seconds, largest_step)
 
     def _frame(
-        self, decoded: _Decoded, frame: av.VideoFrame, seconds: float, on_damage: Callable[[int, str], None] | None
+        self,
+        decoded: _Decoded,
+        frame: av.VideoFrame,
+        seconds: float,
+        on_damage: Callable[[int, str], None] | None,
+        num_missing: int,
     ) -> Iterator[Frame]:
         """The frame with its pixels, or none where they cannot be used and `on_damage` has been called."""
         if decoded.damaged:
@@ -522,7 +537,7 @@ class VideoReader:
                 raise
             on_damage(decoded.index, str(error))
             return
-        yield Frame(decoded.index, pixels, seconds)
+        yield Frame(decoded.index, pixels, seconds, num_missing)
 
     def _seek(self, container: Any, stream: Any, start: int) -> Iterator[_Decoded] | None:
         """Decoding from the key frame at or before frame `start`, or None where positions are not certain."""

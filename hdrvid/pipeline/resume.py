@@ -6,6 +6,7 @@ Every frame carries its settings, the indices and exposures of its window and a 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -44,8 +45,8 @@ def kept_frame(job: Job, writer: SequenceWriter, window: FrameWindow) -> np.ndar
         difference = changed_settings(header, job.settings)
         if difference is not None:
             raise OutputError(f"{path} was made with other settings ({difference}): {advice}")
-    if header.get("framesPerSecond", job.info.frames_per_second) != job.info.frames_per_second:
-        return None  # an image sequence that was given another rate
+    if isinstance(rate := header.get("framesPerSecond"), Fraction) and rate != job.info.frames_per_second:
+        return None  # an image sequence that was given another rate; Radiance files do not say theirs
     if header.get("hdrvid:window") != window.window_id:
         return None  # the clip was shorter when the frame was made, or broke off there
     if header.get("hdrvid:source") != window.source_id:

@@ -79,12 +79,12 @@ class LabelledWindows:
     def __init__(
         self,
         frames: Iterator[EncodedFrame],
-        subsampled: Iterator[tuple[int, np.ndarray]],
+        subsampled: Iterator[tuple[int, np.ndarray, int]],
         labeller: Labeller,
         first: int,
         last: int | None,
     ) -> None:
-        """`subsampled`: index and linear picture of every frame of the clip."""
+        """`subsampled`: index and linear picture of every frame of the clip, and the frames missing before it."""
         self._frames, self._subsampled = frames, subsampled
         self._first, self._last = first, last
         self._labeller = labeller
@@ -231,8 +231,9 @@ def open_windows(
     def encoded(frame: Frame) -> EncodedFrame:
         return encode_frame(frame, response, info.linear)
 
-    def subsampled(frame: Frame) -> tuple[int, np.ndarray]:
-        return frame.index, np.asarray(response.linearize(frame.pixels[::step, ::step]), np.float32)
+    def subsampled(frame: Frame) -> tuple[int, np.ndarray, int]:
+        linear = np.asarray(response.linearize(frame.pixels[::step, ::step]), np.float32)
+        return frame.index, linear, frame.num_missing
 
     def read(convert: Callable[[Frame], Item], start: int, stop: int | None = None) -> Iterator[Item]:
         frames = job.reader.frames(start, stop, None if regular else damaged)

@@ -28,6 +28,7 @@ from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
 
 from hdrvid.color.gamuts import GAMUT_OF_TAG, GAMUTS
+from hdrvid.bounds import require_pixels
 from hdrvid.errors import InputError
 from hdrvid.types import ClipInfo, Frame, PathLike
 
@@ -403,6 +404,8 @@ class VideoReader:
                     raise InputError(
                         f"{self.path} is in a codec that FFmpeg does not know: convert it to H.264 or FFV1"
                     )
+                if stream.width and stream.height:
+                    require_pixels(self.path, stream.width, stream.height)
                 # FFV1 decoded by frame threads: a damaged frame spoils the one before it, now and then
                 stream.thread_type = "SLICE" if stream.codec_context.name == "ffv1" else "AUTO"
                 yield container, stream

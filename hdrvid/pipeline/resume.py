@@ -20,6 +20,15 @@ from hdrvid.pipeline.settings import canonical_json, changed_settings, frame_set
 from hdrvid.pipeline.windows import FrameWindow
 
 
+SOURCE_CHECKSUM = "all"
+"""Pixels that the checksum of the source covers. A header without this word has one of every eighth pixel."""
+
+
+def source_text(window: FrameWindow) -> str:
+    """The header entry `hdrvid:source` of a frame."""
+    return f"{SOURCE_CHECKSUM}:{window.source_id}"
+
+
 def read_output(path: Path) -> tuple[np.ndarray, Mapping[str, object]]:
     """File values (H, W, 3) float32 and header entries of a finished frame. Raises InputError for a damaged one."""
     if path.suffix == ".hdr":
@@ -46,7 +55,11 @@ def kept_frame(job: Job, writer: SequenceWriter, window: FrameWindow) -> np.ndar
             raise OutputError(f"{path} was made with other settings ({difference}): {advice}")
     if header.get("hdrvid:window") != window.window_id:
         return None  # the clip was shorter when the frame was made, or broke off there
-    if header.get("hdrvid:source") != window.source_id:
+    if ":" not in str(header.get("hdrvid:source")):
+        raise OutputError(
+            f"{path} was made by an older hdrvid, which did not look at all pixels of its source: {advice}"
+        )
+    if header.get("hdrvid:source") != source_text(window):
         raise OutputError(f"{path} was made from another clip of the same name: {advice}")
     return file_values
 
@@ -69,7 +82,7 @@ def frame_attributes(job: Job, window: FrameWindow) -> dict[str, object]:
         "hdrvid:settings": settings_id(settings),
         "hdrvid:options": canonical_json(settings),
         "hdrvid:window": window.window_id,
-        "hdrvid:source": window.source_id,
+        "hdrvid:source": source_text(window),
     }
     if "sha256" in job.reconstructor.provenance:
         attributes["hdrvid:model_sha256"] = job.reconstructor.provenance["sha256"]

@@ -31,7 +31,7 @@ from pathlib import Path
 import numpy as np
 
 from hdrvid.detect.phases import Event
-from hdrvid.errors import HdrvidError, InputError
+from hdrvid.errors import HdrvidError, InputError, OutputError
 from hdrvid.io.atomic import atomic_path, writable_target
 from hdrvid.io.lock import frames_lock
 from hdrvid.io.writers import SequenceWriter
@@ -214,6 +214,7 @@ def _finish(
             raise InputError(piece.problem)
         raise beyond_the_end(job.info, job.first, job.last, piece.num_frames or 0)
     paths = [job.frame_path(index) for index in piece.indices]
+    _require_all(job, paths)
     _announce(piece.events, piece, message)
     with ExitStack() as stack:
         if preview is None and job.options.preview:
@@ -243,6 +244,16 @@ def _finish(
     if job.options.frame_range is None:
         remove_parts(job.out, job.info.stem)
     return report
+
+
+def _require_all(job: Job, paths: Sequence[Path]) -> None:
+    """Raise OutputError where finished frames were removed while the run went on."""
+    removed = [path for path in paths if not path.is_file()]
+    if removed:
+        raise OutputError(
+            f"{len(removed)} of {len(paths)} finished frames of {job.info.source} were removed during the run, the "
+            f"first is {removed[0]}: give the same command again, it makes the frames that are missing"
+        )
 
 
 def _no_callback(*_: object) -> None:

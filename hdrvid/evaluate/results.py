@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from hdrvid.errors import InputError
 from hdrvid.evaluate.measures import MEASURES, Scores
+from hdrvid.io.json_files import read_object
 
 CLASSES = ("short", "middle", "long")
 """Exposure classes, in the order of the tables."""
@@ -109,16 +109,16 @@ class Difference:
 
 def read_results(path: Path) -> dict[str, Any]:
     """A `results.json`. Raises InputError for anything else."""
+    results = read_object(path, "a results.json of hdrvid eval")
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
         for entry in results["scenes"].values():
             for frame in entry["frames"]:
                 int(frame["index"])
         str(results["protocol"]), str(results["model"]["name"]), dict(results["overall"])
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): give two results.json files") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is not a results.json of hdrvid eval: give two of these") from error
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise InputError(
+            f"{path} is not a results.json of hdrvid eval: it is damaged, or another kind of file"
+        ) from error
     return results
 
 

@@ -40,6 +40,17 @@ def output_error(path: PathLike, error: BaseException) -> OutputError:
     return OutputError(f"cannot write {path}: {reason}")
 
 
+def make_folder(folder: Path) -> Path:
+    """Make a folder and those above it, where they are missing. Raises OutputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise OutputError(f"cannot write to {folder}: {folder} is not a folder: choose another one") from error
+    except (OSError, ValueError) as error:
+        raise output_error(folder, error) from error
+    return folder
+
+
 _KINDS = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket", stat.S_IFLNK: "link in a circle"}
 
 

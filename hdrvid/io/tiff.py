@@ -1,8 +1,8 @@
 """TIFF files: what the header says of their samples, and a decoder for layouts that OpenCV gets wrong.
 
-Tags and values are those of TIFF 6.0 (Adobe, 1992) and of BigTIFF. OpenCV multiplies 8-bit colours by their alpha, takes
-planes for interleaved pixels, and ignores that zero is white in 16-bit grey. It therefore gets a directory in which
-these things cannot occur: every plane alone, as grey, and no alpha.
+Tags and values are those of TIFF 6.0 (Adobe, 1992) and of BigTIFF. OpenCV multiplies 8-bit colours by their alpha,
+takes planes for interleaved pixels, and ignores that zero is white in 16-bit grey. It therefore gets a directory in
+which these things cannot occur: every plane alone, as grey, and no alpha.
 """
 
 from __future__ import annotations
@@ -144,31 +144,37 @@ def decode_tiff(source: Path, data: bytes, decode: Decoder) -> np.ndarray:
         return decode(data)
     require_pixels(source, directory.value(WIDTH), directory.value(HEIGHT))
     photometric, samples = directory.value(PHOTOMETRIC, _BLACK_IS_ZERO), directory.value(SAMPLES, 1)
-    if photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, *_FLOATS):
+    if photometric in _FLOATS:
+        return decode(data)  # the caller refuses them by their type
+    if photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE):
         model = _COLOUR_MODELS.get(photometric, f"photometric {photometric}")
         raise InputError(f"{source} holds {model} samples: convert it to an RGB TIFF")
-    if photometric in _FLOATS:
-        return decode(data)  # floats, which the caller refuses
     colours = 3 if photometric == _RGB else 1
     if not colours <= samples <= colours + 1:
         raise InputError(f"{source} has {samples} samples a pixel, not {colours}: export it as plain RGB")
-    if directory.planes > 1:
-        planes = [decode(with_directory(data, directory.plane(k))) for k in range(samples)]
-        if any(p.ndim != 2 or p.shape != planes[0].shape for p in planes):
-            raise InputError(f"{source} has planes that cannot be decoded: write it with interleaved samples")
-        stored = np.stack([*planes[2::-1], *planes[3:]] if colours == 3 else planes, axis=-1)
-    elif photometric == _WHITE_IS_ZERO or samples > colours:
-        plain = {PHOTOMETRIC: (max(photometric, _BLACK_IS_ZERO),)} | (
-            {EXTRA_SAMPLES: (0,)} if samples > colours else {}
-        )
-        stored = decode(with_directory(data, directory.with_tags(plain)))
-    else:
-        return decode(data)
+    stored = _decode_layout(source, data, directory, decode)
     if samples > colours and _ASSOCIATED_ALPHA in directory.tags.get(EXTRA_SAMPLES, ()):
         _require_opaque(source, stored)
     if photometric == _WHITE_IS_ZERO and stored.dtype in (np.uint8, np.uint16):
         stored = np.iinfo(stored.dtype).max - stored
     return stored
+
+
+def _decode_layout(source: Path, data: bytes, directory: TiffDirectory, decode: Decoder) -> np.ndarray:
+    """Samples as they are stored, (H, W) or (H, W, C) in BGR order, alpha last."""
+    photometric, samples = directory.value(PHOTOMETRIC, _BLACK_IS_ZERO), directory.value(SAMPLES, 1)
+    colours = 3 if photometric == _RGB else 1
+    if directory.planes > 1:
+        planes = [decode(with_directory(data, directory.plane(k))) for k in range(samples)]
+        if any(p.ndim != 2 or p.shape != planes[0].shape for p in planes):
+            raise InputError(f"{source} has planes that cannot be decoded: write it with interleaved samples")
+        return np.stack([*planes[2::-1], *planes[3:]] if colours == 3 else planes, axis=-1)
+    changed: dict[int, tuple[int, ...]] = {}
+    if photometric == _WHITE_IS_ZERO:
+        changed[PHOTOMETRIC] = (_BLACK_IS_ZERO,)
+    if samples > colours:
+        changed[EXTRA_SAMPLES] = (0,)
+    return decode(with_directory(data, directory.with_tags(changed)) if changed else data)
 
 
 def _require_opaque(source: Path, stored: np.ndarray) -> None:

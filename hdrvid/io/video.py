@@ -27,8 +27,8 @@ import numpy as np
 from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
 
-from hdrvid.color.gamuts import GAMUT_OF_TAG, GAMUTS
 from hdrvid.bounds import require_pixels
+from hdrvid.color.gamuts import GAMUT_OF_TAG, GAMUTS
 from hdrvid.errors import InputError
 from hdrvid.types import ClipInfo, Frame, PathLike
 

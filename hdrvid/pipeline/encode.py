@@ -58,5 +58,5 @@ def _checksum(pixels: np.ndarray, linear: bool) -> int:
     Linear frames are decoded alike everywhere. Other codes count in 8 bits: the last bit of a video decoder does not.
     """
     pixels = np.ascontiguousarray(pixels, np.float32)
-    counted = pixels if linear else cv2.convertScaleAbs(pixels.reshape(len(pixels), -1), alpha=255.0)
-    return zlib.crc32(memoryview(counted).cast("B"))
+    counted = pixels if linear else np.asarray(cv2.convertScaleAbs(pixels.reshape(len(pixels), -1), alpha=255.0))
+    return zlib.crc32(counted.data.cast("B"))

@@ -14,11 +14,11 @@ from hdrvid import __version__
 from hdrvid.errors import InputError, OutputError
 from hdrvid.io.exr import read_exr
 from hdrvid.io.hdr import read_hdr, read_hdr_attributes
+from hdrvid.io.ownership import OVERWRITE_ADVICE, replaceable_target
 from hdrvid.io.writers import SequenceWriter
 from hdrvid.pipeline.job import Job
 from hdrvid.pipeline.settings import canonical_json, changed_settings, frame_settings, settings_id
 from hdrvid.pipeline.windows import FrameWindow
-
 
 SOURCE_CHECKSUM = "all"
 """Pixels that the checksum of the source covers. A header without this word has one of every eighth pixel."""
@@ -42,13 +42,16 @@ def kept_frame(job: Job, writer: SequenceWriter, window: FrameWindow) -> np.ndar
     Raises OutputError where a file of that name was made with other settings or from another clip.
     """
     path = writer.path_for(window.index)
-    if job.options.overwrite or not writer.is_complete(window.index):
+    if job.options.overwrite:
+        return None
+    replaceable_target(path, OVERWRITE_ADVICE)
+    if not writer.is_complete(window.index):
         return None
     try:
         file_values, header = read_output(path)
     except InputError:
         return None  # damaged: made again
-    advice = "give --overwrite to replace it or choose another folder"
+    advice = OVERWRITE_ADVICE
     if header.get("hdrvid:settings") != settings_id(job.settings):
         difference = changed_settings(header, job.settings)
         if difference is not None:

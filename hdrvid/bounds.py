@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from hdrvid.errors import InputError
-from hdrvid.types import PathLike
+import math
+import os
+from typing import TYPE_CHECKING
+
+from hdrvid.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from hdrvid.types import PathLike
 
 MAX_SIDE = 16384
 """Pixels on a side of a picture that hdrvid makes."""
@@ -11,23 +17,26 @@ MAX_SIDE = 16384
 MAX_PIXELS = MAX_SIDE * MAX_SIDE
 """Pixels of a picture that hdrvid reads. A frame of this size takes 3 GiB as float32 RGB."""
 
-MAX_SEED = 2**63 - 1
-"""Seeds are signed 64-bit integers."""
-
-MAX_FRAMES = 1_000_000
-"""Frames of a clip that hdrvid makes: more than 11 hours at 24 frames per second."""
-
-MAX_EVAL_FRAMES = 1000
-"""Frames of a synthetic clip in an evaluation, which is held in memory."""
-
 MAX_COUNT = 1_000_000_000
-"""Steps, epochs, windows, scenes and other things that are counted."""
+"""Of anything that is counted in an option."""
 
-MAX_WORKERS = 1024
-"""Processes that prepare data."""
-
-MAX_CHANNELS = 1024
-"""Channels of a network."""
+_MAX_OF_OPTION: dict[str, float] = {
+    "seed": 2**63 - 1,
+    "frames": 1_000_000,
+    "scenes": 100_000,
+    "shots": 1_000_000,
+    "windows": 1_000_000,
+    "width": 1024,
+    "batch": 65536,
+    "accumulate": 65536,
+    "crop": 8192,
+    "flow_crop": 8192,
+    "window_size": 8192,
+    "workers": max(16, 4 * (os.cpu_count() or 1)),
+    "runs": 10_000,
+    "learning_rate": 10.0,
+}
+"""Largest value of an option by the name of its field, where that is not MAX_COUNT."""
 
 MAX_DIGITS = 18
 """Digits of a number in an option or a file name: it fits 64 bits."""
@@ -37,6 +46,13 @@ MAX_JSON_BYTES = 256 << 20
 
 MAX_TEXT_BYTES = 4 << 20
 """Size of a list of names or stops."""
+
+
+def require_number(flag: str, field: str, value: float) -> None:
+    """Raise UsageError where the number of an option is larger than its field can be, or not a number."""
+    largest = _MAX_OF_OPTION.get(field, MAX_COUNT)
+    if math.isnan(value) or (value > largest and not (field == "minutes" and value == math.inf)):
+        raise UsageError(f"{flag} takes numbers up to {largest}, not {str(value)[:40]}: give a smaller one")
 
 
 def require_pixels(source: PathLike, width: int, height: int) -> None:

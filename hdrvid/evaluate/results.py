@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,15 +112,25 @@ def read_results(path: Path) -> dict[str, Any]:
     """A `results.json`. Raises InputError for anything else."""
     results = read_object(path, "a results.json of hdrvid eval")
     try:
+        str(results["protocol"]), str(results["model"]["name"])
+        _require_scores(results["overall"])
         for entry in results["scenes"].values():
+            _require_scores(entry["overall"])
             for frame in entry["frames"]:
                 int(frame["index"])
-        str(results["protocol"]), str(results["model"]["name"]), dict(results["overall"])
+                _require_scores({name: value for name, value in frame.items() if name != "exposure"})
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(
             f"{path} is not a results.json of hdrvid eval: it is damaged, or another kind of file"
         ) from error
     return results
+
+
+def _require_scores(scores: Mapping[str, Any]) -> None:
+    """Raise ValueError, or what Python raises, unless every value is None or a finite number."""
+    for value in scores.values():
+        if value is not None and (isinstance(value, (str, bool)) or not math.isfinite(float(value))):
+            raise ValueError(f"{value} is no score")
 
 
 def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Difference]:

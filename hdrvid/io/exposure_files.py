@@ -5,19 +5,16 @@ from __future__ import annotations
 import math
 import os
 import re
-import stat
 from itertools import pairwise
 from pathlib import Path
 
 from hdrvid.errors import ExposureError, InputError
+from hdrvid.io.text_files import read_text
 from hdrvid.types import ExposureCycle
 
 _EXAMPLE = "0,3 or 0,2,4"
 MIN_DECLARED_STOPS = 0.5
 """Exposures closer than this are no bracket."""
-
-_LARGEST_FILE_BYTES = 4 << 20
-"""A stop a line for hours of video; anything larger is some other file."""
 
 
 def parse_exposures(text: str) -> ExposureCycle | None:
@@ -51,17 +48,7 @@ def read_exposure_file(path: Path) -> ExposureCycle:
     ignored. Raises InputError where the file cannot be read or a line is no number, ExposureError where the stops
     are no cycle of 2 or 3 exposures.
     """
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe may never end
-            raise InputError(f"{path} cannot be read, it is no file: give a text file with one stop a line")
-        if status.st_size > _LARGEST_FILE_BYTES:
-            raise InputError(f"{path} is too large for a list of stops: give a text file with one stop a line")
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not a text file: give a list of stops, one a line") from None
-    except OSError as error:
-        raise InputError(f"the exposures in {path} cannot be read ({error.strerror}): check the path") from None
+    text = read_text(path, "a text file of stops, one a line")
     stops: list[float] = []
     for number, line in enumerate(text.splitlines(), start=1):
         for word in _split(line.split("#", 1)[0]):

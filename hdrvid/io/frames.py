@@ -382,6 +382,8 @@ def printf_frames(pattern: str) -> list[Path]:
         raise InputError(f"the pattern {pattern} must hold exactly one frame number such as %04d")
     if not is_image(name):
         raise InputError(f"the pattern {pattern} does not name images hdrvid reads: use {_READ_KINDS}")
+    if len(matches[0].group(2)) > 3:
+        raise InputError(f"the frame number of the pattern {pattern[:80]} is too wide: no file has so long a name")
     before, after = (part.replace("%%", "%") for part in (name[: matches[0].start()], name[matches[0].end() :]))
     zero, width = matches[0].group(1), int(matches[0].group(2) or 0)
     format_spec = f"0{width}d" if zero else f"{width}d" if width else "d"

@@ -234,6 +234,11 @@ def _finish(
     warnings = [*piece.warnings, *dict.fromkeys(video_warnings)]
     if job.last is not None and piece.indices[-1] < job.last and not piece.problem:
         warnings.append(f"{job.info.source} ends at frame {piece.indices[-1]}, before the end of --frames")
+    if job.frame_format == "exr" and not job.is_lossless:
+        warnings.append(
+            f"the compression {job.options.compression} is lossy and turns some black pixels into values just below 0, "
+            "about -3e-5: clip them, or take --compression zip, piz or zstd"
+        )
     starts = [p.indices[0] for p in pieces if p.indices][1:]
     if starts:
         path_of = dict(zip(piece.indices, paths, strict=True))

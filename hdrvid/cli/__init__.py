@@ -26,7 +26,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     _open_standard_streams()
     from hdrvid.cli.console import exit_code_of, flush_stdout, signals_as_exceptions
 
-    with signals_as_exceptions():
+    with signals_as_exceptions(restore=arguments is not None):
         try:
             from hdrvid.cli.app import run
 

@@ -70,11 +70,13 @@ _interrupts = 0
 
 
 @contextmanager
-def signals_as_exceptions() -> Iterator[None]:
+def signals_as_exceptions(restore: bool = True) -> Iterator[None]:
     """Turn the first signal that ends a command into an exception (only possible in the main thread).
 
     Ctrl-C raises KeyboardInterrupt, the others raise `Terminated`. Later ones do not disturb the clean-up. A signal
     that is ignored, as SIGHUP is under nohup, stays so.
+    `restore`: handle signals as before behind the block; else ignore them, in a process that ends there.
+    While the main thread imports modules the exception waits: some of them abort the process at any exception.
     """
     global _interrupts
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) is _terminate:
@@ -91,12 +93,34 @@ def signals_as_exceptions() -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # Python gives signals with a handler their default action on its way out, which is to end without a word
+            signal.signal(number, handler if restore else signal.SIG_IGN)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     leave_unterminated()  # a second signal must not interrupt the clean-up that the first one started
-    raise Terminated
+    _raise(Terminated, frame)
+
+
+SECONDS_BETWEEN_TRIES = 0.05
+"""Pause before a signal that came during an import is looked at again."""
+
+
+def _raise(kind: type[BaseException], frame: FrameType | None) -> None:
+    """Raise an exception, or do so as soon as the import in `frame` has ended."""
+    if not hasattr(signal, "setitimer") or not _is_import(frame):
+        raise kind
+    signal.signal(signal.SIGALRM, lambda number, frame: _raise(kind, frame))
+    signal.setitimer(signal.ITIMER_REAL, SECONDS_BETWEEN_TRIES)
+
+
+def _is_import(frame: FrameType | None) -> bool:
+    """Whether a frame or one of its callers is Python's import of a module."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -106,7 +130,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
         os._exit(EXIT_INTERRUPTED)
     if _interrupts == 1:
         leave_unterminated()
-        raise KeyboardInterrupt
+        _raise(KeyboardInterrupt, frame)
+        return
     say(f"hdrvid: interrupted already, cleaning up; {_INTERRUPTS_TO_LEAVE - _interrupts} more ends it at once")
 
 

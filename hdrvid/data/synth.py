@@ -242,9 +242,9 @@ def _claimed(out: Path, source: Path | None, video: bool, num_frames: int) -> It
 
 def _is_own_clip(path: Path) -> bool:
     """Whether `synth.json` says that hdrvid made the clip beside it."""
-    from hdrvid.io.ownership import is_own
+    from hdrvid.io.ownership import SYNTHETIC_CLIP, is_own
 
-    return path.is_file() and path.stat().st_size > 0 and is_own(path)
+    return path.is_file() and path.stat().st_size > 0 and is_own(path, SYNTHETIC_CLIP)
 
 
 def _remove_frames(out: Path, num_frames: int, num_truths: int) -> None:

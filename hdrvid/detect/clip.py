@@ -490,7 +490,7 @@ def detect(reader: ClipReader, options: DetectOptions) -> Detection:
     if not exposures.known and exposures.cycle is not None and max(exposures.cycle.stops) > ROUGH_FROM_STOPS:
         warnings.append(
             f"exposures so far apart share few levels and may be measured too close: the measured {exposures.cycle} "
-            f"are at least {least_stops(exposures.cycle):g} stops apart, and may be 6: give --exposures if you know them"
+            f"are at least {least_stops(exposures.cycle):g} stops apart, and may be 6: give --exposures if known"
         )
     gamut, gamut_from = _gamut(options.input_primaries, info, curve)
     if probe.repeats[0] > 1:

@@ -30,7 +30,7 @@ from hdrvid.evaluate.synthetic import SyntheticOptions
 from hdrvid.io.atomic import atomic_path, make_folder
 from hdrvid.io.json_files import read_object
 from hdrvid.io.lock import folder_lock
-from hdrvid.io.ownership import OVERWRITE_ADVICE, replaceable_target
+from hdrvid.io.ownership import OVERWRITE_ADVICE, PAGE, SCORES, TABLE, replaceable_target
 from hdrvid.metrics.color_video_vdp import require_cvvdp
 from hdrvid.options.evaluate import EvalOptions
 from hdrvid.predict.registry import load_reconstructor
@@ -39,8 +39,8 @@ from hdrvid.types import Reconstructor, Window
 BASELINES = ("reference", "classical")
 """What `--baselines` scores beside the model: the reference frame alone, and the OpenCV pipeline."""
 
-RESULT_FILES = ("results.json", "results.csv", "report.html")
-"""What an evaluation writes into its folder, beside what it needs to go on."""
+RESULT_FILES = {"results.json": SCORES, "results.csv": TABLE, "report.html": PAGE}
+"""What an evaluation writes into its folder, beside what it needs to go on, and how its own files are told."""
 
 PageWriter = Callable[[Mapping[str, Any], Sequence[Sample]], str]
 """Makes a page of what `results.json` holds and of the frames to be shown."""
@@ -253,8 +253,8 @@ class _Run:
 def _keep_other_results(out: Path, protocol: str, model: str) -> None:
     """Raise OutputError where a folder holds results of another dataset, protocol or model."""
     path = out / "results.json"
-    for name in RESULT_FILES:
-        replaceable_target(out / name, OVERWRITE_ADVICE)
+    for name, mark in RESULT_FILES.items():
+        replaceable_target(out / name, mark, OVERWRITE_ADVICE)
     try:
         before = read_results(path)
     except InputError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import re
@@ -16,9 +17,18 @@ from hdrvid.disk_errors import errno_from_text, output_error
 from hdrvid.errors import OutputError
 from hdrvid.types import PathLike
 
+_MAX_NAME_BYTES = 255
+
+
+def require_short_names(path: Path) -> None:
+    """Raise OutputError for a path with a name that no file can have, before the folders above it are made."""
+    if any(len(os.fsencode(name)) > _MAX_NAME_BYTES for name in path.parts):
+        raise output_error(path, OSError(errno.ENAMETOOLONG, ""))
+
 
 def make_folder(folder: Path) -> Path:
     """Make a folder and those above it, where they are missing. Raises OutputError."""
+    require_short_names(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:

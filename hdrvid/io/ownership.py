@@ -32,14 +32,46 @@ _PNG_HEAD_BYTES = 33
 
 _HEAD_BYTES = 1 << 16
 
-_JSON_KEYS = (
-    {"version", "source", "stops", "outputs"},  # report of a reconstruction
-    {"format", "dataset", "protocol", "model"},  # results of an evaluation
-    {"key", "scene", "scores"},  # one scene of them
-    {"seed", "truth_white", "clip", "stops"},  # synthetic clip
-    {"machine", "results"},  # benchmark
-)
-"""Keys of the JSON files that hdrvid writes."""
+Mark = Callable[[Path, bytes], bool]
+"""Tells whether a file carries a mark, from its path and its first bytes."""
+
+
+def _in_head(text: bytes, num_bytes: int = _HEAD_BYTES) -> Mark:
+    return lambda path, head: text in head[:num_bytes]
+
+
+def _with_keys(*keys: str) -> Mark:
+    """The mark of a JSON file: the keys of the object in it."""
+
+    def has_keys(path: Path, head: bytes) -> bool:
+        try:
+            return set(keys) <= set(read_object(path, "a file of hdrvid"))
+        except InputError:
+            return False
+
+    return has_keys
+
+
+def _is_movie(path: Path, head: bytes) -> bool:
+    import av
+
+    try:
+        with av.open(str(path.absolute())) as container:
+            return bool(container.metadata.get("comment") == MOVIE_COMMENT)
+    except (av.FFmpegError, OSError, ValueError):
+        return False
+
+
+FRAME = _in_head(b"hdrvid:")
+MOVIE = _is_movie
+PICTURE = _in_head(b"tEXtSoftware\0hdrvid", 256)
+PAGE = _in_head(HTML_GENERATOR)
+WEIGHTS = _in_head(b'"hdrvid-1"')
+TABLE = _in_head(b"model,scene,frame,exposure", 26)
+REPORT = _with_keys("version", "source", "stops", "outputs")
+SCORES = _with_keys("format", "dataset", "protocol", "model")
+SYNTHETIC_CLIP = _with_keys("seed", "truth_white", "clip", "stops")
+BENCHMARK = _with_keys("machine", "results")
 
 
 def marked_png(data: bytes) -> bytes:
@@ -49,26 +81,24 @@ def marked_png(data: bytes) -> bytes:
     return data[:_PNG_HEAD_BYTES] + chunk + data[_PNG_HEAD_BYTES:]
 
 
-def is_own(path: Path) -> bool:
-    """Whether hdrvid wrote a file, or it holds nothing that could be lost. False where it cannot be read."""
+def is_own(path: Path, mark: Mark) -> bool:
+    """Whether a file carries a mark, or holds nothing that could be lost. False where it cannot be read."""
     try:
         with open(path, "rb") as file:
             head = file.read(_HEAD_BYTES)
     except OSError:
         return False
-    if not head.strip(b"\0"):  # nothing, or what a power cut leaves
-        return True
-    return _MARKS.get(path.suffix.lower(), lambda path, head: False)(path, head)
+    return not head.strip(b"\0") or mark(path, head)  # zeros are what a power cut leaves
 
 
-def replaceable_target(path: PathLike, advice: str = "choose another path", *, overwrite: bool = False) -> Path:
+def replaceable_target(path: PathLike, mark: Mark, advice: str, *, overwrite: bool = False) -> Path:
     """The file that is written for `path`, as `writable_target` gives it.
 
-    Raises OutputError with `advice` where there is a file that hdrvid did not write, unless the user said `overwrite`.
+    Raises OutputError with `advice` where there is a file without the mark, unless the user said `overwrite`.
     """
     target = writable_target(path)
-    if not overwrite and target.exists() and not is_own(target):
-        raise OutputError(f"{path} exists already and was not written by hdrvid: {advice}")
+    if not overwrite and target.exists() and not is_own(target, mark):
+        raise OutputError(f"{path} exists already and was not written by this command: {advice}")
     return target
 
 
@@ -84,34 +114,3 @@ def require_unread(targets: Iterable[PathLike], inputs: Iterable[PathLike], advi
             status = os.stat(target)
             if (status.st_dev, status.st_ino) in read_files:
                 raise OutputError(f"{target} is read by this command, so it cannot be written: {advice}")
-
-
-def _is_own_movie(path: Path, head: bytes) -> bool:
-    import av
-
-    try:
-        with av.open(str(path.absolute())) as container:
-            return container.metadata.get("comment") == MOVIE_COMMENT
-    except (av.FFmpegError, OSError, ValueError):
-        return False
-
-
-def _is_own_json(path: Path, head: bytes) -> bool:
-    try:
-        keys = set(read_object(path, "a file of hdrvid"))
-    except InputError:
-        return False
-    return any(own <= keys for own in _JSON_KEYS)
-
-
-_MARKS: dict[str, Callable[[Path, bytes], bool]] = {
-    ".exr": lambda path, head: b"hdrvid:" in head,
-    ".hdr": lambda path, head: b"hdrvid:" in head,
-    ".png": lambda path, head: b"tEXtSoftware\0hdrvid" in head[:256],
-    ".mp4": _is_own_movie,
-    ".html": lambda path, head: HTML_GENERATOR in head,
-    ".json": _is_own_json,
-    ".csv": lambda path, head: head.startswith(b"model,scene,frame,exposure"),
-    ".safetensors": lambda path, head: b'"hdrvid-1"' in head,
-}
-"""Whether a file carries the mark, by suffix; takes its path and its first bytes."""

@@ -14,7 +14,7 @@ from hdrvid import __version__
 from hdrvid.errors import InputError, OutputError
 from hdrvid.io.exr import read_exr
 from hdrvid.io.hdr import read_hdr, read_hdr_attributes
-from hdrvid.io.ownership import OVERWRITE_ADVICE, replaceable_target
+from hdrvid.io.ownership import FRAME, OVERWRITE_ADVICE, replaceable_target
 from hdrvid.io.writers import SequenceWriter
 from hdrvid.pipeline.job import Job
 from hdrvid.pipeline.settings import canonical_json, changed_settings, frame_settings, settings_id
@@ -44,7 +44,7 @@ def kept_frame(job: Job, writer: SequenceWriter, window: FrameWindow) -> np.ndar
     path = writer.path_for(window.index)
     if job.options.overwrite:
         return None
-    replaceable_target(path, OVERWRITE_ADVICE)
+    replaceable_target(path, FRAME, OVERWRITE_ADVICE)
     if not writer.is_complete(window.index):
         return None
     try:

@@ -34,7 +34,7 @@ from hdrvid.detect.phases import Event
 from hdrvid.errors import HdrvidError, InputError, OutputError
 from hdrvid.io.atomic import atomic_path, writable_target
 from hdrvid.io.lock import frames_lock
-from hdrvid.io.ownership import OVERWRITE_ADVICE, replaceable_target, require_unread
+from hdrvid.io.ownership import MOVIE, OVERWRITE_ADVICE, REPORT, replaceable_target, require_unread
 from hdrvid.io.writers import SequenceWriter
 from hdrvid.metrics.exposure_flicker import FlickerMeter, flicker_warning, join_steps
 from hdrvid.pipeline.cleanup import remove_leftovers, remove_parts
@@ -201,7 +201,8 @@ def _claim(job: Job, stack: ExitStack) -> list[Range | None]:
     wanted = {"preview": job.options.preview, "hdr10": job.options.hdr10, "hlg": job.options.hlg}
     targets = [job.report_path, *(job.video_path(kind) for kind, asked in wanted.items() if asked)]
     for path in targets:
-        replaceable_target(path, OVERWRITE_ADVICE, overwrite=job.options.overwrite)
+        mark = REPORT if path == job.report_path else MOVIE
+        replaceable_target(path, mark, OVERWRITE_ADVICE, overwrite=job.options.overwrite)
     options = job.options
     inputs = [job.info.source, options.exposures, options.response, options.model]
     require_unread(targets, inputs, "choose another folder")

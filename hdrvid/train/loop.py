@@ -30,7 +30,7 @@ from hdrvid.data.windows import SampleOptions, TrainingWindows, UnlabelledWindow
 from hdrvid.errors import InputError, ModelError, OutputError
 from hdrvid.io.atomic import atomic_path, make_folder
 from hdrvid.io.lock import folder_lock
-from hdrvid.io.ownership import replaceable_target
+from hdrvid.io.ownership import WEIGHTS, replaceable_target
 from hdrvid.models.config import ModelConfig
 from hdrvid.models.forward import build
 from hdrvid.models.memo.merge_net import MemoMerge
@@ -265,7 +265,7 @@ def _claimed(out: Path, ranks: Ranks) -> Iterator[None]:
     if not ranks.is_main:
         yield
         return
-    replaceable_target(out / MODEL, "choose another --out")
+    replaceable_target(out / MODEL, WEIGHTS, "choose another --out")
     with folder_lock(out, "train"):
         yield
 

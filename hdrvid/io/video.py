@@ -633,6 +633,8 @@ class VideoReader:
             "transfer": tag_name(ColorTrc, first.color_trc),
             "primaries": tag_name(ColorPrimaries, first.color_primaries),
         }
+        if _is_grey(first):  # FFmpeg makes grey with the weights of BT.601, cameras with others or none
+            details["matrix"] = "none, grey is taken as R = G = B; the file does not say which weights made it"
         if first.interlaced_frame:
             details["scan"] = "interlaced"
         if str(self._orientation):

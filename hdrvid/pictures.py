@@ -20,6 +20,7 @@ from hdrvid.color.curves import srgb_encode
 from hdrvid.color.radiance import mu_law
 from hdrvid.detect.response import RatioByLevel
 from hdrvid.io.atomic import atomic_path
+from hdrvid.io.ownership import marked_png
 
 TONE_MU_PER_EXPOSURE = 64.0
 """`tonemapped` is the mu-law with mu = this x the longest exposure: 512 at 3 stops. The mu = 5000 of the measures shows
@@ -241,7 +242,7 @@ def png_bytes(picture: np.ndarray) -> bytes:
 def write_png(path: Path, picture: np.ndarray) -> None:
     """Write a picture (H, W, 3) uint8 RGB, complete or not at all. Raises OutputError."""
     with atomic_path(path) as partial:
-        partial.write_bytes(png_bytes(picture))
+        partial.write_bytes(marked_png(png_bytes(picture)))
 
 
 def _as_bytes(values: np.ndarray) -> np.ndarray:

@@ -152,6 +152,17 @@ class Ranks:
         return DistributedDataParallel(module, device_ids=devices, find_unused_parameters=True)
 
 
+def whole_number(variable: str, default: int) -> int:
+    """The number in a variable of the environment. Raises UsageError where it is none."""
+    text = os.environ.get(variable, "").strip() or str(default)
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise UsageError(
+            f"the variable {variable} of the environment is '{text[:40]}', which is no whole number: start the "
+            f"processes with torchrun, or unset {variable}"
+        )
+    return int(text)
+
+
 @contextmanager
 def joined(device: str) -> Iterator[Ranks]:
     """The processes that torchrun started, joined for the block; one alone without it.
@@ -159,7 +170,7 @@ def joined(device: str) -> Iterator[Ranks]:
     NCCL joins them where there is CUDA and `device` is not 'cpu', else gloo. Raises UsageError where a part of what
     torchrun says is missing.
     """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
+    world = whole_number("WORLD_SIZE", 1)
     if world == 1:
         yield Ranks()
         return
@@ -169,10 +180,18 @@ def joined(device: str) -> Iterator[Ranks]:
             f"WORLD_SIZE is {world}, but {' and '.join(missing)} is not set: start the processes with torchrun, or "
             "unset WORLD_SIZE"
         )
+    rank = whole_number("RANK", 0)
+    if not 0 <= rank < world:
+        raise UsageError(f"RANK is {rank}, but the {world} processes of WORLD_SIZE are 0 to {world - 1}: use torchrun")
+    whole_number("MASTER_PORT", 0)
     nccl = torch.cuda.is_available() and device != "cpu"
     if nccl:
         torch.cuda.set_device(local_device("cuda"))
-    store, rank, world = next(distributed.rendezvous("env://"))
+    try:
+        store, rank, world = next(distributed.rendezvous("env://"))
+    except (ValueError, RuntimeError) as error:
+        address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        raise UsageError(f"the processes cannot meet at {address}: start them with torchrun") from error
     # the others wait while the first one renders the windows or makes the videos, which may take hours
     timeout = timedelta(days=1)
     distributed.init_process_group(
@@ -203,7 +222,7 @@ def _ended_early() -> Iterator[None]:
 def local_device(device: str) -> str:
     """'auto' on a machine with several accelerators: the one of this process."""
     if device in ("auto", "cuda") and torch.cuda.is_available() and "LOCAL_RANK" in os.environ:
-        return f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
+        return f"cuda:{whole_number('LOCAL_RANK', 0) % torch.cuda.device_count()}"
     return device
 
 

@@ -432,7 +432,7 @@ class TestEnding:
         def warned(text):
             warnings.append(text)
             assert checkpoint.read_bytes() == before
-            assert not list(tmp_path.glob(".*"))
+            assert not list(tmp_path.glob(".*.partial-*"))
             if len(warnings) == 3:
                 full.clear()
 

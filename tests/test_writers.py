@@ -458,7 +458,7 @@ class TestSequenceWriter:
     def test_bad_folder_and_settings(self, tmp_path: Path, kind: str) -> None:
         (tmp_path / "file").write_text("x")
         for folder in (tmp_path / "file", tmp_path / "file" / "out"):
-            with pytest.raises(OutputError, match="a file, not a folder"):
+            with pytest.raises(OutputError, match="not a folder"):
                 SequenceWriter(folder, "shot", kind)
         with pytest.raises(ValueError, match="workers"):
             SequenceWriter(tmp_path, "shot", kind, workers=0)

@@ -6,6 +6,8 @@ Results go to stdout; progress, warnings and errors to stderr.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -13,11 +15,33 @@ from typing import NoReturn
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Entry point of the `hdrvid` console script; `arguments` default to those of the process. Always exits."""
     try:
-        from hdrvid.cli.app import run
-
-        code = run(arguments)
-    except KeyboardInterrupt as error:  # before or after the command itself
-        from hdrvid.cli.console import exit_code_of
-
-        code = exit_code_of(error)
+        code = _run(arguments)
+    except KeyboardInterrupt:  # before the signals are handled, or after
+        code = 130
+        os.write(2, b"hdrvid: interrupted\n")
     raise SystemExit(code)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    _open_standard_streams()
+    from hdrvid.cli.console import exit_code_of, flush_stdout, signals_as_exceptions
+
+    with signals_as_exceptions(restore=arguments is not None):
+        try:
+            from hdrvid.cli.app import run
+
+            code = run(arguments)
+        except BaseException as error:  # an import was interrupted, or had too little memory
+            code = exit_code_of(error)
+        return flush_stdout(code)
+
+
+def _open_standard_streams() -> None:
+    """Open the null device for standard streams that are closed: a file of results must not get their numbers."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))

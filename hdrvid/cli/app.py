@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -9,7 +10,14 @@ import typer
 
 from hdrvid import __version__
 from hdrvid.cli import bench, evaluate, info, reconstruct, report, synth, train
-from hdrvid.cli.console import exit_code_of, interruptible, leave_unterminated, signals_as_exceptions
+from hdrvid.cli.console import (
+    check_arguments,
+    exit_code_of,
+    interruptible,
+    leave_unterminated,
+    signals_as_exceptions,
+    use_compiler,
+)
 
 app = typer.Typer(
     name="hdrvid",
@@ -53,7 +61,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """
     with signals_as_exceptions():
         try:
-            app(args=None if arguments is None else list(arguments), prog_name="hdrvid")
+            given = list(sys.argv[1:] if arguments is None else arguments)
+            check_arguments(given)
+            use_compiler()
+            app(args=given, prog_name="hdrvid")
         except SystemExit as leaving:
             return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
         except BaseException as error:

@@ -42,12 +42,12 @@ def command(
     ] = None,
 ) -> None:
     from hdrvid.bench import bench
-    from hdrvid.io.atomic import writable_target
+    from hdrvid.io.ownership import BENCHMARK, replaceable_target
     from hdrvid.pipeline.options import check_folder
 
     if json is not None:
         check_folder(json.parent)
-        writable_target(json)
+        replaceable_target(json, BENCHMARK, "choose another path for --json")
     results = bench(
         options,
         lambda text: say(f"hdrvid: {text}"),

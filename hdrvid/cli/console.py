@@ -6,19 +6,21 @@ few seconds, so that logs of render farms stay readable.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import wraps
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from hdrvid.errors import HdrvidError
+from hdrvid.disk_errors import output_error
+from hdrvid.errors import HdrvidError, UsageError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -57,22 +59,80 @@ def interruptible(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+_ENDING_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)]
+"""Signals that end a command as SIGTERM does. SIGHUP comes when the terminal is closed."""
+
+_INTERRUPTS_TO_LEAVE = 3
+"""Ctrl-C so many times ends the process at once; the second one finds it cleaning up."""
+
+_interrupts = 0
+"""How many times Ctrl-C came since `signals_as_exceptions` began."""
+
+
 @contextmanager
-def signals_as_exceptions() -> Iterator[None]:
-    """Turn SIGTERM into `Terminated` while the block runs (only possible in the main thread)."""
-    if threading.current_thread() is not threading.main_thread():
+def signals_as_exceptions(restore: bool = True) -> Iterator[None]:
+    """Turn the first signal that ends a command into an exception (only possible in the main thread).
+
+    Ctrl-C raises KeyboardInterrupt, the others raise `Terminated`. Later ones do not disturb the clean-up. A signal
+    that is ignored, as SIGHUP is under nohup, stays so.
+    `restore`: handle signals as before behind the block; else ignore them, in a process that ends there.
+    While the main thread imports modules the exception waits: some of them abort the process at any exception.
+    """
+    global _interrupts
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) is _terminate:
         yield
         return
-
-    def terminate(number: int, frame: FrameType | None) -> None:
-        leave_unterminated()  # a second signal must not interrupt the clean-up that the first one started
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, terminate)
+    _interrupts = 0
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *_ENDING_SIGNALS)}
+    for number in _ENDING_SIGNALS:
+        if before[number] is not signal.SIG_IGN:
+            signal.signal(number, _terminate)
+    if before[signal.SIGINT] is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            # Python gives signals with a handler their default action on its way out, which is to end without a word
+            signal.signal(number, handler if restore else signal.SIG_IGN)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    leave_unterminated()  # a second signal must not interrupt the clean-up that the first one started
+    _raise(Terminated, frame)
+
+
+SECONDS_BETWEEN_TRIES = 0.05
+"""Pause before a signal that came during an import is looked at again."""
+
+
+def _raise(kind: type[BaseException], frame: FrameType | None) -> None:
+    """Raise an exception, or do so as soon as the import in `frame` has ended."""
+    if not hasattr(signal, "setitimer") or not _is_import(frame):
+        raise kind
+    signal.signal(signal.SIGALRM, lambda number, frame: _raise(kind, frame))
+    signal.setitimer(signal.ITIMER_REAL, SECONDS_BETWEEN_TRIES)
+
+
+def _is_import(frame: FrameType | None) -> bool:
+    """Whether a frame or one of its callers is Python's import of a module."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    global _interrupts
+    _interrupts += 1
+    if _interrupts >= _INTERRUPTS_TO_LEAVE:
+        os._exit(EXIT_INTERRUPTED)
+    if _interrupts == 1:
+        leave_unterminated()
+        _raise(KeyboardInterrupt, frame)
+        return
+    say(f"hdrvid: interrupted already, cleaning up; {_INTERRUPTS_TO_LEAVE - _interrupts} more ends it at once")
 
 
 def leave_unterminated() -> None:
@@ -81,7 +141,50 @@ def leave_unterminated() -> None:
     torchrun sends it to the processes that are left as soon as one is gone: a second reason would hide the first.
     """
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for number in _ENDING_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+
+def check_arguments(arguments: Sequence[str]) -> None:
+    """Raise UsageError for an argument that is empty or holds a zero byte: no option has a meaning for either."""
+    for index, text in enumerate(arguments):
+        before = arguments[index - 1] if index else ""
+        name = text.split("=", 1)[0] if text.startswith("-") else before if before.startswith("-") else "an argument"
+        if not text or (text.startswith("--") and text.endswith("=")):
+            raise UsageError(
+                f"{name} is empty: give it a value (a variable of the shell may be empty), or leave it out"
+            )
+        if sys.getfilesystemencoding().lower() not in ("utf-8", "utf8") and not text.isascii():
+            raise UsageError(
+                f"{name} has letters that the encoding {sys.getfilesystemencoding()} of this environment lacks: set "
+                "LC_ALL=C.UTF-8 or PYTHONUTF8=1"
+            )
+        if "\0" in text:
+            raise UsageError(f"{name} holds a zero byte, which no name and no number can: leave the byte out")
+
+
+def use_compiler() -> None:
+    """Undo NUMBA_DISABLE_JIT, which Numba reads when it is imported: the loops of hdrvid only run compiled."""
+    if os.environ.get("NUMBA_DISABLE_JIT", "0").strip() not in ("", "0"):
+        if "numba" in sys.modules:
+            raise UsageError("NUMBA_DISABLE_JIT is set, but the loops of hdrvid only run compiled: unset it")
+        os.environ["NUMBA_DISABLE_JIT"] = "0"
+        say("hdrvid: warning: NUMBA_DISABLE_JIT is ignored, the loops of hdrvid only run compiled")
+
+
+def flush_stdout(code: int) -> int:
+    """Write what is left for stdout. Returns the exit code of the process: 1 where it cannot be written."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError) as error:
+        # Python would flush again on its way out, and print a traceback
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):  # the reader has seen enough
+            return code
+        say(f"hdrvid: error: {sentence_of(error)}")
+        return code or 1
+    return code
 
 
 def exit_code_of(error: BaseException) -> int:
@@ -92,7 +195,8 @@ def exit_code_of(error: BaseException) -> int:
     if os.environ.get("HDRVID_DEBUG") == "1":
         raise error
     notes = "".join(f": {note}" for note in getattr(error, "__notes__", ()))
-    if isinstance(error, (KeyboardInterrupt, Interrupted)):
+    # an import that is interrupted raises what it likes
+    if isinstance(error, (KeyboardInterrupt, Interrupted)) or (_interrupts and not isinstance(error, HdrvidError)):
         say(f"hdrvid: interrupted{notes}")
         return EXIT_INTERRUPTED
     if isinstance(error, Terminated):
@@ -108,13 +212,48 @@ def sentence_of(error: BaseException) -> str:
         return str(error)
     if os.environ.get("HDRVID_DEBUG") == "1":
         raise error
-    if isinstance(error, MemoryError):
-        return "out of memory: give smaller tiles (--tile 512) or a smaller picture"
+    if _is_out_of_memory(error):
+        return "out of memory: give smaller tiles (--tile 512) or a smaller picture, or more memory to the process"
+    if isinstance(error, UnicodeEncodeError):
+        return (
+            f"the text {error.object[error.start : error.end][:40]!a} cannot be written in the encoding "
+            f"{error.encoding} of this terminal: set LC_ALL=C.UTF-8 or PYTHONUTF8=1"
+        )
+    if isinstance(error, OSError) and error.errno is not None:
+        sentence = str(output_error(error.filename or "the output", error))
+        return f"cannot open{sentence.removeprefix('cannot write')}" if error.filename else sentence
+    if isinstance(error, ValueError) and "null" in str(error):
+        return "a name holds a zero byte, which no file can have: give another name"
     first_line = (str(error).splitlines() or [""])[0][:200]
     return (
         f"unexpected {type(error).__name__}: {first_line} "
         "(this is a fault of hdrvid: please run the command again with HDRVID_DEBUG=1 and report what it prints)"
     )
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, as Python, the system, PyTorch or the loader of shared libraries tell it."""
+    text = str(error)
+    return (
+        isinstance(error, MemoryError)
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or (
+            isinstance(error, (RuntimeError, ImportError, OSError, SystemError))
+            and any(words in text for words in _MEMORY_WORDS)
+        )
+    )
+
+
+_MEMORY_WORDS = (
+    "Cannot allocate memory",
+    "can't allocate memory",
+    "CUDA out of memory",
+    "failed to map segment",
+    "cannot allocate memory in static TLS block",
+    "can't start new thread",
+    "error return without exception set",
+)
+"""What the messages say."""
 
 
 def printable(text: str) -> str:

@@ -75,7 +75,13 @@ command.__doc__ = HELP
 def _inspect(clip: list[str], options: ClipOptions, plot: Path | None, as_json: bool) -> None:
     from hdrvid.detect.clip import inspect_clip
     from hdrvid.io import split_inputs
+    from hdrvid.io.ownership import PICTURE, replaceable_target, require_unread
+    from hdrvid.pipeline.options import check_folder
 
+    if plot is not None:
+        check_folder(plot.parent)
+        require_unread([plot], clip, "choose another path for --plot")
+        replaceable_target(plot, PICTURE, "choose another path for --plot")
     groups = split_inputs(clip)
     if len(groups) != 1:
         raise UsageError(f"hdrvid info looks at one clip at a time, but {len(groups)} were given")

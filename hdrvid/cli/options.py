@@ -11,6 +11,8 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
+from hdrvid.bounds import require_number
+
 
 def fields_as_options(command: Callable[..., None]) -> Callable[..., None]:
     """A command whose dataclass parameters are replaced by an option for each of their offered fields.
@@ -67,7 +69,7 @@ def _option_parameter(field: Field[Any], kind: Any) -> inspect.Parameter:
     # the backslash: text in brackets is markup. typer's own show_default puts parentheses around a text
     default_text = rf" \[default: {option['default']}]" if option["default"] else ""
     info = typer.Option(
-        option["flag"] or "--" + field.name.replace("_", "-"),
+        _flag_of(field),
         help=option["help"] + default_text,
         metavar=option["metavar"],
         min=option["minimum"],
@@ -80,6 +82,11 @@ def _option_parameter(field: Field[Any], kind: Any) -> inspect.Parameter:
     )
 
 
+def _flag_of(field: Field[Any]) -> str:
+    """The name of a field's option."""
+    return str(field.metadata["flag"] or "--" + field.name.replace("_", "-"))
+
+
 def _given(cls: type, values: dict[str, Any]) -> dict[str, Any]:
     """Take the fields of `cls` out of a command's values. A field without a value is left to the dataclass."""
     given = {}
@@ -90,6 +97,8 @@ def _given(cls: type, values: dict[str, Any]) -> dict[str, Any]:
             value = tuple(parse(text) for text in value or ())
         elif value is not None:
             value = parse(value)
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                require_number(_flag_of(field), field.name, value)
         if value is not None and (value or not field.metadata["repeated"]):
             given[field.name] = value
     return given

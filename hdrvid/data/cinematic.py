@@ -14,6 +14,7 @@ The noise is drawn from a seed of ours: scores on the published files are close,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -23,9 +24,10 @@ import numpy as np
 from hdrvid.color.curves import gamma_encode
 from hdrvid.data.synth import read_hdr_image
 from hdrvid.errors import InputError, OutputError
-from hdrvid.io.atomic import atomic_path, output_error
+from hdrvid.io.atomic import atomic_path, make_folder
 from hdrvid.io.frames import folder_frames
 from hdrvid.io.hdr import write_hdr
+from hdrvid.io.lock import folder_lock
 from hdrvid.types import ExposureCycle
 
 SCENES = ("poker_fullshot", "carousel_fireworks")
@@ -35,6 +37,9 @@ PERCENTILE = 99.5
 BORDER_PX = 15
 NOISE_RANGE = (1e-3, 3e-3)
 NOISY_EXPOSURES = (1.0, 4.0)
+
+_SCENE_FILE = re.compile(r"\d{4,}\.(?:tif|hdr)|img_list\.txt|Exposures\.txt|\..*")
+"""Files that are written into the folder of a scene."""
 
 _HDR_SUFFIXES = (".exr", ".hdr")
 _WHERE = (
@@ -82,7 +87,6 @@ def prepare_cinematic(
     Raises InputError for sources that are missing or too short, OutputError where `out` holds the set already or
     cannot be written.
     """
-    cycle = ExposureCycle(STOPS[num_exposures])
     scene_list = out / f"scenes_{num_exposures}expo.txt"
     if scene_list.exists():
         raise OutputError(f"{scene_list} is there already: choose another folder, or remove the set first")
@@ -95,13 +99,33 @@ def prepare_cinematic(
                 "give the whole scene, and a larger --frames"
             )
         scenes.append((f"{folder.name}_{num_exposures}expo", files))
+    for name, _ in scenes:
+        folder = out / "Images" / name
+        # an interrupted run leaves files of these names, and goes on
+        if folder.is_dir() and any(_SCENE_FILE.fullmatch(p.name) is None for p in folder.iterdir()):
+            raise OutputError(
+                f"{folder} holds files of somebody else: choose another folder with -o, or remove it first"
+            )
+    with folder_lock(out, "synth", [f"Images/{name}" for name, _ in scenes]):
+        _write_scenes(out, scenes, num_exposures, seed, progress)
+        names = [name for name, _ in scenes]
+        _write_lines(scene_list, names)
+    return names
+
+
+def _write_scenes(
+    out: Path,
+    scenes: Sequence[tuple[str, Sequence[Path]]],
+    num_exposures: int,
+    seed: int,
+    progress: Callable[[int, int | None], None] | None,
+) -> None:
+    """Write the frames, the truth and the lists of every scene."""
+    cycle = ExposureCycle(STOPS[num_exposures])
     total, done = sum(len(files) for _, files in scenes), 0
     for number, (name, files) in enumerate(scenes):
         folder = out / "Images" / name
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise output_error(folder, error) from error
+        make_folder(folder)
         rng = np.random.default_rng([seed, number, num_exposures])
         scale = np.percentile(read_hdr_image(files[0]), PERCENTILE)
         if not scale > 0:
@@ -117,9 +141,6 @@ def prepare_cinematic(
                 progress(done, total)
         _write_lines(folder / "img_list.txt", [f"{i:04d}" for i in range(len(files))])
         _write_lines(folder / "Exposures.txt", [f"{s:g}" for s in cycle.stops])
-    names = [name for name, _ in scenes]
-    _write_lines(scene_list, names)
-    return names
 
 
 def film(radiance: np.ndarray, exposure: float, rng: np.random.Generator) -> np.ndarray:

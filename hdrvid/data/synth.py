@@ -8,8 +8,9 @@ Convention:
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -21,12 +22,18 @@ import numpy as np
 from hdrvid.color.half import HALF_MAX
 from hdrvid.data.camera import SynthesisOptions, clipping_level, drawn_value, expose, film, normalise
 from hdrvid.data.scenes import Scene, picture_scene, procedural_scene
-from hdrvid.errors import InputError, UsageError
+from hdrvid.errors import InputError, OutputError, UsageError
 from hdrvid.options.synth import NUM_FRAMES, SynthOptions
 from hdrvid.types import ExposureCycle, PathLike
 
 FRAMES_PER_SECOND = 24
 """Frame rate of the videos written."""
+
+CLIP_FILES = ("clip.mp4", "Exposures.txt", "synth.json")
+"""Files of a clip."""
+
+CLIP_FOLDERS = ("truth", "frames")
+"""Folders of a clip."""
 
 _HDR_SUFFIXES = (".exr", ".hdr")
 
@@ -135,9 +142,10 @@ def synth_to_folder(
         "scene_units_of_white": scale,
         "options": asdict(camera),
     }
-    _make_folders(out, ("truth",) if video else ("truth", "frames"))
     attributes = {"hdrvid:white": "shortest", "framesPerSecond": Fraction(FRAMES_PER_SECOND), "hdrvid:seed": str(seed)}
     with ExitStack() as stack:
+        stack.enter_context(_claimed(out, None if source is None else Path(source), video, num_frames))
+        _write_text(out / "synth.json", json.dumps(facts, indent=2) + "\n")
         write = _video_writer(stack, out / "clip.mp4", width, height) if video else _frames_writer(out / "frames")
         for t in range(num_frames):
             truth = np.minimum(frame_at(t) / np.float32(scale), np.float32(HALF_MAX))
@@ -145,8 +153,7 @@ def synth_to_folder(
             write_exr(out / "truth" / f"truth.{t:06d}.exr", truth, compression="zip", attributes=attributes)
             if progress:
                 progress(t + 1, num_frames)
-    _write_text(out / "Exposures.txt", "".join(f"{stops:g}\n" for stops in cycle.stops))
-    _write_text(out / "synth.json", json.dumps(facts, indent=2) + "\n")
+        _write_text(out / "Exposures.txt", "".join(f"{stops:g}\n" for stops in cycle.stops))
     return facts
 
 
@@ -203,14 +210,53 @@ def _fitted(image: np.ndarray, width: int, height: int) -> np.ndarray:
     return cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA if step > 1 else cv2.INTER_LINEAR)
 
 
-def _make_folders(out: Path, names: Sequence[str]) -> None:
-    from hdrvid.io.atomic import output_error
+@contextmanager
+def _claimed(out: Path, source: Path | None, video: bool, num_frames: int) -> Iterator[None]:
+    """The folder of a clip, locked and cleared of an earlier clip of hdrvid's.
 
-    for folder in (out, *(out / name for name in names)):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise output_error(folder, error) from error
+    Raises OutputError where the source lies in it, where another run writes there, and where it holds such files of
+    somebody else.
+    """
+    from hdrvid.io.atomic import make_folder
+    from hdrvid.io.lock import folder_lock
+
+    parts = ("truth",) if video else ("truth", "frames")
+    written = {(out / name).resolve() for name in CLIP_FOLDERS}
+    if source is not None and written & {source.resolve(), source.resolve().parent}:
+        raise OutputError(f"{source} lies where the clip would be written, in {out}: choose another folder with -o")
+    earlier = _is_own_clip(out / "synth.json")
+    for name in (*CLIP_FILES, *CLIP_FOLDERS):
+        path = out / name
+        if not earlier and path.exists() and (path.is_file() or any(path.iterdir())):
+            raise OutputError(
+                f"{path} exists already and was not made by hdrvid synth: choose another folder with -o, or remove it"
+            )
+    make_folder(out)
+    with folder_lock(out, "synth", CLIP_FOLDERS):
+        for part in parts:
+            make_folder(out / part)
+        if earlier:
+            _remove_frames(out, 0 if video else num_frames, num_frames)
+        yield
+
+
+def _is_own_clip(path: Path) -> bool:
+    """Whether `synth.json` says that hdrvid made the clip beside it."""
+    from hdrvid.io.ownership import SYNTHETIC_CLIP, is_own
+
+    return path.is_file() and path.stat().st_size > 0 and is_own(path, SYNTHETIC_CLIP)
+
+
+def _remove_frames(out: Path, num_frames: int, num_truths: int) -> None:
+    """Remove the frames of an earlier clip that the new one does not replace."""
+    kinds = (("frames", r"(\d{6,})\.png", num_frames), ("truth", r"truth\.(\d{6,})\.exr", num_truths))
+    for folder, pattern, count in kinds:
+        for path in (out / folder).iterdir() if (out / folder).is_dir() else ():
+            match = re.fullmatch(pattern, path.name)
+            if match and int(match[1]) >= count:
+                path.unlink(missing_ok=True)
+    for name in ("Exposures.txt", *(["clip.mp4"] if num_frames else [])):  # Exposures.txt comes last
+        (out / name).unlink(missing_ok=True)
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -45,7 +45,8 @@ from hdrvid.data.scenes import Scene, picture_scene, procedural_scene
 from hdrvid.data.synth import read_hdr_image
 from hdrvid.errors import InputError
 from hdrvid.flow.dense_inverse_search import DenseInverseSearch
-from hdrvid.io.atomic import atomic_path, output_error
+from hdrvid.io.atomic import atomic_path, make_folder, output_error
+from hdrvid.io.json_files import read_json
 from hdrvid.machine import hold_opencv_to_one_thread
 
 NUM_FRAMES = 5
@@ -302,10 +303,7 @@ def _build(
     progress: Callable[[int, int], None] | None,
 ) -> None:
     """Run the jobs of the rows that array `main` still lacks; `done` marks the finished ones."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise output_error(folder, error) from error
+    make_folder(folder)
     n = options.rows
     meta_path = folder / "cache.json"
     wanted = json.loads(json.dumps(asdict(options)))
@@ -350,10 +348,10 @@ def _build(
 def _holds(folder: Path, wanted: object, shapes: Mapping[str, tuple[tuple[int, ...], Any]]) -> bool:
     """Whether a folder has the cache that is wanted, finished or not; one that is damaged is built anew."""
     try:
-        if json.loads((folder / "cache.json").read_text(encoding="utf-8")) != wanted:
+        if read_json(folder / "cache.json", "the description of a cache") != wanted:
             return False
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in shapes}
-    except (OSError, ValueError, EOFError):
+    except (InputError, OSError, ValueError, EOFError, SyntaxError, TypeError):
         return False
     return all(arrays[name].shape == shape and arrays[name].dtype == dtype for name, (shape, dtype) in shapes.items())
 
@@ -541,7 +539,7 @@ class TrainingWindows(_Windows):
         if blurred is None:
             return None
         if self._cached is None:
-            stored = json.loads((self.folder / "cache.json").read_text())
+            stored = read_json(self.folder / "cache.json", "the description of a cache")
             self._cached = CacheOptions(**stored | {"files": ()})
         at = self._cached.blurred_row(row)
         return None if at is None else blurred[at]

@@ -25,11 +25,11 @@ from hdrvid.color.gamuts import GAMUT_OF_RESPONSE, GAMUTS, REC709, Gamut, conver
 from hdrvid.color.response import LOG_RESPONSES, RESPONSES, Response, clipped_response, levelled_response
 from hdrvid.detect.cycle import (
     MIN_CONFIDENCE,
-    ROUGH_STOPS,
+    ROUGH_FROM_STOPS,
     CycleEstimate,
-    are_rough,
     contradiction,
     estimate_cycle,
+    least_stops,
     snap,
     stops_of_frames,
 )
@@ -279,10 +279,10 @@ def detect(reader: ClipReader, options: DetectOptions) -> Detection:
         frames = itertools.islice(probe.linear(curve.response), CALIBRATION_FRAMES)
         measured = measure_stops(frames, exposures.cycle)
         exposures = replace(exposures, cycle=measured.cycle)
-    if not exposures.known and exposures.cycle is not None and are_rough(exposures.cycle):
+    if not exposures.known and exposures.cycle is not None and max(exposures.cycle.stops) > ROUGH_FROM_STOPS:
         warnings.append(
-            f"exposures {max(exposures.cycle.stops):.3g} stops apart share few levels, so the measured "
-            f"{exposures.cycle} may be off by {ROUGH_STOPS:g}: give --exposures if you know them"
+            f"exposures so far apart share few levels and may be measured too close: the measured {exposures.cycle} "
+            f"are at least {least_stops(exposures.cycle):g} stops apart, and may be 6: give --exposures if known"
         )
     gamut, gamut_from = _gamut(options.input_primaries, info, curve)
     if probe.repeats[0] > 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 
 from hdrvid.errors import InputError
 from hdrvid.evaluate.measures import MEASURES, Scores
+from hdrvid.io.json_files import read_object
 
 CLASSES = ("short", "middle", "long")
 """Exposure classes, in the order of the tables."""
@@ -109,17 +110,27 @@ class Difference:
 
 def read_results(path: Path) -> dict[str, Any]:
     """A `results.json`. Raises InputError for anything else."""
+    results = read_object(path, "a results.json of hdrvid eval")
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
+        str(results["protocol"]), str(results["model"]["name"])
+        _require_scores(results["overall"])
         for entry in results["scenes"].values():
+            _require_scores(entry["overall"])
             for frame in entry["frames"]:
                 int(frame["index"])
-        str(results["protocol"]), str(results["model"]["name"]), dict(results["overall"])
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): give two results.json files") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is not a results.json of hdrvid eval: give two of these") from error
+                _require_scores({name: value for name, value in frame.items() if name != "exposure"})
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise InputError(
+            f"{path} is not a results.json of hdrvid eval: it is damaged, or another kind of file"
+        ) from error
     return results
+
+
+def _require_scores(scores: Mapping[str, Any]) -> None:
+    """Raise ValueError, or what Python raises, unless every value is None or a finite number."""
+    for value in scores.values():
+        if value is not None and (isinstance(value, (str, bool)) or not math.isfinite(float(value))):
+            raise ValueError(f"{value} is no score")
 
 
 def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Difference]:

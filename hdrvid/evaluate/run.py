@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,10 @@ from hdrvid.evaluate.protocols import Protocol, find_protocol
 from hdrvid.evaluate.results import csv_text, read_results, summary
 from hdrvid.evaluate.samples import Sample, make_samples, read_samples
 from hdrvid.evaluate.synthetic import SyntheticOptions
-from hdrvid.io.atomic import atomic_path, output_error
+from hdrvid.io.atomic import atomic_path, make_folder
+from hdrvid.io.json_files import read_object
+from hdrvid.io.lock import folder_lock
+from hdrvid.io.ownership import OVERWRITE_ADVICE, PAGE, SCORES, TABLE, replaceable_target
 from hdrvid.metrics.color_video_vdp import require_cvvdp
 from hdrvid.options.evaluate import EvalOptions
 from hdrvid.predict.registry import load_reconstructor
@@ -34,6 +38,9 @@ from hdrvid.types import Reconstructor, Window
 
 BASELINES = ("reference", "classical")
 """What `--baselines` scores beside the model: the reference frame alone, and the OpenCV pipeline."""
+
+RESULT_FILES = {"results.json": SCORES, "results.csv": TABLE, "report.html": PAGE}
+"""What an evaluation writes into its folder, beside what it needs to go on, and how its own files are told."""
 
 PageWriter = Callable[[Mapping[str, Any], Sequence[Sample]], str]
 """Makes a page of what `results.json` holds and of the frames to be shown."""
@@ -123,27 +130,35 @@ def evaluate(
     line = line if has_truth else f"{line}; NO GROUND TRUTH: nothing here is a fidelity"
     if out is not None and not options.overwrite:
         _keep_other_results(out, line, model.name)
-    store = None if out is None else _Store(out, _settings(options, bench, names, models))
-    run = _Run(bench, options, names, rules, models, store)
-    run.score(on_frame, on_progress)
+    with nullcontext() if out is None else folder_lock(out, "eval", ("scenes", "pictures")):
+        store = None if out is None else _Store(out, _settings(options, bench, names, models))
+        run = _Run(bench, options, names, rules, models, store)
+        run.score(on_frame, on_progress)
+        results = _results(run, line)
+        if store:
+            store.write("results.json", json.dumps(results, indent=2, allow_nan=False))
+            store.write("results.csv", csv_text(results))
+            if page is not None:
+                store.write("report.html", page(results, run.samples))
+    return results
+
+
+def _results(run: _Run, protocol: str) -> dict[str, Any]:
+    """What `results.json` holds. Raises InputError where nothing could be scored."""
+    bench, options, models = run.bench, run.options, run.models
+    model = models[options.model]
     if not run.scenes:
         raise InputError(f"no frame of dataset {bench.name} could be scored: {run.failures[0]['error']}")
-    tables = {name: summary(run.scenes, name, names) for name in models}
-    results = {
+    tables = {name: summary(run.scenes, name, run.names) for name in models}
+    return {
         "format": 1,
         "dataset": bench.name,
-        "protocol": line,
+        "protocol": protocol,
         "model": {"name": model.name, **model.provenance},
         **tables[options.model],
         "baselines": {name: tables[name] for name in models if name != options.model},
         "failures": run.failures,
     }
-    if store:
-        store.write("results.json", json.dumps(results, indent=2, allow_nan=False))
-        store.write("results.csv", csv_text(results))
-        if page is not None:
-            store.write("report.html", page(results, run.samples))
-    return results
 
 
 def _loaded_models(options: EvalOptions, bench: Benchmark) -> dict[str, Reconstructor]:
@@ -238,6 +253,8 @@ class _Run:
 def _keep_other_results(out: Path, protocol: str, model: str) -> None:
     """Raise OutputError where a folder holds results of another dataset, protocol or model."""
     path = out / "results.json"
+    for name, mark in RESULT_FILES.items():
+        replaceable_target(out / name, mark, OVERWRITE_ADVICE)
     try:
         before = read_results(path)
     except InputError:
@@ -310,27 +327,19 @@ class _Store:
         self.out = out
         self.key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         for folder in (out, out / "scenes", out / "pictures"):
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise output_error(folder, error) from error
+            make_folder(folder)
 
     def pictures(self, number: int) -> Path:
         """Folder of the pictures of a scene, made where it is missing."""
-        folder = self.out / "pictures" / f"{number:04d}"
-        try:
-            folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise output_error(folder, error) from error
-        return folder
+        return make_folder(self.out / "pictures" / f"{number:04d}")
 
     def finished(self, number: int, name: str) -> dict[str, Any] | None:
         """The scene as an earlier run scored it, if it did so with the same settings and without a failure."""
         try:
-            kept = json.loads((self.out / "scenes" / f"{number:04d}.json").read_text(encoding="utf-8"))
+            kept = read_object(self.out / "scenes" / f"{number:04d}.json", "a scored scene")
             if kept["key"] == self.key and kept["scene"] == name and not kept["scores"]["failures"]:
                 return kept["scores"]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (InputError, KeyError, TypeError):
             pass
         return None
 

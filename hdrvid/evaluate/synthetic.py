@@ -14,10 +14,15 @@ from hdrvid.data.camera import SynthesisOptions
 from hdrvid.data.scenes import Scene
 from hdrvid.data.synth import SyntheticClip, synthesise
 from hdrvid.data.windows import PROCEDURAL, find_hdr_images, scene_from
+from hdrvid.errors import InputError
+from hdrvid.machine import available_memory
 from hdrvid.options.evaluate import NUM_FRAMES, NUM_SCENES, SIZE
 from hdrvid.types import ExposureCycle
 
 DEFAULT_STOPS = {2: (0.0, 3.0), 3: (0.0, 2.0, 4.0)}
+BYTES_A_PIXEL = 24
+"""Of a clip in memory: code and radiance, three channels of float32 each."""
+
 SCENE_SEED = 90_000
 """Own scenes of the dataset have the seeds SCENE_SEED, SCENE_SEED + 1, ...; training never uses them."""
 
@@ -59,7 +64,11 @@ class SyntheticOptions:
         )
 
     def benchmark(self) -> Benchmark:
-        """The clips; a clip is made when its first frame is asked for, and one is kept at a time."""
+        """The clips; a clip is made when its first frame is asked for, and one is kept at a time.
+
+        Raises InputError where the memory of this machine is too small for a clip, and for a root without pictures.
+        """
+        self._require_memory()
         if self.root is not None:
             scenes = [(Path(p).stem, p) for p in find_hdr_images([self.root], option="--root")]
         else:
@@ -77,6 +86,15 @@ class SyntheticOptions:
             for i, (name, _) in enumerate(scenes)
         )
         return Benchmark("synthetic", self.root or Path(), self.description(), clips)
+
+    def _require_memory(self) -> None:
+        """Raise InputError where a clip takes more memory than there is."""
+        needed, available = self.num_frames * self.width * self.height * BYTES_A_PIXEL, available_memory()
+        if available is not None and needed > available:
+            raise InputError(
+                f"a clip of {self.num_frames} frames of {self.width}x{self.height} takes {needed / 2**30:.1f} GiB, but "
+                f"{available / 2**30:.1f} are free: give a smaller --frames or --size"
+            )
 
 
 @dataclass(frozen=True)

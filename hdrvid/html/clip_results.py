@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hdrvid.errors import ExposureError, InputError
+from hdrvid.io.json_files import read_object
 from hdrvid.types import ExposureCycle, PathLike
 
 MAX_GAP_FRAMES = 2000
@@ -139,7 +139,6 @@ def _nothing_found(folder: Path, chosen: Path | None, stems: set[str]) -> str:
 def _read_json(path: Path) -> dict[str, Any] | None:
     """The object in a JSON file; None where the file cannot be read or holds something else."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return read_object(path, "a STEM.json of hdrvid reconstruct")
+    except InputError:
         return None
-    return values if isinstance(values, dict) else None

@@ -28,7 +28,8 @@ from hdrvid.html.report_options import (
     parse_frames,
     validate_options,
 )
-from hdrvid.io.atomic import atomic_path, writable_target
+from hdrvid.io.atomic import atomic_path
+from hdrvid.io.ownership import PAGE, replaceable_target
 from hdrvid.metrics.exposure_flicker import FlickerMeter, FrameBrightness, flicker_stops
 from hdrvid.pipeline.resume import read_output
 from hdrvid.types import PathLike
@@ -91,7 +92,7 @@ def write_report(
     """
     options = options or ReportOptions()
     validate_options(options)
-    writable_target(path)
+    replaceable_target(path, PAGE, "choose another path with -o")
     content = _read_content(clip, options, _requested_frames(clip, options), progress)
     data = report_html(content).encode("utf-8", "backslashreplace")
     with atomic_path(path) as partial:

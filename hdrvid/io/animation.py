@@ -11,6 +11,7 @@ import imageio.v3 as iio
 import numpy as np
 from PIL import Image
 
+from hdrvid.bounds import require_pixels
 from hdrvid.errors import InputError
 from hdrvid.io.frames import SEQUENCE_RATE
 from hdrvid.io.icc import parse_profile
@@ -37,6 +38,8 @@ class AnimationReader:
                 self._count = int(file.properties(index=...).n_images or 1)
                 if self._count < 2:
                     raise InputError(f"{self.path} holds one picture, not a clip: name all its frames, as PNG or TIFF")
+                height, width = file.properties(index=0).shape[:2]
+                require_pixels(self.path, width, height)
                 height, width = file.read(index=0, mode="RGB").shape[:2]
                 metadata = file.metadata(index=0, exclude_applied=False)
             except _ERRORS as error:

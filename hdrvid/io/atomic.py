@@ -13,31 +13,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from hdrvid.disk_errors import errno_from_text, output_error
 from hdrvid.errors import OutputError
 from hdrvid.types import PathLike
 
-_REASONS = {
-    errno.ENOSPC: "the disk is full: free some space or choose another folder",
-    errno.EDQUOT: "the disk quota is used up: free some space or choose another folder",
-    errno.EACCES: "permission denied: choose a folder you may write to",
-    errno.EPERM: "permission denied: choose a folder you may write to",
-    errno.EROFS: "the disk is read-only: choose another folder",
-    errno.ENOENT: "the folder does not exist, or not any more: create it and start again",
-    errno.ENOTDIR: "a part of the path is a file, not a folder: choose another path",
-    errno.EISDIR: "a folder of that name is in the way: remove it or choose another name",
-    errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
-    errno.EFBIG: "the file is too large for this disk: choose another one",
-}
+_MAX_NAME_BYTES = 255
 
 
-def output_error(path: PathLike, error: BaseException) -> OutputError:
-    """The OutputError for `error`, met while writing `path`: what happened and what to do, in one sentence."""
-    number = error.errno if isinstance(error, OSError) else _errno_from_text(str(error))
-    reason = _REASONS.get(number) if number else None
-    if reason is None:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-        reason = " ".join(reason.split()).rstrip(".")
-    return OutputError(f"cannot write {path}: {reason}")
+def require_short_names(path: Path) -> None:
+    """Raise OutputError for a path with a name that no file can have, before the folders above it are made."""
+    if any(len(os.fsencode(name)) > _MAX_NAME_BYTES for name in path.parts):
+        raise output_error(path, OSError(errno.ENAMETOOLONG, ""))
+
+
+def make_folder(folder: Path) -> Path:
+    """Make a folder and those above it, where they are missing. Raises OutputError."""
+    require_short_names(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise OutputError(f"cannot write to {folder}: {folder} is not a folder: choose another one") from error
+    except (OSError, ValueError) as error:
+        raise output_error(folder, error) from error
+    return folder
 
 
 _KINDS = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket", stat.S_IFLNK: "link in a circle"}
@@ -55,14 +53,11 @@ def writable_target(path: PathLike) -> Path:
     except OSError:
         return target  # not there yet; what else is wrong shows when it is written
     if stat.S_ISREG(mode):
+        if not os.access(target, os.W_OK):
+            raise OutputError(f"cannot write {path}: the file is write-protected: remove it or choose another name")
         return target
     kind = _KINDS.get(stat.S_IFMT(mode), "device")
     raise OutputError(f"cannot write {path}: a {kind} of that name is in the way: choose another name")
-
-
-def _errno_from_text(text: str) -> int | None:
-    """The errno whose message a library without error codes (OpenEXR) put into its exception."""
-    return next((number for number in _REASONS if os.strerror(number) in text), None)
 
 
 ABANDONED_SECONDS = 3600
@@ -115,7 +110,7 @@ def atomic_path(path: PathLike, *, durable: bool = False) -> Iterator[Path]:
 
     On any exception, KeyboardInterrupt included, the temporary file is removed and `path` is untouched. `durable`
     flushes the file to the disk before the rename, so that it survives a power cut. A symbolic link stays, and the file
-    it points to is replaced.
+    it points to is replaced. A file that is replaced hands on its permissions.
     Raises OutputError at once where `path` is there and no regular file, and where the body or the rename meets an
     OSError, or a RuntimeError that names a disk problem.
     """
@@ -127,10 +122,12 @@ def atomic_path(path: PathLike, *, durable: bool = False) -> Iterator[Path]:
             with open(partial, "rb+") as file:
                 os.fsync(file.fileno())
         writable_target(target)  # the body may have taken hours
+        with suppress(OSError):
+            os.chmod(partial, stat.S_IMODE(os.stat(target).st_mode))
         os.replace(partial, target)
     except BaseException as error:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
-        if isinstance(error, OSError) or (isinstance(error, RuntimeError) and _errno_from_text(str(error))):
+        if isinstance(error, OSError) or (isinstance(error, RuntimeError) and errno_from_text(str(error))):
             raise output_error(path, error) from error
         raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import statistics
 from collections.abc import Sequence
 from itertools import pairwise
@@ -13,6 +12,7 @@ from pathlib import Path
 from hdrvid.errors import ExposureError, InputError
 from hdrvid.io.exposure_tables import is_table, read_table
 from hdrvid.io.exposure_units import Exposure, parse_exposure
+from hdrvid.io.text_files import read_text
 from hdrvid.types import CYCLE_LENGTHS, ExposureCycle
 
 _EXAMPLE = "0,3 or 0,2,4"
@@ -21,9 +21,6 @@ MIN_DECLARED_STOPS = 0.5
 
 JITTER_STOPS = 0.1
 """Times and gains of one exposure differ by less than this: cameras report what they did, 0.998 and 1.001 ms."""
-
-_LARGEST_FILE_BYTES = 16 << 20
-"""A row a frame for hours of video; anything larger is some other file."""
 
 
 def parse_exposures(text: str) -> ExposureCycle | None:
@@ -64,17 +61,7 @@ def read_exposure_file(path: Path) -> ExposureCycle:
     Raises InputError where the file cannot be read or a line is no number, ExposureError where the exposures are no
     cycle of 2 or 3.
     """
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe may never end
-            raise InputError(f"{path} cannot be read, it is no file: give a text file with one stop a line")
-        if status.st_size > _LARGEST_FILE_BYTES:
-            raise InputError(f"{path} is too large for a list of stops: give a text file with one stop a line")
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not a text file: give a list of stops, one a line") from None
-    except OSError as error:
-        raise InputError(f"the exposures in {path} cannot be read ({error.strerror}): check the path") from None
+    text = read_text(path, "a text file of stops, one a line")
     if is_table(text):
         exposures = [Exposure(stops, "table") for stops in read_table(path, text)]
     else:

@@ -18,6 +18,7 @@ from typing import Any, TextIO
 import numpy as np
 import OpenEXR
 
+from hdrvid.bounds import require_pixels
 from hdrvid.color.half import HALF_MAX, to_half
 from hdrvid.errors import InputError
 from hdrvid.io.atomic import atomic_path
@@ -131,7 +132,8 @@ def _attribute(name: str, value: object) -> object:
 def read_exr(path: PathLike) -> tuple[np.ndarray, dict[str, object]]:
     """Pixels (H, W, 3) float32 RGB as stored (NaN and infinity included), and the header attributes.
 
-    The first part that holds R, G, B (or only Y: repeated three times) is read; alpha is dropped. `compression` comes
+    The first part that holds R, G, B (or only Y: repeated three times) is read; alpha is dropped. The picture is that
+    of the display window, black where the file stores no pixels. `compression` comes
     back as its lower-case name, vectors as tuples of numbers.
     Raises InputError when the file is missing, damaged or holds no such channels.
     """
@@ -140,6 +142,9 @@ def read_exr(path: PathLike) -> tuple[np.ndarray, dict[str, object]]:
         raise InputError(f"{source} does not exist: check the path")
     if exr_is_truncated(source):
         raise InputError(f"{source} is incomplete: the file ends early, copy or render it again")
+    size = exr_size(source)
+    if size is not None:
+        require_pixels(source, *size)
     try:
         with _thread_stdout_muted():
             image = OpenEXR.File(str(source), separate_channels=True)
@@ -150,9 +155,33 @@ def read_exr(path: PathLike) -> tuple[np.ndarray, dict[str, object]]:
     for part in image.parts:
         planes = _rgb_planes(part.channels)
         if planes is not None:
-            return np.stack(planes, axis=-1).astype(np.float32), _plain_header(part.header)
+            pixels = np.stack(planes, axis=-1).astype(np.float32)
+            return _in_display_window(source, pixels, part.header), _plain_header(part.header)
     names = ", ".join(sorted({name for part in image.parts for name in part.channels})) or "none"
     raise InputError(f"{source} has no R, G and B channels of one size (it has: {names}): export it as plain RGB")
+
+
+def _in_display_window(source: Path, pixels: np.ndarray, header: Mapping[str, Any]) -> np.ndarray:
+    """The picture (H, W, 3) of the display window: stored pixels outside of it are cut off, missing ones are black.
+
+    Raises InputError where the stored pixels do not touch the display window.
+    """
+    windows = [header.get(name) for name in ("dataWindow", "displayWindow")]
+    if any(window is None for window in windows):
+        return pixels
+    (data_min, _), (shown_min, shown_max) = [np.asarray(window, np.int64) for window in windows]
+    width, height = (int(side) for side in shown_max - shown_min + 1)
+    left, top = (int(offset) for offset in data_min - shown_min)
+    if (left, top) == (0, 0) and pixels.shape[:2] == (height, width):
+        return pixels
+    require_pixels(source, width, height)
+    bottom, right = min(height, top + pixels.shape[0]), min(width, left + pixels.shape[1])
+    if bottom <= max(top, 0) or right <= max(left, 0):
+        raise InputError(f"{source} stores pixels outside of its display window alone: render it again")
+    shown = np.zeros((height, width, 3), np.float32)
+    rows, columns = slice(max(top, 0), bottom), slice(max(left, 0), right)
+    shown[rows, columns] = pixels[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+    return shown
 
 
 def _rgb_planes(channels: Mapping[str, Any]) -> list[np.ndarray] | None:
@@ -227,6 +256,24 @@ def exr_is_truncated(path: PathLike) -> bool:
         raise InputError(f"{source} cannot be opened: {error.strerror or error}") from error
     except (struct.error, KeyError, IndexError):
         return True
+
+
+def exr_size(path: PathLike) -> tuple[int, int] | None:
+    """Width and height of the stored pixels of the first part; None where the header does not tell.
+
+    Raises InputError when the file cannot be opened.
+    """
+    source = Path(path)
+    try:
+        with open(source, "rb") as file:
+            head = file.read(1 << 16)[8:]
+        at = head.find(b"dataWindow\0box2i\0")
+        left, top, right, bottom = struct.unpack_from("<4i", head, at + 21)
+    except OSError as error:
+        raise InputError(f"{source} cannot be opened: {error.strerror or error}") from error
+    except struct.error:
+        return None
+    return None if at < 0 else (right - left + 1, bottom - top + 1)
 
 
 def _parse_header(head: bytes) -> tuple[dict[str, bytes], int] | None:

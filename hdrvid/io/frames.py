@@ -19,12 +19,15 @@ import cv2
 import numpy as np
 from av.video.reformatter import ColorTrc
 
+from hdrvid.bounds import MAX_DIGITS, require_pixels
 from hdrvid.color.gamuts import GAMUTS, Gamut
 from hdrvid.errors import InputError
 from hdrvid.io.exr import read_exr
-from hdrvid.io.hdr import read_hdr
+from hdrvid.io.hdr import read_hdr, read_hdr_attributes
 from hdrvid.io.icc import read_profile
+from hdrvid.io.opencv import decode_with_opencv
 from hdrvid.io.raw import read_dng
+from hdrvid.io.tiff import decode_tiff
 from hdrvid.io.video import frame_bits, frame_codes, output_stem, tag_name
 from hdrvid.types import ClipInfo, Frame, PathLike
 
@@ -126,9 +129,10 @@ def read_picture(path: PathLike, white_balance: Sequence[float] | None = None) -
     if kind == "OpenEXR":
         stored_pixels, header = read_exr(source)
         pixels, count = _repaired(stored_pixels, source)
-        return Picture(pixels, 32, True, count, gamut=_exr_gamut(header))
+        return Picture(pixels, 32, True, count, gamut=_stored_gamut(header.get("chromaticities")))
     if kind == "Radiance HDR":
-        return Picture(read_hdr(source), 32, True)
+        primaries = read_hdr_attributes(source).get("PRIMARIES", "").split()
+        return Picture(read_hdr(source), 32, True, gamut=_stored_gamut(primaries))
     if kind == "DNG":
         raw = read_dng(source, white_balance)
         return Picture(raw.pixels, raw.bit_depth, True, white_balance=raw.white_balance)
@@ -158,9 +162,9 @@ def read_picture(path: PathLike, white_balance: Sequence[float] | None = None) -
     )
 
 
-def _exr_gamut(header: Mapping[str, object]) -> Gamut | None:
-    values = header.get("chromaticities")
-    if not isinstance(values, tuple):
+def _stored_gamut(values: object) -> Gamut | None:
+    """The gamut of the x and y of red, green, blue and white in a header."""
+    if not isinstance(values, (tuple, list)) or len(values) != 8:
         return None
     try:
         gamut = Gamut.from_chromaticities(tuple(float(v) for v in values))
@@ -197,6 +201,8 @@ def _read_dpx(source: Path) -> Picture:
     data = _bytes_of(source)
     if data[:4] not in (b"SDPX", b"XPDS"):
         raise _unreadable(source, "DPX")
+    order = ">" if data[:4] == b"SDPX" else "<"
+    require_pixels(source, *struct.unpack(f"{order}II", data[772:780].ljust(8, b"\0")))
     frame = _decode_with_ffmpeg(source, data, "DPX", "dpx")
     try:
         transfer = _DPX_TRANSFER.get(data[801]) or tag_name(ColorTrc, frame.color_trc)
@@ -211,14 +217,15 @@ def _read_unusual_pnm(source: Path) -> Picture | None:
     """A PGM or PPM file (Netpbm formats) as text, or whose largest code is not one of 8, 10, 12, 14 or 16 bits: OpenCV
     does not read the first and ignores the largest code. None for other files."""
     data = _bytes_of(source)
-    fields = re.sub(rb"#[^\n]*", b"", data[:4096]).split(None, 4)
-    if len(fields) < 4 or fields[0] not in (b"P2", b"P3", b"P5", b"P6") or not fields[3].isdigit():
+    fields = _pnm_fields(data)
+    if fields is None:
         return None
-    is_text, largest = fields[0] in (b"P2", b"P3"), int(fields[3][:9])
+    is_text, largest = fields[0] in (b"P2", b"P3"), int(fields[3])
     if not is_text and largest in (255, 1023, 4095, 16383, 65535):
         return None
     if not 0 < largest <= 65535:
         raise InputError(f"{source} claims a largest code of {largest}: the format allows 1 to 65535, copy it again")
+    require_pixels(source, int(fields[1]), int(fields[2]))
     frame = _decode_with_ffmpeg(source, data, "PNM", "pgm" if fields[0] in (b"P2", b"P5") else "ppm")
     return Picture(frame_codes(frame), frame_bits(frame), False)
 
@@ -229,17 +236,42 @@ def _decode(source: Path, kind: str) -> np.ndarray:
     # OpenCV would fill the missing rows of a JPEG with grey, and take memory for whatever length a PNG claims
     if (kind == "JPEG" and _jpeg_is_cut(data)) or (kind == "PNG" and _png_is_cut(data)):
         raise InputError(f"{source} is incomplete: the file ends early or its sizes are wrong, copy it again")
+    size = _declared_size(data)
+    if size is not None:
+        require_pixels(source, *size)
     flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH if kind == "JPEG" else cv2.IMREAD_UNCHANGED
-    log_level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what it prints, InputError says
-    try:
-        stored = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-    except (cv2.error, MemoryError):
-        stored = None
-    finally:
-        cv2.utils.logging.setLogLevel(log_level)
-    if stored is None or stored.size == 0:
-        raise _unreadable(source, kind)
-    return stored
+
+    def decode(encoded: bytes) -> np.ndarray:
+        stored = decode_with_opencv(encoded, flags)
+        if stored is None:
+            raise _unreadable(source, kind)
+        return stored
+
+    return decode_tiff(source, data, decode)
+
+
+def _declared_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height in the header of a PNG, BMP, JPEG, PGM or PPM file; None for another one."""
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        width, height = struct.unpack(">II", data[16:24].ljust(8, b"\0"))
+        return width, height
+    if data[:2] == b"BM":
+        width, height = struct.unpack("<ii", data[18:26].ljust(8, b"\0"))
+        return abs(width), abs(height)
+    if data[:2] == b"\xff\xd8":
+        return _jpeg_size(data)
+    fields = _pnm_fields(data)
+    if fields is not None:
+        return int(fields[1]), int(fields[2])
+    return None
+
+
+def _pnm_fields(data: bytes) -> list[bytes] | None:
+    """Magic, width, height, largest code and the rest of a PGM or PPM file; None for another one."""
+    fields = re.sub(rb"#[^\n]*", b"", data[:4096]).split(None, 4)
+    if len(fields) < 4 or fields[0] not in (b"P2", b"P3", b"P5", b"P6"):
+        return None
+    return fields if all(f.isdigit() and len(f) <= MAX_DIGITS for f in fields[1:4]) else None
 
 
 def _png_is_cut(data: bytes) -> bool:
@@ -262,6 +294,12 @@ def _jpeg_is_cut(data: bytes) -> bool:
     scan = data.rfind(b"\xff\xda")
     if scan >= 0 and b"\xff\xd9" not in data[scan:]:
         return True
+    size = _jpeg_size(data)
+    return size is not None and size[0] * size[1] > _MOST_JPEG_PIXELS_PER_BYTE * len(data)
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height in the frame header of a JPEG; None where it has none."""
     position = 2
     while position + 9 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
@@ -270,9 +308,9 @@ def _jpeg_is_cut(data: bytes) -> bool:
             continue
         length, height, width = struct.unpack(">HxHH", data[position + 2 : position + 9])
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return height * width > _MOST_JPEG_PIXELS_PER_BYTE * len(data)
+            return width, height
         position += 2 + length
-    return False
+    return None
 
 
 def _repaired(pixels: np.ndarray, source: Path) -> tuple[np.ndarray, int]:
@@ -344,6 +382,8 @@ def printf_frames(pattern: str) -> list[Path]:
         raise InputError(f"the pattern {pattern} must hold exactly one frame number such as %04d")
     if not is_image(name):
         raise InputError(f"the pattern {pattern} does not name images hdrvid reads: use {_READ_KINDS}")
+    if len(matches[0].group(2)) > 3:
+        raise InputError(f"the frame number of the pattern {pattern[:80]} is too wide: no file has so long a name")
     before, after = (part.replace("%%", "%") for part in (name[: matches[0].start()], name[matches[0].end() :]))
     zero, width = matches[0].group(1), int(matches[0].group(2) or 0)
     format_spec = f"0{width}d" if zero else f"{width}d" if width else "d"

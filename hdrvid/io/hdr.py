@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from hdrvid.bounds import require_pixels
 from hdrvid.errors import InputError
 from hdrvid.io.atomic import atomic_path
 from hdrvid.io.exr import REC709_CHROMATICITIES, check_pixels
+from hdrvid.io.opencv import decode_with_opencv
 from hdrvid.types import PathLike
 
 RGBE_MAX = 2.0**126
@@ -50,21 +53,55 @@ def _quantise_rgbe(pixels: np.ndarray) -> np.ndarray:
 
 
 def read_hdr(path: PathLike) -> np.ndarray:
-    """Pixels (H, W, 3) float32 RGB, scene-linear, >= 0. Raises InputError when the file is missing or damaged."""
+    """Pixels (H, W, 3) float32 RGB, scene-linear, >= 0, divided by the factors of EXPOSURE and COLORCORR lines.
+
+    Raises InputError when the file is missing or damaged, or has more pixels than hdrvid reads.
+    """
     source = Path(path)
     try:
         data = source.read_bytes()
     except OSError as error:
         raise InputError(f"{source} cannot be opened: {error.strerror or error}") from error
     bgr = None
+    header = _header_lines(data)
+    size = re.fullmatch(r"[-+][XY] (\d{1,9}) [-+][XY] (\d{1,9})", header[-1]) if header else None
+    if size is not None:
+        require_pixels(source, int(size[2]), int(size[1]))
     if data[:2] == b"#?":
-        try:
-            bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-        except cv2.error:
-            bgr = None
+        bgr = decode_with_opencv(data, cv2.IMREAD_UNCHANGED)
     if bgr is None or bgr.ndim != 3 or bgr.dtype != np.float32:
         raise InputError(f"{source} cannot be read as Radiance .hdr: it is damaged, incomplete or another kind of file")
-    return np.ascontiguousarray(bgr[..., ::-1])
+    rgb = np.ascontiguousarray(bgr[..., ::-1])
+    gain = _stored_gain(source, header)
+    return rgb if (gain == 1).all() else rgb / gain
+
+
+def _header_lines(data: bytes) -> list[str]:
+    """The lines of a header, and behind them the line with the size of the picture."""
+    head, _, rest = data[: 1 << 20].partition(b"\n\n")
+    return [line.decode("utf-8", "replace").strip() for line in (*head.split(b"\n"), rest.split(b"\n", 1)[0])]
+
+
+def _stored_gain(source: Path, header: Sequence[str]) -> np.ndarray:
+    """(3,) float32 factors that the stored pixels were multiplied by: the product of all EXPOSURE and COLORCORR lines.
+
+    Raises InputError where one of them is no factor.
+    """
+    gain = np.ones(3)
+    for line in header[:-1]:
+        name, _, text = line.partition("=")
+        count = {"EXPOSURE": 1, "COLORCORR": 3}.get(name.strip())
+        if count is None:
+            continue
+        try:
+            factors = [float(word) for word in text.split()]
+        except ValueError:
+            factors = []
+        if len(factors) == count:
+            gain = gain * factors
+        if len(factors) != count or not (np.isfinite(gain) & (gain > 1e-30) & (gain < 1e30)).all():
+            raise InputError(f"{source} has a header line '{line[:60]}' that is no factor: the file is damaged")
+    return gain.astype(np.float32)
 
 
 def read_hdr_attributes(path: PathLike) -> dict[str, str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hdrvid.errors import OutputError
-from hdrvid.io.atomic import output_error
+from hdrvid.io.atomic import is_abandoned, make_folder, output_error
 
 
 @contextmanager
@@ -21,10 +21,55 @@ def frames_lock(folder: Path, stem: str, first: int, last: int | None) -> Iterat
     locks every claim is granted. Raises OutputError where another run has claimed some of these frames.
     """
     name = f".{stem}.{first}-{'end' if last is None else last}.run"
+    with _claimed(folder, name, lambda: _refuse_overlap(folder, stem, first, last)):
+        yield
+
+
+@contextmanager
+def folder_lock(folder: Path, command: str, parts: Sequence[str] = ()) -> Iterator[None]:
+    """Claim `folder`, made where it is not there, for a command such as 'synth', as `frames_lock` claims frames.
+
+    Temporary files of runs that were killed are removed, also from the folders `parts` in it.
+    Raises OutputError where another run of the command has claimed the folder.
+    """
+    name = f".hdrvid-{command}.run"
+
+    def refuse() -> None:
+        path = folder / name
+        if path.exists() and _is_held(path):
+            raise OutputError(
+                f"another hdrvid {command} is writing to {folder}: wait until it ends, or choose another folder"
+            )
+
+    with _claimed(folder, name, refuse):
+        for part in (folder, *(folder / name for name in parts)):
+            _remove_abandoned(part)
+        yield
+
+
+def _remove_abandoned(folder: Path) -> None:
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if is_abandoned(path):
+            with suppress(OSError):
+                path.unlink()
+
+
+def _is_held(path: Path) -> bool:
+    """Whether another process has the lock of a file."""
+    claim = os.open(path, os.O_RDWR)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        return not _lock(claim)
+    finally:
+        os.close(claim)
+
+
+@contextmanager
+def _claimed(folder: Path, name: str, refuse: Callable[[], None]) -> Iterator[None]:
+    """Hold the claim `name` in `folder`; `refuse` raises where another claim is in the way."""
+    try:
+        make_folder(folder)
         with _alone_in(folder):
-            _refuse_overlap(folder, stem, first, last)
+            refuse()
             claim = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o666)
             _lock(claim)
     except OSError as error:
@@ -44,11 +89,7 @@ def _refuse_overlap(folder: Path, stem: str, first: int, last: int | None) -> No
         if match is None:
             continue
         begin, end = int(match[1]), None if match[2] == "end" else int(match[2])
-        claim = os.open(path, os.O_RDWR)
-        try:
-            held = not _lock(claim)
-        finally:
-            os.close(claim)
+        held = _is_held(path)
         if held and (end is None or end >= first) and (last is None or begin <= last):
             raise OutputError(
                 f"another run is writing frames of {stem} to {folder}: wait until it ends, give --frames ranges that "

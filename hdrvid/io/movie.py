@@ -15,6 +15,7 @@ from av.codec.codec import UnknownCodecError
 
 from hdrvid.io.atomic import atomic_path, output_error
 from hdrvid.io.audio import AudioTrack, open_audio
+from hdrvid.io.ownership import MOVIE_COMMENT
 from hdrvid.types import PathLike
 
 _TICKS_PER_SECOND = 90_000
@@ -104,6 +105,7 @@ class MovieWriter(ABC):
         with atomic_path(self.path) as partial, ExitStack() as sources:
             with av_errors(self.path):
                 self._container = av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"})
+                self._container.metadata["comment"] = MOVIE_COMMENT
             try:
                 with av_errors(self.path):
                     self._stream = self._add_stream(self._container)

@@ -16,14 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from hdrvid.bounds import require_pixels
 from hdrvid.errors import InputError
 from hdrvid.types import PathLike
 
 INSTALL = "pip install 'hdrvid[raw]'"
 """What installs the reader of raw files."""
-
-LARGEST_RAW_PIXELS = 1 << 28
-"""Sensors of more pixels are a damaged header: the largest sold have 2^27."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +56,7 @@ def read_dng(path: PathLike, white_balance: Sequence[float] | None = None) -> Ra
     try:
         with rawpy.RawPy() as raw:
             raw.open_buffer(io.BytesIO(data))
-            if raw.sizes.raw_width * raw.sizes.raw_height > LARGEST_RAW_PIXELS:
-                raise InputError(f"{source} claims {raw.sizes.raw_width}x{raw.sizes.raw_height} pixels: it is damaged")
+            require_pixels(source, raw.sizes.raw_width, raw.sizes.raw_height)
             raw.unpack()
             balance = _balance(white_balance or raw.camera_whitebalance) or _balance(raw.daylight_whitebalance)
             codes = raw.postprocess(

@@ -27,6 +27,7 @@ import numpy as np
 from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
 
+from hdrvid.bounds import require_pixels
 from hdrvid.color.gamuts import GAMUT_OF_TAG, GAMUTS
 from hdrvid.errors import InputError
 from hdrvid.types import ClipInfo, Frame, PathLike
@@ -412,6 +413,8 @@ class VideoReader:
                     raise InputError(
                         f"{self.path} is in a codec that FFmpeg does not know: convert it to H.264 or FFV1"
                     )
+                if stream.width and stream.height:
+                    require_pixels(self.path, stream.width, stream.height)
                 # FFV1 decoded by frame threads: a damaged frame spoils the one before it, now and then
                 stream.thread_type = "SLICE" if stream.codec_context.name == "ffv1" else "AUTO"
                 yield container, stream
@@ -645,6 +648,8 @@ class VideoReader:
             "transfer": tag_name(ColorTrc, first.color_trc),
             "primaries": tag_name(ColorPrimaries, first.color_primaries),
         }
+        if _is_grey(first):  # FFmpeg makes grey with the weights of BT.601, cameras with others or none
+            details["matrix"] = "none, grey is taken as R = G = B; the file does not say which weights made it"
         if first.interlaced_frame:
             details["scan"] = "interlaced"
         if str(self._orientation):

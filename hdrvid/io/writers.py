@@ -11,7 +11,7 @@ from typing import Literal, Self
 import numpy as np
 
 from hdrvid.errors import HdrvidError
-from hdrvid.io.atomic import output_error
+from hdrvid.io.atomic import make_folder
 from hdrvid.io.exr import COMPRESSIONS, exr_is_truncated, write_exr
 from hdrvid.io.hdr import read_hdr, write_hdr
 
@@ -42,12 +42,7 @@ class SequenceWriter:
         self.stem = stem
         self.format = format
         self.compression = compression
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except FileExistsError as error:
-            raise output_error(self.folder, NotADirectoryError(20, "")) from error
-        except OSError as error:
-            raise output_error(self.folder, error) from error
+        make_folder(self.folder)
         self._slots = threading.BoundedSemaphore(2 * workers)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="hdrvid-write")
         self._lock = threading.Lock()

@@ -7,7 +7,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hdrvid.errors import InputError, UsageError
+from hdrvid.bounds import MAX_SIDE
+from hdrvid.errors import UsageError
 
 if TYPE_CHECKING:
     from hdrvid.types import ExposureCycle
@@ -25,9 +26,11 @@ def parse_size(text: str) -> tuple[int, int]:
     named = NAMED_SIZES.get(text.strip().lower())
     if named:
         return named
-    match = re.fullmatch(r"(\d+)[xX](\d+)", text.strip())
-    if match is None or not (16 <= int(match[1]) <= 16384 and 16 <= int(match[2]) <= 16384):
-        raise UsageError(f"--size takes WIDTHxHEIGHT in pixels, 16 to 16384 each, like 1280x720 or 720p, not '{text}'")
+    match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text.strip())
+    if match is None or not all(16 <= int(side) <= MAX_SIDE for side in match.groups()):
+        raise UsageError(
+            f"--size takes WIDTHxHEIGHT in pixels, 16 to {MAX_SIDE} each, like 1280x720 or 720p, not '{text[:40]}'"
+        )
     return int(match[1]), int(match[2])
 
 
@@ -37,9 +40,9 @@ def parse_frame_range(text: str) -> tuple[int, int]:
     >>> parse_frame_range("240-479"), parse_frame_range("7")
     ((240, 479), (7, 7))
     """
-    match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", text)
+    match = re.fullmatch(r"\s*(\d{1,12})\s*(?:-\s*(\d{1,12})\s*)?", text)
     if match is None:
-        raise UsageError(f"--frames takes two frame numbers counted from 0, like 240-479, not '{text}'")
+        raise UsageError(f"--frames takes two frame numbers counted from 0, like 240-479, not '{text[:40]}'")
     first = int(match[1])
     last = first if match[2] is None else int(match[2])
     if last < first:
@@ -100,8 +103,7 @@ def parse_cycle(text: str) -> ExposureCycle:
 
 def read_names(path: str) -> tuple[str, ...]:
     """The lines of a text file, without blank ones and those that begin with #. Raises InputError."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as a list of names: give a text file with one name a line") from error
+    from hdrvid.io.text_files import read_text
+
+    lines = read_text(Path(path), "a text file with one name a line").splitlines()
     return tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))

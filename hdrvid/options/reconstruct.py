@@ -127,7 +127,8 @@ class ReconstructOptions(DetectOptions):
     compression: str = field(
         default="zip",
         metadata=option(
-            "EXR compression: zip, zips, piz, zstd, rle and none are exact; dwaa, dwab, b44 and b44a are lossy.",
+            "EXR compression: zip, zips, piz, zstd, rle and none are exact; dwaa, dwab, b44 and b44a are "
+            "lossy and write some black pixels as values just below 0.",
             metavar="NAME",
             panel=OUTPUT,
         ),

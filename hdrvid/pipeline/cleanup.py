@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from contextlib import suppress
 from pathlib import Path
 
+from hdrvid.errors import InputError
 from hdrvid.io.atomic import is_abandoned
+from hdrvid.io.json_files import read_object
 from hdrvid.pipeline.job import part_name
 from hdrvid.pipeline.options import FORMATS
 
@@ -30,8 +31,8 @@ def remove_parts(folder: Path, stem: str) -> None:
 def _is_part_of(stem: str, report: Path) -> bool:
     """Whether a report is of frames of the clip `stem`, not of a clip that is called like a part of it."""
     try:
-        frames = Path(json.loads(report.read_text(encoding="utf-8"))["outputs"]["frames"]).name
-    except (OSError, ValueError, TypeError, LookupError):
+        frames = Path(read_object(report, "a report")["outputs"]["frames"]).name
+    except (InputError, TypeError, LookupError):
         return False
     return frames in {f"{stem}.%06d.{format}" for format in FORMATS}
 

@@ -6,6 +6,7 @@ import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 
+import cv2
 import numpy as np
 
 from hdrvid.color.response import NETWORK_RESPONSE, Response
@@ -45,9 +46,17 @@ def network_code_by_table(pixels: np.ndarray, response: Response) -> np.ndarray:
 def encode_frame(frame: Frame, response: Response, linear: bool) -> EncodedFrame:
     """The frame in network code: (H, W, 3) float32, gamma 2.2, in [0, 1]; `linear` frames hold floats of any step."""
     pixels = frame.pixels
-    # every eighth pixel in 8 bits: enough to notice another picture, blind to the last bit of another decoder
-    sample = np.round(np.clip(pixels[::8, ::8], 0.0, 1.0) * 255.0).astype(np.uint8)
     by_table = not linear and response.name != NETWORK_RESPONSE
     ldr = network_code_by_table(pixels, response) if by_table else response.network_code(pixels)
     ldr = np.ascontiguousarray(ldr, dtype=np.float32)
-    return EncodedFrame(frame.index, ldr, frame.pts_seconds, zlib.crc32(sample.tobytes()))
+    return EncodedFrame(frame.index, ldr, frame.pts_seconds, _checksum(pixels, linear))
+
+
+def _checksum(pixels: np.ndarray, linear: bool) -> int:
+    """Checksum of all pixels (H, W, 3) float32 of a source frame.
+
+    Linear frames are decoded alike everywhere. Other codes count in 8 bits: the last bit of a video decoder does not.
+    """
+    pixels = np.ascontiguousarray(pixels, np.float32)
+    counted = pixels if linear else np.asarray(cv2.convertScaleAbs(pixels.reshape(len(pixels), -1), alpha=255.0))
+    return zlib.crc32(counted.data.cast("B"))

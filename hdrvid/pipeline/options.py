@@ -10,6 +10,7 @@ from hdrvid.color.gamuts import find_gamut
 from hdrvid.color.half import HALF_MAX
 from hdrvid.color.tonemap import OPERATORS
 from hdrvid.errors import ModelError, OutputError, UsageError
+from hdrvid.io.atomic import require_short_names
 from hdrvid.io.exposure_files import parse_exposures
 from hdrvid.io.exr import COMPRESSIONS
 from hdrvid.io.hdr_video import check_peak
@@ -85,6 +86,7 @@ def validate_options(options: ReconstructOptions, out: PathLike) -> None:
 
 def check_folder(folder: Path) -> None:
     """Raise OutputError unless files can be written into `folder`, which need not exist yet. Creates nothing."""
+    require_short_names(folder)
     nearest = folder.absolute()
     while not os.path.lexists(nearest):
         nearest = nearest.parent

@@ -15,10 +15,19 @@ from hdrvid import __version__
 from hdrvid.errors import InputError, OutputError
 from hdrvid.io.exr import read_exr
 from hdrvid.io.hdr import read_hdr, read_hdr_attributes
+from hdrvid.io.ownership import FRAME, OVERWRITE_ADVICE, replaceable_target
 from hdrvid.io.writers import SequenceWriter
 from hdrvid.pipeline.job import Job
 from hdrvid.pipeline.settings import canonical_json, changed_settings, frame_settings, settings_id
 from hdrvid.pipeline.windows import FrameWindow
+
+SOURCE_CHECKSUM = "all"
+"""Pixels that the checksum of the source covers. A header without this word has one of every eighth pixel."""
+
+
+def source_text(window: FrameWindow) -> str:
+    """The header entry `hdrvid:source` of a frame."""
+    return f"{SOURCE_CHECKSUM}:{window.source_id}"
 
 
 def read_output(path: Path) -> tuple[np.ndarray, Mapping[str, object]]:
@@ -34,13 +43,16 @@ def kept_frame(job: Job, writer: SequenceWriter, window: FrameWindow) -> np.ndar
     Raises OutputError where a file of that name was made with other settings or from another clip.
     """
     path = writer.path_for(window.index)
-    if job.options.overwrite or not writer.is_complete(window.index):
+    if job.options.overwrite:
+        return None
+    replaceable_target(path, FRAME, OVERWRITE_ADVICE)
+    if not writer.is_complete(window.index):
         return None
     try:
         file_values, header = read_output(path)
     except InputError:
         return None  # damaged: made again
-    advice = "give --overwrite to replace it or choose another folder"
+    advice = OVERWRITE_ADVICE
     if header.get("hdrvid:settings") != settings_id(job.settings):
         difference = changed_settings(header, job.settings)
         if difference is not None:
@@ -49,7 +61,11 @@ def kept_frame(job: Job, writer: SequenceWriter, window: FrameWindow) -> np.ndar
         return None  # an image sequence that was given another rate; Radiance files do not say theirs
     if header.get("hdrvid:window") != window.window_id:
         return None  # the clip was shorter when the frame was made, or broke off there
-    if header.get("hdrvid:source") != window.source_id:
+    if ":" not in str(header.get("hdrvid:source")):
+        raise OutputError(
+            f"{path} was made by an older hdrvid, which did not look at all pixels of its source: {advice}"
+        )
+    if header.get("hdrvid:source") != source_text(window):
         raise OutputError(f"{path} was made from another clip of the same name: {advice}")
     return file_values
 
@@ -72,7 +88,7 @@ def frame_attributes(job: Job, window: FrameWindow) -> dict[str, object]:
         "hdrvid:settings": settings_id(settings),
         "hdrvid:options": canonical_json(settings),
         "hdrvid:window": window.window_id,
-        "hdrvid:source": window.source_id,
+        "hdrvid:source": source_text(window),
     }
     if "sha256" in job.reconstructor.provenance:
         attributes["hdrvid:model_sha256"] = job.reconstructor.provenance["sha256"]

@@ -31,9 +31,10 @@ from pathlib import Path
 import numpy as np
 
 from hdrvid.detect.phases import Event
-from hdrvid.errors import HdrvidError, InputError
+from hdrvid.errors import HdrvidError, InputError, OutputError
 from hdrvid.io.atomic import atomic_path, writable_target
 from hdrvid.io.lock import frames_lock
+from hdrvid.io.ownership import MOVIE, OVERWRITE_ADVICE, REPORT, replaceable_target, require_unread
 from hdrvid.io.writers import SequenceWriter
 from hdrvid.metrics.exposure_flicker import FlickerMeter, flicker_warning, join_steps
 from hdrvid.pipeline.cleanup import remove_leftovers, remove_parts
@@ -200,8 +201,13 @@ def _claim(job: Job, stack: ExitStack) -> list[Range | None]:
     """Lock the range, check and clear the folder; what every process is to make."""
     stack.enter_context(frames_lock(job.out, job.info.stem, job.first, job.last))
     wanted = {"preview": job.options.preview, "hdr10": job.options.hdr10, "hlg": job.options.hlg}
-    for path in (job.report_path, *(job.video_path(kind) for kind, asked in wanted.items() if asked)):
-        writable_target(path)
+    targets = [job.report_path, *(job.video_path(kind) for kind, asked in wanted.items() if asked)]
+    for path in targets:
+        mark = REPORT if path == job.report_path else MOVIE
+        replaceable_target(path, mark, OVERWRITE_ADVICE, overwrite=job.options.overwrite)
+    options = job.options
+    inputs = [job.info.source, options.exposures, options.response, options.model]
+    require_unread(targets, inputs, "choose another folder")
     remove_leftovers(job.out, job.info.stem, job.first, job.last)
     return split_job(job)
 
@@ -216,6 +222,7 @@ def _finish(
             raise InputError(piece.problem)
         raise beyond_the_end(job.info, job.first, job.last, piece.num_frames or 0)
     paths = [job.frame_path(index) for index in piece.indices]
+    _require_all(job, paths)
     _announce(piece.events, piece, message)
     with ExitStack() as stack:
         if preview is None and job.options.preview:
@@ -230,6 +237,11 @@ def _finish(
     warnings = [*piece.warnings, *dict.fromkeys(video_warnings)]
     if job.last is not None and piece.indices[-1] < job.last and not piece.problem:
         warnings.append(f"{job.info.source} ends at frame {piece.indices[-1]}, before the end of --frames")
+    if job.frame_format == "exr" and not job.is_lossless:
+        warnings.append(
+            f"the compression {job.options.compression} is lossy and turns some black pixels into values just below 0, "
+            "about -3e-5: clip them, or take --compression zip, piz or zstd"
+        )
     starts = [p.indices[0] for p in pieces if p.indices][1:]
     if starts:
         path_of = dict(zip(piece.indices, paths, strict=True))
@@ -245,6 +257,16 @@ def _finish(
     if job.options.frame_range is None:
         remove_parts(job.out, job.info.stem)
     return report
+
+
+def _require_all(job: Job, paths: Sequence[Path]) -> None:
+    """Raise OutputError where finished frames were removed while the run went on."""
+    removed = [path for path in paths if not path.is_file()]
+    if removed:
+        raise OutputError(
+            f"{len(removed)} of {len(paths)} finished frames of {job.info.source} were removed during the run, the "
+            f"first is {removed[0]}: give the same command again, it makes the frames that are missing"
+        )
 
 
 def _no_callback(*_: object) -> None:

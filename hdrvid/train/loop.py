@@ -28,7 +28,9 @@ from torch.utils.data import DataLoader, Dataset
 from hdrvid.color.radiance import mu_law
 from hdrvid.data.windows import SampleOptions, TrainingWindows, UnlabelledWindows
 from hdrvid.errors import InputError, ModelError, OutputError
-from hdrvid.io.atomic import atomic_path, output_error
+from hdrvid.io.atomic import atomic_path, make_folder
+from hdrvid.io.lock import folder_lock
+from hdrvid.io.ownership import WEIGHTS, replaceable_target
 from hdrvid.models.config import ModelConfig
 from hdrvid.models.forward import build
 from hdrvid.models.memo.merge_net import MemoMerge
@@ -251,8 +253,21 @@ def train(
     """
     run_options = run_options or RunOptions()
     with joined(run_options.device) as ranks:
-        _Run(out, options, run_options, ranks, on_warning).train(on_cache, on_step)
+        run = _Run(out, options, run_options, ranks, on_warning)
+        with _claimed(out, ranks):
+            run.train(on_cache, on_step)
     return out / MODEL
+
+
+@contextmanager
+def _claimed(out: Path, ranks: Ranks) -> Iterator[None]:
+    """The folder of a run, held by its first process. Raises OutputError where another run or file is in the way."""
+    if not ranks.is_main:
+        yield
+        return
+    replaceable_target(out / MODEL, WEIGHTS, "choose another --out")
+    with folder_lock(out, "train"):
+        yield
 
 
 class _Run:
@@ -345,12 +360,7 @@ class _Run:
 
     def train(self, on_cache: Callable[[int, int], None] | None, on_step: Callable[[Progress], None] | None) -> None:
         """Everything from the data to the last checkpoint."""
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-        except FileExistsError as error:
-            raise OutputError(f"{self.out} is not a folder: choose another --out") from error
-        except OSError as error:
-            raise output_error(self.out, error) from error
+        make_folder(self.out)
         planned = plan(self.options)
         if self.ranks.is_main:
             prepare(planned, self.cache, max(os.cpu_count() or 1, 1), on_cache)

@@ -14,6 +14,8 @@ LAYER_OF = {
     "errors": 0,
     "types": 2,
     "machine": 0,
+    "bounds": 2,
+    "disk_errors": 2,
     "threads": 0,
     "opencv_filters": 1,
     "ranks": 1,

@@ -31,7 +31,7 @@ from test_reconstruct import write_frames
 
 from hdrvid.color.response import RESPONSES
 from hdrvid.errors import InputError
-from hdrvid.io.atomic import _machine, atomic_path
+from hdrvid.io.atomic import atomic_path, machine_id
 from hdrvid.io.exr import read_exr, write_exr
 from hdrvid.io.frames import read_picture
 from hdrvid.io.hdr import write_hdr
@@ -674,8 +674,8 @@ def test_two_runs_in_one_folder(
 def test_leftovers_of_a_dead_synth_are_removed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    leftovers = [f".synth.partial-{_machine()}-{process.pid}.json"]
-    leftovers += [f"frames/.000000.partial-{_machine()}-{process.pid}.png"]
+    leftovers = [f".synth.partial-{machine_id()}-{process.pid}.json"]
+    leftovers += [f"frames/.000000.partial-{machine_id()}-{process.pid}.png"]
     assert hdrvid(capfd, "synth", "-o", tmp_path, "--frames", "3", "--size", "32x32")[0] == 0
     for name in leftovers:
         (tmp_path / name).write_bytes(b"half")

@@ -637,8 +637,9 @@ def test_an_unknown_response_costs_the_weights_only(results, tmp_path):
 
 def test_the_page_is_complete_or_not_there(results, tmp_path, monkeypatch):
     target = tmp_path / "page.html"
-    target.write_text("before")
     (clip,) = find_clips(results)
+    write_report(clip, target, ReportOptions(frames="0", weights=False))
+    before = target.read_text()
 
     def interrupted(*arguments):
         raise KeyboardInterrupt
@@ -646,9 +647,12 @@ def test_the_page_is_complete_or_not_there(results, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_report(clip, target, ReportOptions(frames="0", weights=False))
-    assert target.read_text() == "before"
+    assert target.read_text() == before
     assert [p.name for p in tmp_path.iterdir() if "partial" in p.name] == []
     monkeypatch.undo()
+    target.write_text("not a report of hdrvid")
+    with pytest.raises(OutputError, match="was not written by this command"):
+        write_report(clip, target, ReportOptions(frames="0", weights=False))
     with pytest.raises(OutputError, match="folder"):
         write_report(clip, tmp_path / "none" / "page.html", ReportOptions(frames="0", weights=False))
 

@@ -737,6 +737,12 @@ def test_process(command: str, code: int, says: str, workplace: Path, tmp_path: 
     assert "unexpected" not in done.stderr
 
 
+def default_signals() -> None:
+    """Undo what nohup and background jobs set: a signal that is ignored stays ignored."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @posix_only
 @pytest.mark.parametrize(
     ("number", "code"),
@@ -746,7 +752,7 @@ def test_process(command: str, code: int, says: str, workplace: Path, tmp_path: 
 @pytest.mark.parametrize("begun", [False, True], ids=["in the imports", "in the frames"])
 def test_signals(number: signal.Signals, code: int, begun: bool, workplace: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "hdrvid", "synth", "-o", str(tmp_path / "c"), "--frames", "2000", "--video"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=default_signals)
     folder = tmp_path / "c" / "truth"
     deadline = time.monotonic() + 120
     while begun and time.monotonic() < deadline and not (folder.is_dir() and any(folder.iterdir())):
@@ -757,7 +763,10 @@ def test_signals(number: signal.Signals, code: int, begun: bool, workplace: Path
     if begun:
         time.sleep(0.02)
         process.send_signal(number)  # the second one does not disturb the clean-up
-    _, stderr = process.communicate(timeout=120)
+    try:
+        _, stderr = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert process.returncode == code, stderr
     assert "Traceback" not in stderr
     assert not list(tmp_path.rglob(".*.partial-*"))

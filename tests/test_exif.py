@@ -168,7 +168,7 @@ def test_a_sequence_is_taken_at_its_word_where_the_pixels_agree(tmp_path, capsys
     assert detection.cycle_from == "measured"
     assert detection.cycle is not None
     assert detection.cycle.stops == pytest.approx((0, 3), abs=0.1)
-    assert "record exposures of 0,1 stops, but that is not what the pixels show" in detection.warnings[0]
+    assert "the files record their exposures, 0,1 stops, but that is not what" in detection.warnings[0]
 
 
 def test_exposures_beside_the_frames_are_found(tmp_path):
@@ -191,7 +191,9 @@ def test_exposures_beside_the_frames_are_found(tmp_path):
     (folder / "Exposures.csv").write_text("exposure_ms\n8\n1\n")  # in the wrong order
     detection = inspect_clip([str(folder)])
     assert detection.cycle_from == "measured"
-    assert "record exposures of 3,0 stops, but that is not what the pixels show" in detection.warnings[0]
+    assert (
+        "Exposures.csv records the exposures, 3,0 stops, but that is not what the pixels show" in detection.warnings[0]
+    )
 
 
 @pytest.mark.parametrize(

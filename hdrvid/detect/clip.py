@@ -243,18 +243,19 @@ def detect(reader: ClipReader, options: DetectOptions) -> Detection:
     warnings = list(probe.warnings)
     declared = parse_exposures(options.exposures)
     curve = _said_curve(options.response, info, probe)
-    recorded = None
+    recorded, recorded_by = None, "the files record their exposures"
     if declared is None and isinstance(reader, FramesReader):
-        recorded, problem = listed_cycle(reader.paths)
-        warnings += [problem] if problem else []
-        recorded = recorded or recorded_cycle(reader.paths)
+        recorded, text = listed_cycle(reader.paths)
+        if recorded is not None:
+            recorded_by = f"{text} records the exposures"
+        else:
+            warnings += [text] if text else []
+            recorded = recorded_cycle(reader.paths)
     known, source = (declared, "declared") if declared else (recorded, "recorded") if recorded else (None, "measured")
     _require_frames(probe, known)
     exposures, curve = _solve(probe, curve, known, source)
     if recorded is not None and exposures.known and contradiction(exposures.estimate, recorded):
-        warnings.append(
-            f"the files record exposures of {recorded} stops, but that is not what the pixels show: measured instead"
-        )
+        warnings.append(f"{recorded_by}, {recorded} stops, but that is not what the pixels show: measured instead")
         exposures, curve = _solve(probe, _said_curve(options.response, info, probe), None, "measured")
     if declared is not None:
         against = contradiction(exposures.estimate, declared)
@@ -294,9 +295,7 @@ def detect(reader: ClipReader, options: DetectOptions) -> Detection:
         cycle_from=exposures.source,
         confidence=None if exposures.known else estimate.confidence,
         pair_stops=tuple(float(s) for s in estimate.pair_stops),
-        reason={"declared": "declared", "recorded": "the files record their exposures"}.get(
-            exposures.source, estimate.reason
-        ),
+        reason={"declared": "declared", "recorded": recorded_by}.get(exposures.source, estimate.reason),
         response=curve.response,
         response_from=curve.source,
         warnings=tuple(warnings),

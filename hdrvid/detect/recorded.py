@@ -65,16 +65,17 @@ def recorded_cycle(paths: Sequence[Path]) -> ExposureCycle | None:
 
 
 def listed_cycle(paths: Sequence[Path]) -> tuple[ExposureCycle | None, str]:
-    """The cycle in a file of exposures that lies among the frames (EXPOSURE_FILES), and a warning where such a file
-    cannot be used. (None, '') where there is none."""
+    """The cycle in a file of exposures that lies among the frames (EXPOSURE_FILES), and the name of that file; or None
+    and a warning where such files cannot be used. (None, '') where there is none."""
     folder = paths[0].parent
     try:
         names = sorted(name for name in os.listdir(folder) if name.lower() in EXPOSURE_FILES)
     except OSError:
         return None, ""
+    problem = ""
     for name in names:
         try:
-            return read_exposure_file(folder / name), ""
+            return read_exposure_file(folder / name), str(folder / name)
         except (InputError, ExposureError) as error:
-            return None, f"the exposures beside the frames are not used: {error}"
-    return None, ""
+            problem = problem or f"the exposures beside the frames are not used: {error}"
+    return None, problem

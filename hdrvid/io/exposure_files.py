@@ -115,4 +115,5 @@ def _plausible(cycle: ExposureCycle, name: str) -> ExposureCycle:
 
 
 def _split(text: str) -> list[str]:
-    return [word for word in re.split(r"[\s,;]+", text) if word]
+    joined = re.sub(r"(?i)(?<=\d)\s+(?=(us|µs|ms|sec|s|ev|stops?)\b)", "", text)  # "2 ms" is one word
+    return [word for word in re.split(r"[\s,;]+", joined) if word]

@@ -14,7 +14,9 @@ from typing import Any
 from hdrvid.errors import InputError
 from hdrvid.io.exposure_units import SECONDS_OF_UNIT, parse_exposure
 
-_TIME_NAMES = ("exposure", "exposure_time", "exposuretime", "shutter", "shutter_speed", "integration_time", "time")
+_TIME_NAMES = ("exposure", "exposure_time", "exposuretime", "shutter", "shutter_speed", "integration_time")
+_ANY = "exposure as text"
+"""Heading of a list without headings."""
 _UNIT = re.compile(r"(?P<name>.*?)[_ ]*[\[(]?(?P<unit>us|µs|μs|ms|s|sec|seconds|stops|ev|db)[\])]?")
 _ORDER_NAMES = ("frame", "index", "frame_number", "number")
 _FILE_NAMES = ("file", "filename", "file_name", "name", "image", "path")
@@ -30,6 +32,8 @@ class _Column:
     heading: str
     stops: Callable[[str], float | None]
     """Stops of a cell; None where the cell is no number of this kind."""
+    kind: str = "gain"
+    """'time', 'stops', or 'gain' for what multiplies a time."""
 
 
 def is_table(text: str) -> bool:
@@ -60,6 +64,11 @@ def read_table(path: Path, text: str) -> list[float]:
                 + ("gain_db" if _normalised(heading) == "gain" else "exposure_ms, exposure_us, exposure_s or stops")
             )
     columns = [column for heading in headings if (column := _column(heading)) is not None]
+    for kind in ("time", "stops"):
+        doubled = [column.heading for column in columns if column.kind == kind]
+        if len(doubled) > 1 or (kind == "stops" and doubled and len(columns) > 1):
+            others = " and ".join(column.heading for column in columns)
+            raise InputError(f"{path} has the exposure more than once ({others}): keep one of these columns")
     if not columns:
         raise InputError(f"{path} has no column of exposures ({', '.join(headings)[:80]}): name one of {HEADINGS}")
     stops = []
@@ -69,19 +78,37 @@ def read_table(path: Path, text: str) -> list[float]:
             cell = str(row.get(column.heading) if row.get(column.heading) is not None else "").strip()
             value = column.stops(cell)
             if value is None:
-                raise InputError(f"row {number} of {path} has '{cell[:40]}' under {column.heading}: give a number")
+                raise InputError(
+                    f"row {number} of {path} has '{cell[:40]}' under {column.heading}: {_advice(column, cell)}"
+                )
             total += value
         stops.append(total)
     return stops
+
+
+def _advice(column: _Column, cell: str) -> str:
+    if _normalised(column.heading) in ("shutter", "shutter_speed"):
+        return "give a time with its unit, such as 1/500 or 2ms"
+    if re.fullmatch(r"\d+,\d+", cell):
+        return "write a decimal point"
+    return "give a number above 0" if column.kind == "time" else "give a number"
 
 
 def _csv_rows(path: Path, text: str) -> list[Mapping[str, Any]]:
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     delimiter = max(",;\t", key=lambda mark: lines[0].count(mark))
     try:
-        return list(csv.DictReader(lines, delimiter=delimiter))
+        cells = list(csv.reader(lines, delimiter=delimiter))
     except csv.Error as error:
         raise InputError(f"{path} cannot be read as CSV ({error}): write one row a frame") from None
+    headings = cells[0]
+    for number, row in enumerate(cells[1:], 1):
+        if len(row) > len(headings):
+            raise InputError(
+                f"row {number} of {path} has {len(row)} cells under {len(headings)} headings: write decimal points, or "
+                "semicolons between the cells"
+            )
+    return [dict(zip(headings, row + [""] * (len(headings) - len(row)), strict=True)) for row in cells[1:]]
 
 
 def _json_rows(path: Path, text: str) -> list[Mapping[str, Any]]:
@@ -91,10 +118,12 @@ def _json_rows(path: Path, text: str) -> list[Mapping[str, Any]]:
     except (ValueError, RecursionError):
         raise InputError(f"{path} is not valid JSON: {advice}") from None
     if isinstance(values, dict):
-        values = next((v for v in values.values() if isinstance(v, list)), None)
+        of_name = {_normalised(key): value for key, value in values.items() if isinstance(value, list)}
+        tables = [value for value in of_name.values() if value and all(isinstance(row, dict) for row in value)]
+        values = of_name.get("stops", of_name.get("exposures", tables[0] if len(tables) == 1 else None))
     if not isinstance(values, list):
         raise InputError(f"{path} holds no list of exposures: {advice}")
-    rows = [row if isinstance(row, dict) else {"stops": row} for row in values]
+    rows = [row if isinstance(row, dict) else {_ANY: row} for row in values]
     return [{str(k): v for k, v in row.items()} for row in rows]
 
 
@@ -108,12 +137,16 @@ def _column(heading: str) -> _Column | None:
     match = _UNIT.fullmatch(name)
     base, unit = (match["name"].rstrip("_"), match["unit"]) if match else (name, "")
     if name in ("stops", "ev") or (unit in ("stops", "ev") and base in ("exposure", "")):
-        return _Column(heading, _stops)
+        return _Column(heading, _stops, "stops")
+    if heading == _ANY:
+        return _Column(heading, _exposure, "stops")
     if unit in ("seconds", *SECONDS_OF_UNIT) and base in _TIME_NAMES:
         scale = SECONDS_OF_UNIT.get(unit, 1.0)
-        return _Column(heading, lambda cell: _logarithm(_number(cell), scale))
-    if name in ("shutter", "shutter_speed", "exposure_time", "exposuretime"):
-        return _Column(heading, _seconds)
+        return _Column(heading, lambda cell: _time(cell, scale), "time")
+    if name in ("exposure_time", "exposuretime"):  # seconds, as in Exif
+        return _Column(heading, lambda cell: _time(cell, 1.0), "time")
+    if name in ("shutter", "shutter_speed"):  # 500 may be 1/500 s, or an angle
+        return _Column(heading, lambda cell: _time(cell, None), "time")
     if unit == "db" and base == "gain":
         return _Column(heading, _decibels)
     if name in ("iso", "iso_speed", "isospeed"):
@@ -128,12 +161,18 @@ def _stops(cell: str) -> float | None:
     return exposure.stops if exposure is not None and exposure.kind == "stops" else None
 
 
-def _seconds(cell: str) -> float | None:
-    """Stops of a time with its unit, or of seconds as Exif has them."""
+def _exposure(cell: str) -> float | None:
+    """Stops of an exposure in any unit; the others of the list have to have the same."""
+    exposure = parse_exposure(cell)
+    return None if exposure is None else exposure.stops
+
+
+def _time(cell: str, scale: float | None) -> float | None:
+    """Stops of a time with its unit, or of a plain number of `scale` seconds; None: a plain number is no time."""
     exposure = parse_exposure(cell)
     if exposure is not None and exposure.kind == "time":
         return exposure.stops
-    return _logarithm(_number(cell))
+    return None if scale is None else _logarithm(_number(cell), scale)
 
 
 def _decibels(cell: str) -> float | None:

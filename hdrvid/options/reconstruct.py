@@ -114,7 +114,7 @@ class ReconstructOptions(DetectOptions):
     fps: Fraction | None = field(
         default=None,
         metadata=option(
-            "Frames per second of an image sequence, 24 without it.",
+            "Frames per second of an image sequence, 24 without it. Frames of another rate are made again.",
             metavar="RATE",
             parse=parse_rate,
             panel=CAMERA,

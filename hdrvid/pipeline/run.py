@@ -220,6 +220,8 @@ def _finish(
     if not piece.indices:
         if piece.problem:
             raise InputError(piece.problem)
+        if job.options.only != "all":
+            raise InputError(f"no frame of the range is a {job.options.only} one: widen --frames or leave out --only")
         raise beyond_the_end(job.info, job.first, job.last, piece.num_frames or 0)
     paths = [job.frame_path(index) for index in piece.indices]
     _require_all(job, paths)

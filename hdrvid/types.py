@@ -51,7 +51,8 @@ class ExposureCycle:
             raise ExposureError(f"the exposures of one cycle must differ, got stops {_plain(self.stops)}")
         if max(values) > 12:
             raise ExposureError(
-                f"exposures more than 12 stops apart cannot be merged, got stops {_plain(self.stops)}: times and gains need their unit, --exposures 2ms,16ms"
+                f"exposures more than 12 stops apart cannot be merged, got stops {_plain(self.stops)}: times and gains "
+                "need their unit, as in --exposures 2ms,16ms"
             )
         object.__setattr__(self, "stops", values)
 

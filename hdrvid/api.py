@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from hdrvid.detect.clip import Detection, detect, inspect_clip, required_cycle
+from hdrvid.detect.clip import Detection, inspect_clip
 from hdrvid.errors import UsageError
 from hdrvid.io import open_clip
 from hdrvid.io.response_files import load_response
 from hdrvid.options.reconstruct import DetectOptions, ReconstructOptions
-from hdrvid.pipeline.job import Job, frame_range, require_class
 from hdrvid.pipeline.report import ClipReport
 from hdrvid.pipeline.run import reconstruct_clip
+from hdrvid.pipeline.setup import prepare_job
 from hdrvid.pipeline.windows import DamagedFrames, open_windows
 from hdrvid.predict.registry import load_reconstructor
 from hdrvid.ranks import Ranks
@@ -61,24 +61,10 @@ def frames(clip: Clip, **options: Any) -> Iterator[tuple[int, np.ndarray]]:
     chosen = ReconstructOptions(**options)
     with ExitStack() as stack:
         reader = stack.enter_context(open_clip(_inputs(clip), chosen.fps))
-        detection = detect(reader, chosen)
-        cycle = required_cycle(detection)
-        require_class(chosen, cycle)
-        first, last = frame_range(chosen, reader.info)
-        model = load_reconstructor(
-            chosen.model,
-            len(cycle),
-            device=chosen.device,
-            precision=chosen.precision,
-            tile=chosen.tile,
-            align=chosen.align == "auto",
-            compiled=chosen.compile,
-        )
-        job = Job(reader, detection, cycle, model, chosen, Path(), first, last, Ranks())
-        for window in open_windows(stack, job, first, last, DamagedFrames()):
-            if not job.is_wanted(window.reference_stops):
-                continue
-            yield window.index, job.output_radiance(model.reconstruct(window.as_window()).radiance)
+        job = prepare_job(stack, reader, Path(), chosen, Ranks(), lambda text: None)
+        for window in open_windows(stack, job, job.first, job.last, DamagedFrames()):
+            if job.is_wanted(window.reference_stops):
+                yield window.index, job.output_radiance(job.reconstructor.reconstruct(window.as_window()).radiance)
 
 
 def merge(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -14,7 +15,10 @@ import hdrvid
 from hdrvid.errors import UsageError
 from hdrvid.io.exr import read_exr
 from hdrvid.options.parse import parse_rate
+from hdrvid.pipeline.job import Job
 from hdrvid.pipeline.run import reconstruct_clip
+from hdrvid.ranks import Ranks
+from hdrvid.types import ExposureCycle
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +62,14 @@ def test_only_in_a_range_of_three_exposures_and_from_python(tmp_path) -> None:
     clip = write_frames(tmp_path / "shot", (0, 2, 4), 9)
     arguments = {"model": "classical", "device": "cpu", "exposures": "0,2,4"}
     assert [i for i, _ in hdrvid.frames(clip, only="middle", frame_range=(2, 8), **arguments)] == [4, 7]
+
+
+@pytest.mark.parametrize(("only", "count"), [("all", 10**15 - 1), ("long", (10**15 - 1) // 2)])
+def test_the_results_of_an_endless_range_are_counted_at_once(only: str, count: int) -> None:
+    reader = SimpleNamespace(info=SimpleNamespace(num_frames=None))
+    cycle = ExposureCycle((0, 3))
+    job = Job(reader, None, cycle, None, options(only=only), Path(), 2, 10**15, Ranks())  # type: ignore[arg-type]
+    assert job.expected_frames == count
 
 
 def test_what_only_refuses(clip, tmp_path) -> None:

@@ -398,6 +398,7 @@ def test_tables_of_exposures(tmp_path, name, text, stops):
         ("exposure_time,shutter\n1/500,1/500\n1/60,1/60\n", "has the exposure more than once"),
         ("exposure_ms,stops\n1,0\n8,3\n", "has the exposure more than once"),
         ('{"size": [160, 96]}', "holds no list"),
+        ('["2ms", "long"]', "number 2 of .* is 'long'"),
         ("exposure_ms,stops\n", "holds no rows"),
         ('[{"exposure_ms": 1}, {"exposure_ms": null}]', "row 2 of"),
         ('{"a": 1}', "holds no list"),

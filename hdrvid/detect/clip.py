@@ -34,7 +34,7 @@ from hdrvid.detect.cycle import (
     stops_of_frames,
 )
 from hdrvid.detect.probe import Probe, read_probe
-from hdrvid.detect.recorded import listed_cycle, recorded_cycle
+from hdrvid.detect.recorded import Recorded, recorded_exposures
 from hdrvid.detect.response import (
     DEFAULT_RESPONSE,
     DISPLAY_RESPONSES,
@@ -243,19 +243,18 @@ def detect(reader: ClipReader, options: DetectOptions) -> Detection:
     warnings = list(probe.warnings)
     declared = parse_exposures(options.exposures)
     curve = _said_curve(options.response, info, probe)
-    recorded, recorded_by = None, "the files record their exposures"
+    recorded = Recorded()
     if declared is None and isinstance(reader, FramesReader):
-        recorded, text = listed_cycle(reader.paths)
-        if recorded is not None:
-            recorded_by = f"{text} records the exposures"
-        else:
-            warnings += [text] if text else []
-            recorded = recorded_cycle(reader.paths)
-    known, source = (declared, "declared") if declared else (recorded, "recorded") if recorded else (None, "measured")
+        recorded = recorded_exposures(reader.paths)
+        warnings += [recorded.problem] if recorded.problem else []
+    known = declared or recorded.cycle
+    source = "declared" if declared else "recorded" if recorded.cycle else "measured"
     _require_frames(probe, known)
     exposures, curve = _solve(probe, curve, known, source)
-    if recorded is not None and exposures.known and contradiction(exposures.estimate, recorded):
-        warnings.append(f"{recorded_by}, {recorded} stops, but that is not what the pixels show: measured instead")
+    if recorded.cycle and exposures.known and contradiction(exposures.estimate, recorded.cycle):
+        warnings.append(
+            f"{recorded.origin}, {recorded.cycle} stops, but that is not what the pixels show: measured instead"
+        )
         exposures, curve = _solve(probe, _said_curve(options.response, info, probe), None, "measured")
     if declared is not None:
         against = contradiction(exposures.estimate, declared)
@@ -295,7 +294,7 @@ def detect(reader: ClipReader, options: DetectOptions) -> Detection:
         cycle_from=exposures.source,
         confidence=None if exposures.known else estimate.confidence,
         pair_stops=tuple(float(s) for s in estimate.pair_stops),
-        reason={"declared": "declared", "recorded": recorded_by}.get(exposures.source, estimate.reason),
+        reason={"declared": "declared", "recorded": recorded.origin}.get(exposures.source, estimate.reason),
         response=curve.response,
         response_from=curve.source,
         warnings=tuple(warnings),

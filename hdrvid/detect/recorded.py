@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -64,18 +65,31 @@ def recorded_cycle(paths: Sequence[Path]) -> ExposureCycle | None:
     return None
 
 
-def listed_cycle(paths: Sequence[Path]) -> tuple[ExposureCycle | None, str]:
-    """The cycle in a file of exposures that lies among the frames (EXPOSURE_FILES), and the name of that file; or None
-    and a warning where such files cannot be used. (None, '') where there is none."""
-    folder = paths[0].parent
-    try:
-        names = sorted(name for name in os.listdir(folder) if name.lower() in EXPOSURE_FILES)
-    except OSError:
-        return None, ""
+@dataclass(frozen=True)
+class Recorded:
+    """Exposures that the files of a sequence, or one beside them, record."""
+
+    cycle: ExposureCycle | None = None
+    """None where there are none."""
+    origin: str = "the files record their exposures"
+    """Who says so, as the beginning of a sentence."""
+    problem: str = ""
+    """Why a file of exposures beside the frames is not used."""
+
+
+def recorded_exposures(paths: Sequence[Path]) -> Recorded:
+    """The exposures in a file among the frames (EXPOSURE_FILES), else those that a camera wrote into the frames."""
     problem = ""
-    for name in names:
+    for path in _exposure_files(paths[0].parent):
         try:
-            return read_exposure_file(folder / name), str(folder / name)
+            return Recorded(read_exposure_file(path), f"{path} records the exposures")
         except (InputError, ExposureError) as error:
             problem = problem or f"the exposures beside the frames are not used: {error}"
-    return None, problem
+    return Recorded(recorded_cycle(paths), problem=problem)
+
+
+def _exposure_files(folder: Path) -> list[Path]:
+    try:
+        return [folder / name for name in sorted(os.listdir(folder)) if name.lower() in EXPOSURE_FILES]
+    except OSError:
+        return []

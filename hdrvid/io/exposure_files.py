@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from hdrvid.errors import ExposureError, InputError
-from hdrvid.io.exposure_tables import is_table, read_table
+from hdrvid.io.exposure_tables import read_table
 from hdrvid.io.exposure_units import Exposure, parse_exposure
 from hdrvid.io.text_files import read_text
 from hdrvid.types import CYCLE_LENGTHS, ExposureCycle
@@ -62,10 +62,7 @@ def read_exposure_file(path: Path) -> ExposureCycle:
     cycle of 2 or 3.
     """
     text = read_text(path, "a text file of stops, one a line")
-    if is_table(text):
-        exposures = [Exposure(stops, "table") for stops in read_table(path, text)]
-    else:
-        exposures = _listed(path, text)
+    exposures = read_table(path, text) or _listed(path, text)
     try:
         return _cycle_of(exposures, f"in {path}")
     except ExposureError as error:

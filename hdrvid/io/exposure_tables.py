@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from hdrvid.errors import InputError
-from hdrvid.io.exposure_units import SECONDS_OF_UNIT, parse_exposure
+from hdrvid.io.exposure_units import SECONDS_OF_UNIT, Exposure, parse_exposure
+from hdrvid.io.text_files import finite_number
 
 _TIME_NAMES = ("exposure", "exposure_time", "exposuretime", "shutter", "shutter_speed", "integration_time")
-_ANY = "exposure as text"
-"""Heading of a list without headings."""
 _UNIT = re.compile(r"(?P<name>.*?)[_ ]*[\[(]?(?P<unit>us|µs|μs|ms|s|sec|seconds|stops|ev|db)[\])]?")
 _ORDER_NAMES = ("frame", "index", "frame_number", "number")
 _FILE_NAMES = ("file", "filename", "file_name", "name", "image", "path")
+
+_WITHOUT_UNIT = {"exposure": "exposure_ms, exposure_us, exposure_s or stops", "gain": "gain_db"}
+"""Headings that do not say their unit, and what to call them."""
 
 HEADINGS = "exposure_ms (or _us, _s), shutter, stops, gain_db, iso, aperture"
 """Headings that a table may have, for people."""
@@ -36,54 +38,71 @@ class _Column:
     """'time', 'stops', or 'gain' for what multiplies a time."""
 
 
-def is_table(text: str) -> bool:
-    """Whether a text is JSON, or begins with a line of headings."""
+def read_table(path: Path, text: str) -> list[Exposure] | None:
+    """The exposure of every frame, from frame 0 on, in a JSON text or one that begins with a line of headings; None
+    for another text.
+
+    Rows are in the order of a column of frame numbers or file names, where there is one. Exposure times, gains in dB,
+    ISO and apertures add up. A JSON list without headings holds what `parse_exposure` takes. Raises InputError where no
+    heading is an exposure, or a cell means none.
+    """
+    rows: list[Mapping[str, Any]]
     if text.lstrip()[:1] in ("[", "{"):
-        return True
+        values = _json_list(path, text)
+        if values and not any(isinstance(value, dict) for value in values):
+            return [_listed(path, number, value) for number, value in enumerate(values, 1)]
+        rows = [{str(key): cell for key, cell in row.items()} for row in values if isinstance(row, dict)]
+    elif _has_headings(text):
+        rows = _csv_rows(path, text)
+    else:
+        return None
+    if not rows:
+        raise InputError(f"{path} holds no rows: write one a frame under headings such as {HEADINGS}")
+    rows = _in_order(rows)
+    columns = _columns(path, rows)
+    return [Exposure(_stops_of_row(path, number, row, columns), "table") for number, row in enumerate(rows, 1)]
+
+
+def _has_headings(text: str) -> bool:
     lines = (line.split("#", 1)[0] for line in text.splitlines())
     words = re.split(r"[\s,;]+", next((line for line in lines if line.strip()), "").strip())
     return words != [""] and all(parse_exposure(word) is None for word in words)
 
 
-def read_table(path: Path, text: str) -> list[float]:
-    """Stops of every frame, from frame 0 on, up to a constant.
+def _listed(path: Path, number: int, value: Any) -> Exposure:
+    exposure = parse_exposure(str(value))
+    if exposure is None:
+        raise InputError(f"number {number} of {path} is '{str(value)[:40]}': give stops, or times with their unit")
+    return exposure
 
-    Rows are in the order of a column of frame numbers or file names, where there is one. Exposure times, gains in dB,
-    ISO and apertures add up. Raises InputError where no heading is an exposure or a cell is no number.
-    """
-    rows = _json_rows(path, text) if text.lstrip()[:1] in ("[", "{") else _csv_rows(path, text)
-    if not rows:
-        raise InputError(f"{path} holds no rows: write one a frame under headings such as {HEADINGS}")
-    rows = _in_order(rows)
+
+def _columns(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[_Column]:
+    """The columns that make up the exposure."""
     headings = list(rows[0])
     for heading in headings:
-        varies = len({str(row.get(heading)).strip() for row in rows}) > 1
-        if _normalised(heading) in ("exposure", "gain") and varies:
-            raise InputError(
-                f"{path} does not say the unit of '{heading}': name it "
-                + ("gain_db" if _normalised(heading) == "gain" else "exposure_ms, exposure_us, exposure_s or stops")
-            )
+        advice = _WITHOUT_UNIT.get(_normalised(heading))
+        if advice and len({str(row.get(heading)).strip() for row in rows}) > 1:
+            raise InputError(f"{path} does not say the unit of '{heading}': name it {advice}")
     columns = [column for heading in headings if (column := _column(heading)) is not None]
-    for kind in ("time", "stops"):
-        doubled = [column.heading for column in columns if column.kind == kind]
-        if len(doubled) > 1 or (kind == "stops" and doubled and len(columns) > 1):
-            others = " and ".join(column.heading for column in columns)
-            raise InputError(f"{path} has the exposure more than once ({others}): keep one of these columns")
     if not columns:
         raise InputError(f"{path} has no column of exposures ({', '.join(headings)[:80]}): name one of {HEADINGS}")
-    stops = []
-    for number, row in enumerate(rows, 1):
-        total = 0.0
-        for column in columns:
-            cell = str(row.get(column.heading) if row.get(column.heading) is not None else "").strip()
-            value = column.stops(cell)
-            if value is None:
-                raise InputError(
-                    f"row {number} of {path} has '{cell[:40]}' under {column.heading}: {_advice(column, cell)}"
-                )
-            total += value
-        stops.append(total)
-    return stops
+    kinds = [column.kind for column in columns]
+    if kinds.count("time") > 1 or ("stops" in kinds and len(kinds) > 1):
+        doubled = " and ".join(column.heading for column in columns)
+        raise InputError(f"{path} has the exposure more than once ({doubled}): keep one of these columns")
+    return columns
+
+
+def _stops_of_row(path: Path, number: int, row: Mapping[str, Any], columns: Sequence[_Column]) -> float:
+    total = 0.0
+    for column in columns:
+        cell = "" if row.get(column.heading) is None else str(row[column.heading]).strip()
+        stops = column.stops(cell)
+        if stops is None:
+            what = f"row {number} of {path} has '{cell[:40]}' under {column.heading}"
+            raise InputError(f"{what}: {_advice(column, cell)}")
+        total += stops
+    return total
 
 
 def _advice(column: _Column, cell: str) -> str:
@@ -111,7 +130,7 @@ def _csv_rows(path: Path, text: str) -> list[Mapping[str, Any]]:
     return [dict(zip(headings, row + [""] * (len(headings) - len(row)), strict=True)) for row in cells[1:]]
 
 
-def _json_rows(path: Path, text: str) -> list[Mapping[str, Any]]:
+def _json_list(path: Path, text: str) -> list[Any]:
     advice = 'give a list with an object a frame, such as [{"exposure_ms": 1}, {"exposure_ms": 8}]'
     try:
         values = json.loads(text)
@@ -123,8 +142,7 @@ def _json_rows(path: Path, text: str) -> list[Mapping[str, Any]]:
         values = of_name.get("stops", of_name.get("exposures", tables[0] if len(tables) == 1 else None))
     if not isinstance(values, list):
         raise InputError(f"{path} holds no list of exposures: {advice}")
-    rows = [row if isinstance(row, dict) else {_ANY: row} for row in values]
-    return [{str(k): v for k, v in row.items()} for row in rows]
+    return values
 
 
 def _normalised(heading: str) -> str:
@@ -138,8 +156,6 @@ def _column(heading: str) -> _Column | None:
     base, unit = (match["name"].rstrip("_"), match["unit"]) if match else (name, "")
     if name in ("stops", "ev") or (unit in ("stops", "ev") and base in ("exposure", "")):
         return _Column(heading, _stops, "stops")
-    if heading == _ANY:
-        return _Column(heading, _exposure, "stops")
     if unit in ("seconds", *SECONDS_OF_UNIT) and base in _TIME_NAMES:
         scale = SECONDS_OF_UNIT.get(unit, 1.0)
         return _Column(heading, lambda cell: _time(cell, scale), "time")
@@ -150,7 +166,7 @@ def _column(heading: str) -> _Column | None:
     if unit == "db" and base == "gain":
         return _Column(heading, _decibels)
     if name in ("iso", "iso_speed", "isospeed"):
-        return _Column(heading, lambda cell: _logarithm(_number(cell.lower().removeprefix("iso"))))
+        return _Column(heading, lambda cell: _logarithm(finite_number(cell.lower().removeprefix("iso"))))
     if name in ("aperture", "f_number", "fnumber", "f_stop"):
         return _Column(heading, _aperture)
     return None
@@ -161,36 +177,22 @@ def _stops(cell: str) -> float | None:
     return exposure.stops if exposure is not None and exposure.kind == "stops" else None
 
 
-def _exposure(cell: str) -> float | None:
-    """Stops of an exposure in any unit; the others of the list have to have the same."""
-    exposure = parse_exposure(cell)
-    return None if exposure is None else exposure.stops
-
-
 def _time(cell: str, scale: float | None) -> float | None:
     """Stops of a time with its unit, or of a plain number of `scale` seconds; None: a plain number is no time."""
     exposure = parse_exposure(cell)
     if exposure is not None and exposure.kind == "time":
         return exposure.stops
-    return None if scale is None else _logarithm(_number(cell), scale)
+    return None if scale is None else _logarithm(finite_number(cell), scale)
 
 
 def _decibels(cell: str) -> float | None:
-    value = _number(cell)
+    value = finite_number(cell)
     return None if value is None else value / (20 * math.log10(2))
 
 
 def _aperture(cell: str) -> float | None:
-    value = _logarithm(_number(cell.lower().removeprefix("f/")))
+    value = _logarithm(finite_number(cell.lower().removeprefix("f/")))
     return None if value is None else -2 * value
-
-
-def _number(cell: str) -> float | None:
-    try:
-        value = float(cell) if len(cell) < 40 else math.nan
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
 
 
 def _logarithm(value: float | None, scale: float = 1.0) -> float | None:
@@ -201,11 +203,8 @@ def _in_order(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The rows by frame number or by file name, where a column has them, else as they are."""
     for heading in rows[0]:
         cells = [str(row.get(heading) or "0") for row in rows]
-        if _normalised(heading) in _ORDER_NAMES and all(_number(cell) is not None for cell in cells):
-            return [
-                row
-                for _, _, row in sorted((float(c), i, row) for i, (c, row) in enumerate(zip(cells, rows, strict=True)))
-            ]
+        if _normalised(heading) in _ORDER_NAMES and all(finite_number(cell) is not None for cell in cells):
+            return [rows[i] for i in sorted(range(len(rows)), key=lambda i: float(cells[i]))]
         if _normalised(heading) in _FILE_NAMES and len(set(cells)) == len(cells):
             from hdrvid.io.frames import natural_key
 

@@ -6,6 +6,8 @@ import math
 import re
 from dataclasses import dataclass
 
+from hdrvid.io.text_files import finite_number
+
 SECONDS_OF_UNIT = {"us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "sec": 1.0}
 """Seconds of the units of time."""
 
@@ -48,11 +50,8 @@ def parse_exposure(word: str) -> Exposure | None:
         return _positive(float(match["above"]) / below if below else 0.0, "time")
     if match := _ISO.fullmatch(word):
         return _positive(float(match["value"]), "iso")
-    try:
-        value = float(word)
-    except ValueError:
-        return None
-    return Exposure(value, "stops") if math.isfinite(value) else None
+    value = finite_number(word)
+    return None if value is None else Exposure(value, "stops")
 
 
 def _positive(value: float, kind: str) -> Exposure | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import stat
 from pathlib import Path
 from typing import Any
 
 from hdrvid.bounds import MAX_JSON_BYTES
 from hdrvid.errors import InputError
+from hdrvid.io.text_files import read_small_file
 
 
 def read_json(path: Path, what: str) -> Any:
@@ -16,16 +16,10 @@ def read_json(path: Path, what: str) -> Any:
 
     Raises InputError where the file is missing, no regular file, too large, or no JSON.
     """
+    content = read_small_file(path, what, MAX_JSON_BYTES)
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe may never end
-            raise InputError(f"{path} is no file: give {what}")
-        if status.st_size > MAX_JSON_BYTES:
-            raise InputError(f"{path} has {status.st_size >> 20} MiB, too much for {what}: give another file")
-        return json.loads(path.read_bytes().decode("utf-8"))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror or error}): give {what}") from error
-    except (ValueError, RecursionError) as error:  # of a path with a zero byte, of bytes, of the syntax, of the nesting
+        return json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:  # of bytes, of the syntax, of the nesting
         raise InputError(f"{path} is not {what}: it is damaged, or another kind of file") from error
 
 

@@ -11,7 +11,6 @@ log exposure g(z) of Debevec & Malik 1997 (natural logarithm, as their `gsolve`)
 from __future__ import annotations
 
 import csv
-import math
 import os
 import re
 from pathlib import Path
@@ -30,6 +29,7 @@ from hdrvid.color.response import (
 )
 from hdrvid.errors import InputError
 from hdrvid.io.mat import read_mat
+from hdrvid.io.text_files import finite_number
 
 MAT_VARIABLE = "BaslerCRF"
 """Variable of the curve in Kalantari's set."""
@@ -157,7 +157,7 @@ def _read_csv(path: Path) -> np.ndarray:
         cells = [cell.strip() for cell in line]
         if not any(cells) or cells[0].startswith("#"):
             continue
-        values = [_number(cell) for cell in cells]
+        values = [finite_number(cell) for cell in cells]
         if None in values:
             if rows or heading:
                 raise InputError(f"line {number} of {path} is not a row of numbers: {_FIX}")
@@ -196,11 +196,3 @@ def _sorted_by_code(path: Path, table: np.ndarray) -> np.ndarray:
     if not np.allclose(steps, steps.mean(), rtol=0.01, atol=0) or steps.mean() <= 0:
         raise InputError(f"the codes in the first column of {path} must be evenly spaced and differ: {_FIX}")
     return table[:, 1:]
-
-
-def _number(cell: str) -> float | None:
-    try:
-        value = float(cell)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None

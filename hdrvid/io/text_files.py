@@ -1,7 +1,8 @@
-"""Short text files that hdrvid reads: lists of names and of stops."""
+"""Small files that hdrvid reads whole, and the numbers in their text."""
 
 from __future__ import annotations
 
+import math
 import stat
 from pathlib import Path
 
@@ -15,14 +16,36 @@ def read_text(path: Path, what: str) -> str:
     Raises InputError where the file is missing, no regular file, too large, or no text in UTF-8.
     """
     try:
+        return read_small_file(path, what, MAX_TEXT_BYTES).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not a text file: give {what}") from None
+
+
+def read_small_file(path: Path, what: str, max_bytes: int) -> bytes:
+    """The content of a file; `what` says what the file should be.
+
+    Raises InputError where the file is missing, no regular file, or larger than `max_bytes`.
+    """
+    try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # a pipe may never end
             raise InputError(f"{path} cannot be read, it is no file: give {what}")
-        if status.st_size > MAX_TEXT_BYTES:
+        if status.st_size > max_bytes:
             raise InputError(f"{path} is too large: give {what}")
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not a text file: give {what}") from None
-    except (OSError, ValueError) as error:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path} cannot be read ({reason}): give {what}") from None
+
+
+def finite_number(text: str) -> float | None:
+    """The number that a text is; None where it is none, or infinite.
+
+    >>> finite_number(" 0.5"), finite_number("nan"), finite_number("half")
+    (0.5, None, None)
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

@@ -109,12 +109,12 @@ class Job:
     @property
     def expected_frames(self) -> int | None:
         """Results of the range, at least 1; None where only the end of the file will tell."""
-        known = self.info.num_frames
-        if self.last is None and known is None:
+        ends = [n for n in (self.last, self.info.num_frames and self.info.num_frames - 1) if n is not None]
+        if not ends:
             return None
-        last = min(n for n in (self.last, None if known is None else known - 1) if n is not None)
-        indices = range(self.first, last + 1)
-        return max(1, sum(self.is_wanted(self.cycle.stops_at(i)) for i in indices))
+        # by places in the cycle: the end of a range may be any number
+        places = [range(self.first + k, min(ends) + 1, len(self.cycle)) for k in range(len(self.cycle))]
+        return max(1, sum(len(p) for p in places if self.is_wanted(self.cycle.stops_at(p.start))))
 
     def is_wanted(self, stops: float) -> bool:
         """Whether frames of this exposure are made, see `--only`."""

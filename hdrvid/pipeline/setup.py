@@ -28,7 +28,7 @@ def set_up(
     ranks: Ranks,
     message: Callable[[str], None],
 ) -> Job:
-    """Open a clip, look at it and load the model. What has to be closed is closed by `stack`."""
+    """Open a clip and make ready to write its frames into `out`. What has to be closed is closed by `stack`."""
 
     def opened() -> ClipReader:
         validate_options(options, out)
@@ -36,7 +36,18 @@ def set_up(
         _require_other_folder(inputs, reader.info, out)
         return reader
 
-    reader = in_each(ranks, opened)
+    return prepare_job(stack, in_each(ranks, opened), out, options, ranks, message)
+
+
+def prepare_job(
+    stack: ExitStack,
+    reader: ClipReader,
+    out: Path,
+    options: ReconstructOptions,
+    ranks: Ranks,
+    message: Callable[[str], None],
+) -> Job:
+    """Look at an open clip and load the model. Threads end with `stack`."""
     background = stack.enter_context(ThreadPoolExecutor(1, "hdrvid-prepare"))
     compiling = None if options.model in BUILT_IN else background.submit(bands.prepare)
     detection = agreed_detection(reader, options, ranks)

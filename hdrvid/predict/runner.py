@@ -184,7 +184,7 @@ class ModelRunner:
 
     def reconstruct(self, window: Window, diagnostics: bool = False) -> Reconstruction:
         """See `hdrvid.types.Reconstructor`. Raises ModelError when the window does not fit the model."""
-        expected = 2 * self.num_exposures - 1
+        expected = self.descriptor.window_frames
         if len(window.frames) != expected:
             raise ModelError(
                 f"model '{self.name}' is for {self.num_exposures} exposures; it needs {expected} frames a window"
@@ -302,8 +302,8 @@ class ModelRunner:
         """About what a frame of this size takes in tiles of this side."""
         frame = height * width
         tile = frame if side is None else min(frame, (side + 2 * TILE_HALO_PX) ** 2)
-        per_frame_pixel = FRAME_BYTES_PER_PIXEL * (2 * self.num_exposures - 1)
-        return frame * per_frame_pixel + tile * self.descriptor.tile_bytes_per_pixel * self.descriptor.window_frames
+        per_frame = frame * FRAME_BYTES_PER_PIXEL + tile * self.descriptor.tile_bytes_per_pixel
+        return per_frame * self.descriptor.window_frames
 
     def _use_smaller_tiles(self, height: int, width: int) -> bool:
         """Halve the tiles after the memory has run out; False where they are small already."""

@@ -1,4 +1,14 @@
-"""HDR video reconstruction from alternating-exposure clips. `hdrvid.api` has what is meant to be called from Python."""
+"""HDR video reconstruction from alternating-exposure clips. `hdrvid.api` has what is meant to be called from Python.
+
+Imports only go down:
+
+    cli                                    commands
+    train  evaluate  bench  html           what is built on a reconstruction
+    pipeline                               a frame's way from decode to EXR: pipeline/run.py
+    detect  predict  data                  what a clip is; models on frames of any size; synthetic clips
+    flow  compiled  models                 classical flow, Numba, networks
+    io  color  metrics  options            files, light, measures, options
+"""
 
 from __future__ import annotations
 

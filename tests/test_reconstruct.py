@@ -28,9 +28,10 @@ from hdrvid.io.atomic import ABANDONED_SECONDS, machine_id
 from hdrvid.io.exr import read_exr, write_exr
 from hdrvid.io.hdr import read_hdr
 from hdrvid.io.lock import frames_lock
+from hdrvid.options.parse import parse_frame_range
 from hdrvid.pipeline import windows
 from hdrvid.pipeline.encode import network_code_by_table
-from hdrvid.pipeline.options import ReconstructOptions, parse_frame_range, parse_white, validate_options
+from hdrvid.pipeline.options import ReconstructOptions, parse_white, validate_options
 from hdrvid.pipeline.report import ClipReport
 from hdrvid.pipeline.run import reconstruct_clip
 from hdrvid.predict.runner import ModelRunner

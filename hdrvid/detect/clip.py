@@ -61,7 +61,7 @@ CALIBRATION_FRAMES = 12
 """Frames at the start of a clip on which its exposures are measured again, on aligned pixels."""
 
 MIN_RESPONSE_FRAMES = 6
-"""Frames that a response is measured from, at the least."""
+"""A response is measured from at least so many frames."""
 
 MIN_RESPONSE_CONFIDENCE = 0.5
 """A response less sure than this is not used."""

@@ -191,7 +191,7 @@ def are_rough(measured: ExposureCycle) -> bool:
 
 
 def least_stops(measured: ExposureCycle) -> float:
-    """What the exposures of a cycle that was measured are apart at the least, in tenths of a stop."""
+    """Lower bound of the stops between the shortest and the longest exposure of a measured cycle, in tenths."""
     return math.floor(10 * (max(measured.stops) - ROUGH_STOPS) + 1e-6) / 10
 
 

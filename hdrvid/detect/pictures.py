@@ -23,7 +23,7 @@ _QUANTILES = np.linspace(0.02, 0.98, 49)
 
 @dataclass(frozen=True, eq=False)
 class SmallPicture:
-    """What the exposure of a frame is told from."""
+    """A frame, reduced to what shows its exposure."""
 
     index: int
     """0-based position of the frame in the clip."""

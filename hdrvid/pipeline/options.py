@@ -15,7 +15,6 @@ from hdrvid.io.exposure_files import parse_exposures
 from hdrvid.io.exr import COMPRESSIONS
 from hdrvid.io.hdr_video import check_peak
 from hdrvid.io.response_files import load_response
-from hdrvid.options.parse import parse_frame_range as parse_frame_range
 from hdrvid.options.reconstruct import EXPOSURE_CLASSES, FORMATS, ReconstructOptions
 from hdrvid.predict.device import check_precision
 from hdrvid.predict.registry import available_models

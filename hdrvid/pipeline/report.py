@@ -37,7 +37,7 @@ class ClipReport:
 
 
 KEPT_CURVE_CODES = 1025
-"""Codes, evenly spaced, at which a report keeps a curve that has no samples of its own."""
+"""A report stores a curve without samples at so many evenly spaced codes."""
 
 
 def curve_samples(response: Response) -> list[str] | None:

@@ -3,7 +3,9 @@
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from hdrvid.cli.app import run
@@ -26,28 +28,27 @@ def test_there_are_commands():
 
 def test_the_python_of_the_readme_runs(monkeypatch):
     """On a clip of its own, in place of `shot.mov`."""
-    import numpy as np
-
     import hdrvid
+    from hdrvid.options.reconstruct import ReconstructOptions
 
     (code,) = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-    asked = []
-    for name in ("inspect", "reconstruct", "frames"):
-        real = getattr(hdrvid, name)
+    calls = []
 
-        def first(clip, *rest, real=real, **options):
-            asked.append(real.__name__)
-            return iter(()) if real.__name__ == "frames" else hdrvid.api.DetectOptions(**options) and _Anything()
+    def answer(name, result):
+        def call(clip, *rest, **options):
+            calls.append(name)
+            ReconstructOptions(**options)  # what does not exist is a TypeError
+            return result
 
-        monkeypatch.setattr(hdrvid, name, first, raising=False)
+        monkeypatch.setattr(hdrvid, name, call, raising=False)
+
+    answer("inspect", SimpleNamespace(cycle="0,3"))
+    answer("reconstruct", None)
+    answer("frames", iter(()))
     pictures = {"short": np.full((32, 32, 3), 60, np.uint8), "long": np.full((32, 32, 3), 154, np.uint8)}
     exec(code, pictures)
-    assert asked == ["inspect", "reconstruct", "frames"]
+    assert calls == ["inspect", "reconstruct", "frames"]
     assert pictures["radiance"].shape == (32, 32, 3)
-
-
-class _Anything:
-    cycle = "0,3"
 
 
 @pytest.mark.parametrize("command", commands())

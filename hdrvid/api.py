@@ -18,17 +18,19 @@ from typing import Any
 import numpy as np
 
 from hdrvid.detect.clip import Detection, inspect_clip
-from hdrvid.errors import UsageError
+from hdrvid.detect.window_choice import WindowRule
+from hdrvid.errors import ExposureError, UsageError
 from hdrvid.io import open_clip
 from hdrvid.io.response_files import load_response
 from hdrvid.options.reconstruct import DetectOptions, ReconstructOptions
+from hdrvid.pipeline.job import require_windows
 from hdrvid.pipeline.report import ClipReport
 from hdrvid.pipeline.run import reconstruct_clip
 from hdrvid.pipeline.setup import prepare_job
 from hdrvid.pipeline.windows import DamagedFrames, open_windows
 from hdrvid.predict.registry import load_reconstructor
 from hdrvid.ranks import Ranks
-from hdrvid.types import ExposureCycle, PathLike, Window
+from hdrvid.types import MAX_CYCLE_FRAMES, ExposureCycle, ExposureList, Exposures, PathLike, Window
 
 Clip = PathLike | Sequence[PathLike]
 """A video file, a folder of frames, a pattern such as 'shot.%04d.tif', or a list of frame files."""
@@ -63,7 +65,7 @@ def frames(clip: Clip, **options: Any) -> Iterator[tuple[int, np.ndarray]]:
         reader = stack.enter_context(open_clip(_inputs(clip), chosen.fps))
         job = prepare_job(stack, reader, Path(), chosen, Ranks(), lambda text: None)
         for window in open_windows(stack, job, job.first, job.last, DamagedFrames()):
-            if job.is_wanted(window.reference_stops):
+            if job.is_wanted(window.phase, window.reference_stops):
                 yield window.index, job.output_radiance(job.reconstructor.reconstruct(window.as_window()).radiance)
 
 
@@ -76,7 +78,7 @@ def merge(
     model: str = "default",
     device: str = "auto",
 ) -> np.ndarray:
-    """One HDR frame from consecutive frames of a camera that alternates between 2 or 3 exposures.
+    """One HDR frame from consecutive frames of a camera that alternates between exposures, or from a bracket.
 
     `pictures`: (H, W, 3) RGB each, uint8, uint16, or floats in [0, 1], coded by the camera curve `response`; at least
     one cycle of them. `stops`: one cycle, beginning with the first picture, or one number a picture. `reference`: the
@@ -88,7 +90,9 @@ def merge(
     >>> merge(pictures, (0, 3), model="classical").shape
     (32, 32, 3)
     """
-    cycle = ExposureCycle.from_stops(stops)
+    known = _exposures(stops)
+    is_plain = isinstance(known, ExposureCycle) and known.is_plain
+    rule = WindowRule(known, bracket=not is_plain and known.period == len(pictures))
     index = len(pictures) // 2 if reference is None else reference
     shapes = {np.shape(picture) for picture in pictures}
     if len(shapes) != 1 or len(shape := shapes.pop()) != 3 or shape[2] != 3:
@@ -98,10 +102,24 @@ def merge(
             f"there is no picture {index} among {len(pictures)}: choose a reference of 0 to {len(pictures) - 1}"
         )
     curve = load_response(response)
-    indices = cycle.window_indices(index, len(pictures))
+    indices = rule.regular(index, len(pictures))
+    if indices is None:
+        raise UsageError("no picture near the reference has another exposure: choose another reference")
+    exposures = tuple(rule.exposures.exposure_at(i) for i in indices)
     codes = {i: np.ascontiguousarray(curve.network_code(_codes(pictures[i])), np.float32) for i in set(indices)}
-    window = Window(index, tuple(codes[i] for i in indices), tuple(cycle.exposure_at(i) for i in indices))
-    return load_reconstructor(model, len(cycle), device=device).reconstruct(window).radiance
+    times = tuple(float(i - index) for i in indices)
+    window = Window(index, tuple(codes[i] for i in indices), exposures, times)
+    reconstructor = load_reconstructor(model, rule.exposures.network_exposures, device=device)
+    require_windows(reconstructor, rule.exposures)
+    return reconstructor.reconstruct(window).radiance
+
+
+def _exposures(stops: Sequence[float]) -> Exposures:
+    """One cycle, or one number a picture that no cycle repeats in."""
+    try:
+        return ExposureCycle.from_stops(stops)
+    except ExposureError:
+        return ExposureCycle(tuple(stops)) if len(stops) <= MAX_CYCLE_FRAMES else ExposureList(tuple(stops))
 
 
 def _codes(picture: np.ndarray) -> np.ndarray:

@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -21,65 +23,91 @@ import numpy as np
 from hdrvid.color.gamuts import Gamut
 from hdrvid.errors import ExposureError
 
-CYCLE_LENGTHS = (2, 3)
-"""Numbers of exposures in a cycle that hdrvid reconstructs."""
+NETWORK_EXPOSURES = (2, 3)
+"""Numbers of exposures that there are networks for: windows of 3 and of 5 frames."""
+
+MAX_CYCLE_FRAMES = 9
+"""Frames of the longest cycle of exposures: one that a camera repeats."""
+
+MAX_STOPS_APART = 12.0
+"""Exposures further apart cannot be merged."""
+
+SAME_LEVEL_STOPS = 0.5
+"""Exposures closer than this are one level: 0.998 and 1.001 ms, or a light that drifts."""
 
 
 @dataclass(frozen=True)
-class ExposureCycle:
-    """Stops of one cycle, beginning with frame 0 of the clip and repeated over it.
-
-    >>> cycle = ExposureCycle((0, 3))
-    >>> cycle.exposure_at(5), cycle.class_at(5)
-    (8.0, 'long')
-    """
+class Exposures:
+    """The exposure of every frame of a clip. `ExposureCycle` and `ExposureList` are the two kinds."""
 
     stops: tuple[float, ...]
-    """Stops of each frame of the cycle relative to the shortest one, so that min(stops) == 0."""
+    """Stops of each frame of the cycle or the list relative to the shortest one, so that min(stops) == 0."""
+    deviations: tuple[float, ...] = field(default=(), compare=False)
+    """Of a cycle: by how many stops each frame of the clip, from frame 0 on, was exposed longer than its place in the
+    cycle says, as the camera recorded it; () where that is not known."""
 
-    def __post_init__(self) -> None:
+    def _settle(self) -> None:
+        """Bring the shortest exposure to 0 stops. Raises ExposureError for what cannot be merged."""
         values = tuple(float(s) for s in self.stops)
-        if len(values) not in CYCLE_LENGTHS:
-            raise ExposureError(
-                f"an exposure cycle has 2 or 3 frames, not {len(values)}: give --exposures 0,3 or 0,2,4"
-            )
         if not all(np.isfinite(values)):
             raise ExposureError("every exposure must be a finite number of stops: give --exposures 0,3 or 0,2,4")
         lowest = min(values)
         values = tuple(s - lowest for s in values)
-        if len(set(values)) != len(values):
-            raise ExposureError(f"the exposures of one cycle must differ, got stops {_plain(self.stops)}")
-        if max(values) > 12:
+        if max(values) > MAX_STOPS_APART:
             raise ExposureError(
                 f"exposures more than 12 stops apart cannot be merged, got stops {_plain(self.stops)}: times and gains "
                 "need their unit, as in --exposures 2ms,16ms"
             )
         object.__setattr__(self, "stops", values)
 
-    def __len__(self) -> int:
-        return len(self.stops)
-
     def __str__(self) -> str:
         return _plain(self.stops)
 
     @property
-    def exposures(self) -> tuple[float, ...]:
-        """Linear exposures of one cycle, the shortest is 1."""
-        return tuple(2.0**s for s in self.stops)
-
-    @property
     def max_exposure(self) -> float:
-        """Linear exposure of the longest frame."""
-        return max(self.exposures)
+        """Linear exposure of the longest frame; the shortest is 1."""
+        return 2.0 ** max(self.stops)
+
+    @cached_property
+    def levels(self) -> tuple[float, ...]:
+        """The different exposures, in stops, ascending: each the mean of those that are no SAME_LEVEL_STOPS apart."""
+        if len(self.stops) in NETWORK_EXPOSURES and len(set(self.stops)) == len(self.stops):
+            return tuple(sorted(self.stops))
+        groups: list[list[float]] = []
+        for stops in sorted(self.stops):
+            if groups and stops - groups[-1][-1] < SAME_LEVEL_STOPS:
+                groups[-1].append(stops)
+            else:
+                groups.append([stops])
+        return tuple(sum(group) / len(group) for group in groups)
 
     @property
-    def window_radius(self) -> int:
-        """Neighbours needed on each side of the reference frame: 1 for 2 exposures, 2 for 3."""
-        return len(self.stops) - 1
+    def num_levels(self) -> int:
+        """Number of different exposures, see `levels`."""
+        return len(self.levels)
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of exposure that occur, see `class_of`: 2 or 3."""
+        return min(self.num_levels, 3)
+
+    @property
+    def network_exposures(self) -> int:
+        """For how many exposures the networks must be that merge this clip: 2 or 3."""
+        return min(self.num_levels, max(NETWORK_EXPOSURES))
+
+    @property
+    def period(self) -> int | None:
+        """Frames after which the exposures repeat; None where they do not."""
+        raise NotImplementedError
 
     def stops_at(self, index: int) -> float:
         """Stops of frame `index`."""
-        return self.stops[index % len(self.stops)]
+        raise NotImplementedError
+
+    def recorded_stops(self, index: int, stops: float) -> float:
+        """Stops that frame `index` was shot with, of a place of the cycle with `stops`."""
+        return round(stops + self.deviations[index], 4) if index < len(self.deviations) else stops
 
     def exposure_at(self, index: int) -> float:
         """Linear exposure of frame `index`."""
@@ -89,14 +117,72 @@ class ExposureCycle:
         """'short', 'middle' or 'long': the exposure class of frame `index`."""
         return self.class_of(self.stops_at(index))
 
+    def level_of(self, stops: float) -> int:
+        """The level, counted from 0, that a frame with these stops has."""
+        return min(range(self.num_levels), key=lambda k: abs(self.levels[k] - stops))
+
     def class_of(self, stops: float) -> str:
-        """'short', 'middle' or 'long': the class of a frame with these stops, one of the cycle's."""
-        rank = sorted(self.stops).index(stops)
-        return "short" if rank == 0 else "long" if rank == len(self.stops) - 1 else "middle"
+        """'short', 'middle' or 'long': the class of a frame with these stops. All between the ends are 'middle'."""
+        level = self.level_of(stops)
+        return "short" if level == 0 else "long" if level == self.num_levels - 1 else "middle"
+
+
+@dataclass(frozen=True)
+class ExposureCycle(Exposures):
+    """Stops of one cycle, beginning with frame 0 of the clip and repeated over it.
+
+    >>> cycle = ExposureCycle((0, 3))
+    >>> cycle.exposure_at(5), cycle.class_at(5)
+    (8.0, 'long')
+    >>> ExposureCycle((0, 2, 4, 2)).num_levels
+    3
+    """
+
+    def __post_init__(self) -> None:
+        if not 2 <= len(self.stops) <= MAX_CYCLE_FRAMES:
+            raise ExposureError(
+                f"an exposure cycle has 2 to {MAX_CYCLE_FRAMES} frames, not {len(self.stops)}: give --exposures 0,3 or "
+                "0,2,4, or a file with the exposure of every frame"
+            )
+        self._settle()
+        if len(set(self.stops)) == 1:
+            raise ExposureError(f"the exposures of one cycle must differ, got stops {_plain(self.stops)}")
+        for n in range(2, len(self.stops)):
+            if len(self.stops) % n == 0 and self.stops == self.stops[:n] * (len(self.stops) // n):
+                object.__setattr__(self, "stops", self.stops[:n])
+                break
+
+    def __len__(self) -> int:
+        return len(self.stops)
+
+    @property
+    def exposures(self) -> tuple[float, ...]:
+        """Linear exposures of one cycle, the shortest is 1."""
+        return tuple(2.0**s for s in self.stops)
+
+    @property
+    def period(self) -> int:
+        """Frames of the cycle."""
+        return len(self.stops)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a cycle of the networks: 2 or 3 frames, each of another exposure."""
+        return len(self.stops) in NETWORK_EXPOSURES and len(set(self.stops)) == len(self.stops)
+
+    @property
+    def window_radius(self) -> int:
+        """Frames between the reference and the ends of a window of a plain cycle: 1 for 2 exposures, 2 for 3."""
+        return len(self.stops) - 1
+
+    def stops_at(self, index: int) -> float:
+        """Stops of frame `index`."""
+        return self.stops[index % len(self.stops)]
 
     def window_indices(self, index: int, num_frames: int) -> tuple[int, ...]:
         """Frame indices of the window around `index`, mirrored inside a clip of `num_frames` frames.
 
+        Of a plain cycle. Others have windows that are chosen (`hdrvid.detect.window_choice`).
         Frame 0 of a 2-exposure clip uses frame 1 as both neighbours: a reflection keeps the parity, so every
         neighbour keeps the exposure it has to have. For 3 exposures a reflection would not, so an index outside the
         clip is replaced by the nearest frame inside it that has the same exposure (two or more frames of each
@@ -120,20 +206,96 @@ class ExposureCycle:
     def from_stops(cls, stops: Sequence[float]) -> Self:
         """The shortest cycle that explains `stops`, one cycle or one number for every frame of the clip.
 
-        Raises ExposureError when no cycle of 2 or 3 frames repeats over the whole list.
+        Raises ExposureError when no cycle of 2 to MAX_CYCLE_FRAMES frames repeats over the whole list.
         """
         values = [float(s) for s in stops]
-        for n in CYCLE_LENGTHS:
-            if len(values) >= n and all(abs(v - values[i % n]) < 1e-6 for i, v in enumerate(values)):
-                return cls(tuple(values[:n]))
-        raise ExposureError(
-            f"{len(values)} exposures were given, but no cycle of 2 or 3 frames repeats over them: "
-            "give one cycle, for example --exposures 0,3"
-        )
+        n = cycle_length(values, 1e-6)
+        if n is None:
+            raise ExposureError(
+                f"{len(values)} exposures were given, but no cycle of 2 to {MAX_CYCLE_FRAMES} frames repeats over "
+                "them: give one cycle, for example --exposures 0,3, or a file with the exposure of every frame"
+            )
+        return cls(tuple(values[:n]))
+
+
+@dataclass(frozen=True)
+class ExposureList(Exposures):
+    """Stops of every frame of a clip, beginning with frame 0, where no cycle repeats.
+
+    >>> exposures = ExposureList((0, 3, 3, 0, 0, 3, 0, 3.1, 0, 0))
+    >>> exposures.stops_at(7), exposures.num_levels, exposures.period
+    (3.1, 2, None)
+    """
+
+    def __post_init__(self) -> None:
+        if len(self.stops) < 2:
+            raise ExposureError("one exposure is no bracket: give the exposure of every frame")
+        self._settle()
+        if max(self.stops) < SAME_LEVEL_STOPS:
+            raise ExposureError(f"the exposures of a clip must differ, got stops {_plain(self.stops)}")
+
+    def __len__(self) -> int:
+        return len(self.stops)
+
+    @cached_property
+    def levels(self) -> tuple[float, ...]:
+        """As in `Exposures`; where exposures drift from one to the next, the ends and the middle of their range."""
+        groups = Exposures.levels.func(self)  # type: ignore[attr-defined]
+        if len(groups) > 1:
+            return tuple(groups)
+        longest = max(self.stops)
+        return (0.0, longest / 2, longest)
+
+    @cached_property
+    def network_exposures(self) -> int:
+        """As in `Exposures`, by the frames that are near in time: a light that drifts makes no further exposures."""
+        reach = max(NETWORK_EXPOSURES)
+        counts = [1]
+        for i in range(len(self.stops)):
+            near = sorted(self.stops[max(0, i - reach) : i + reach + 1])
+            counts.append(1 + sum(b - a >= SAME_LEVEL_STOPS for a, b in pairwise(near)))
+        return min(max(2, *counts), max(NETWORK_EXPOSURES))
+
+    @property
+    def period(self) -> None:
+        """None: nothing repeats."""
+        return None
+
+    def stops_at(self, index: int) -> float:
+        """Stops of frame `index`. Raises ExposureError where the list ends before it."""
+        if not 0 <= index < len(self.stops):
+            raise ExposureError(
+                f"the exposures of {len(self.stops)} frames are known, but the clip has a frame {index}: give the "
+                "exposure of every frame"
+            )
+        return self.stops[index]
+
+
+def plain_cycle(exposures: Exposures, name: str = "--exposures") -> ExposureCycle:
+    """The exposures, where they are a cycle of 2 or 3, each once. Raises ExposureError where not, with their `name`."""
+    if isinstance(exposures, ExposureCycle) and exposures.is_plain:
+        return exposures
+    raise ExposureError(
+        f"{name} must be a cycle of 2 or 3 exposures here, each once, like 0,3 or 0,2,4, not {exposures}"
+    )
+
+
+def cycle_length(stops: Sequence[float], tolerance: float) -> int | None:
+    """Frames of the shortest cycle of different exposures that repeats over `stops` to a tolerance in stops; None where
+    there is none.
+
+    >>> cycle_length([0, 2, 4, 2, 0, 2], 1e-6), cycle_length([0, 3, 3, 0, 0, 3, 0, 3, 0, 0, 3], 1e-6)
+    (4, None)
+    """
+    for n in range(2, min(MAX_CYCLE_FRAMES, len(stops)) + 1):
+        if all(abs(s - stops[i % n]) <= tolerance for i, s in enumerate(stops)):
+            return n if max(stops) - min(stops) > tolerance else None
+    return None
 
 
 def _plain(stops: Sequence[float]) -> str:
-    return ",".join(f"{s:.4g}" for s in stops)
+    shown = [f"{s:.4g}" for s in stops]
+    return ",".join(shown if len(shown) <= 12 else [*shown[:8], "...", shown[-1]])
 
 
 @dataclass(frozen=True)
@@ -217,9 +379,12 @@ class Window:
     index: int
     """Index of the reference frame in the clip."""
     frames: tuple[np.ndarray, ...]
-    """3 (2 exposures) or 5 (3 exposures) frames in time order, (H, W, 3) float32, coded with gamma 2.2, in [0, 1]."""
+    """3 or 5 frames, the reference in the middle, those before it, those behind it: (H, W, 3) float32, coded with gamma
+    2.2, in [0, 1]."""
     exposures: tuple[float, ...]
     """Linear exposure of each frame; the shortest exposure of the clip is 1."""
+    times: tuple[float, ...] | None = None
+    """When each was shot, in frames from the reference; None: one after another."""
 
     @property
     def reference(self) -> np.ndarray:

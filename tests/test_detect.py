@@ -28,7 +28,7 @@ from hdrvid.color.response import (
     sigmoid_response,
 )
 from hdrvid.data.scenes import procedural_scene
-from hdrvid.detect.clip import Detection, DetectOptions, inspect_clip, required_cycle
+from hdrvid.detect.clip import Detection, DetectOptions, inspect_clip, required_exposures
 from hdrvid.errors import ExposureError, InputError, UsageError
 from hdrvid.html.clip_results import find_clips
 from hdrvid.html.reconstruction_report import write_report
@@ -143,7 +143,7 @@ def test_the_shape_of_a_curve_is_measured_without_known_stops(tmp_path: Path, na
     clip = write_codes(tmp_path / "shot", (CURVES[name].encode(x) for x in exposed()))
     found = detected(clip)
     assert found.response_from == "measured"
-    assert required_cycle(found).stops == (0, 3)
+    assert required_exposures(found).stops == (0, 3)
     assert curve_error(found.response, CURVES[name]) < 0.15
 
 
@@ -201,7 +201,7 @@ def test_a_slip_harms_neither_the_curve_nor_declared_stops(tmp_path: Path, name:
     codes = [true.encode(x) for x in exposed()]
     codes = codes[:at] + codes[at + 1 :] if kind == "dropped" else [*codes[:at], codes[at - 1], *codes[at:]]
     found = detected(write_codes(tmp_path / "shot", iter(codes)), "0,3")
-    assert required_cycle(found).stops == (0, 3)
+    assert required_exposures(found).stops == (0, 3)
     assert found.warnings == ()
     assert curve_error(found.response, true) < 0.2
 
@@ -237,7 +237,7 @@ def test_twelve_bits_in_sixteen(tmp_path: Path, shift: int, mono: bool, exposure
     clip = write_codes(tmp_path / "shot", (c[..., 1] if mono else c for c in scaled), 16, ".tif")
     found = detected(clip, exposures)
     assert (found.info.bit_depth, found.white_code) == (12, 4095 << shift)
-    assert required_cycle(found).stops == (0, 3)
+    assert required_exposures(found).stops == (0, 3)
     black = float(found.response.name.removeprefix("linear@").split(",")[0])
     assert black == pytest.approx(64 / 4095, abs=2e-4)
 
@@ -248,7 +248,7 @@ def test_display_codes_of_ten_bits_in_sixteen_are_not_linear(tmp_path: Path, nam
     codes = (np.round(RESPONSES[name].encode(x) * 1023) * 64 / 65535 for x in exposed())
     found = detected(write_codes(tmp_path / "shot", codes, 16), exposures)
     assert found.info.bit_depth == 10
-    assert required_cycle(found).stops == (0, 3)
+    assert required_exposures(found).stops == (0, 3)
     assert curve_error(found.response, RESPONSES[name]) < 0.15
 
 
@@ -268,7 +268,7 @@ def test_limited_range_read_as_full(tmp_path: Path, name: str) -> None:
     codes = ((16 + 219 * RESPONSES[name].encode(x)) / 255 for x in exposed(noise=1e-4))
     found = detected(write_codes(tmp_path / "shot", codes))
     assert found.response.name.startswith(f"{name}@0.0627")
-    assert required_cycle(found).stops == (0, 3)
+    assert required_exposures(found).stops == (0, 3)
 
 
 # repeated frames
@@ -282,7 +282,7 @@ def test_every_frame_twice(tmp_path: Path, lead: int, exposures: str) -> None:
     clip = write_codes(tmp_path / "shot", iter(twice))
     found = detected(clip, exposures)
     assert found.repeats == (2, lead)
-    assert required_cycle(found).stops == (0, 3)
+    assert required_exposures(found).stops == (0, 3)
     report = reconstruct_clip([str(clip)], tmp_path / "out", ReconstructOptions(exposures, model="classical"))
     assert report.as_dict()["frames"]["count"] == len(twice)
     assert report.as_dict()["events"] == []
@@ -317,7 +317,7 @@ def test_hlg_and_pq_clips_are_read_by_their_tags(
     found = detected(clip)
     assert found.response.name.split(":")[0] == name
     assert (found.response_from, found.gamut.name, found.gamut_from) == ("tagged", "rec2020", "tagged")
-    assert required_cycle(found).stops == (0, 3)
+    assert required_exposures(found).stops == (0, 3)
     reconstruct_clip([str(clip)], tmp_path / "out", CLASSICAL)
     results = [read_exr(p) for p in sorted((tmp_path / "out").glob("*.exr"))]
     assert results[0][1]["hdrvid:input_primaries"] == "rec2020"
@@ -465,7 +465,7 @@ def test_portable_grey_maps_are_read(tmp_path: Path) -> None:
         (tmp_path / "shot" / f"{i:04d}.pgm").write_bytes(f"P5 {WIDTH} {HEIGHT} 4095\n".encode() + code.tobytes())
     found = detected(tmp_path / "shot")
     assert found.white_code == 4095
-    assert required_cycle(found).stops == (0, 3)
+    assert required_exposures(found).stops == (0, 3)
 
 
 def test_interlaced_video_is_said(tmp_path: Path) -> None:
@@ -497,22 +497,20 @@ def test_the_report_shows_a_wide_gamut_clip_in_the_colours_of_the_results(tmp_pa
     assert not [note for note in written.notes if "differs" in note]
 
 
-# patterns that are not reconstructed: one sentence says so, from the pixels and from a file of stops
+# what is no pattern of exposures: one sentence says so, from the pixels and from a file of stops
 
 
 @pytest.mark.parametrize(
     ("stops", "measured"),
     [
-        ((0, 2, 4, 2), r"repeat after 4 frames \(stops 0,2,4,2\): only cycles of 2 or 3"),
-        ((0, 1, 2, 3, 4), "without a repeating pattern of 2 or 3 exposures"),
-        ((0, 3, 0, 3, 3, 0, 3, 0, 0, 3, 0, 3), r"are not clear \(measured from frame to frame: \+3\.0"),
         ((1, 1, 1), "does not alternate"),
+        ((1, 1.1), "cannot be told from flicker|does not alternate"),
     ],
 )
-def test_other_patterns_are_refused(tmp_path: Path, stops: tuple[float, ...], measured: str) -> None:
+def test_what_is_no_bracket_is_refused(tmp_path: Path, stops: tuple[float, ...], measured: str) -> None:
     clip = write_codes(tmp_path / "shot", (x ** (1 / 2.2) for x in exposed(stops)), 16)
     with pytest.raises(ExposureError, match=measured):
-        required_cycle(detected(clip))
+        required_exposures(detected(clip))
     listed = tmp_path / "stops.txt"
     listed.write_text("".join(f"{s}\n" for s, _ in zip(itertools.cycle(stops), range(FRAMES), strict=False)))
     with pytest.raises(ExposureError):

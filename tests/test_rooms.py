@@ -38,7 +38,7 @@ PLACES = {
     "the measured camera curve": ("detect/response.py", "estimate_response"),
     "the corrected stops": ("detect/stops.py", "measure_stops"),
     "labels of frames": ("detect/phases.py", "Labeller"),
-    "exposures in files": ("detect/recorded.py", "recorded_cycle"),
+    "exposures in files": ("detect/recorded.py", "recorded_exposures"),
     "PSNR and SSIM": ("metrics/fidelity.py", "psnr_t"),
     "HDR-VDP-2": ("metrics/hdr_vdp.py", "hdr_vdp_2"),
     "the OpenEXR writer": ("io/exr.py", "write_exr"),

@@ -166,7 +166,9 @@ def _print_clip(detection: Detection) -> None:
         sure = detection.reason if detection.confidence is None else f"confidence {detection.confidence:.2f}"
         if detection.cycle_confidence is not None:
             sure += f" (of the cycle {detection.cycle_confidence:.2f}, of the stops {detection.stops_confidence:.2f})"
-        typer.echo(f"exposures: {detection.cycle} stops, a cycle of {len(detection.cycle)}, {sure}")
+        period = detection.cycle.period
+        kind = f"a cycle of {period}" if period else f"of {len(detection.cycle.stops)} frames, no cycle"
+        typer.echo(f"exposures: {detection.cycle} stops, {kind}, {sure}")
         if detection.measured and detection.measured.corrected:
             typer.echo(f"  {detection.measured.reason}: corrected")
     steps = " ".join(f"{s:+.2f}" if s == s else "?" for s in detection.pair_stops)
@@ -189,9 +191,9 @@ def _ratios(inputs: list[str], detection: Detection) -> tuple[RatioByLevel, ...]
         return ()
     with open_clip(inputs) as reader:
         levels = read_probe(reader).levels
-    if len(levels) < len(detection.cycle):
+    if len(levels) < (detection.cycle.period or 2):
         return ()
-    return ratio_by_level(levels, detection.cycle.stops, detection.response)
+    return ratio_by_level(levels, detection.cycle.stops[: len(levels)], detection.response)
 
 
 def _print_ratios(tables: tuple[RatioByLevel, ...]) -> None:

@@ -26,7 +26,7 @@ from hdrvid.io.exposure_files import read_exposure_file
 from hdrvid.io.frames import Picture, folder_frames, natural_key, read_picture
 from hdrvid.io.mat import read_mat
 from hdrvid.io.response_files import MAT_VARIABLE
-from hdrvid.types import ExposureCycle
+from hdrvid.types import ExposureCycle, plain_cycle
 
 
 class EvalClip(Protocol):
@@ -225,7 +225,7 @@ def _plain_scenes(folder: Path, cycle: int) -> Iterator[Path]:
         return
     for scene in sorted((p for p in folder.iterdir() if p.is_dir()), key=lambda p: natural_key(p.name)):
         with suppress(InputError, ExposureError):
-            if len(read_exposure_file(scene / "Exposures.txt")) == cycle:
+            if read_exposure_file(scene / "Exposures.txt").period == cycle:
                 yield scene
 
 
@@ -242,7 +242,7 @@ def _open_scene(
     scene = _inside(parent, name)
     if not os.path.isdir(scene):  # unlike Path.is_dir, False for a name that no folder can have
         raise InputError("its folder is not there")
-    exposures = read_exposure_file(scene / "Exposures.txt")
+    exposures = plain_cycle(read_exposure_file(scene / "Exposures.txt"), "Exposures.txt")
     if len(exposures) != cycle:
         raise InputError(f"Exposures.txt holds a cycle of {len(exposures)}, not of {cycle}")
     if align and not (scene / _MATRICES).is_dir():

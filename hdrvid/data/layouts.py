@@ -43,7 +43,7 @@ from hdrvid.io import open_clip
 from hdrvid.io.exposure_files import read_exposure_file
 from hdrvid.io.frames import IMAGE_KINDS, is_image, natural_key, read_picture
 from hdrvid.io.response_files import load_response
-from hdrvid.types import ClipReader, ExposureCycle
+from hdrvid.types import ClipReader, ExposureCycle, plain_cycle
 
 WINDOW_FRAMES = 7
 """Frames of a window; the middle one is the one it is named after. Sequences of 5 or 6 frames give one of 5."""
@@ -721,7 +721,8 @@ def _clip_windows(clip: _Clip) -> list[LdrWindow]:
     with open_clip(clip.files) as reader:
         linear = reader.info.linear
         response = "linear" if linear else str(clip.response) if clip.response else "gamma2.2"
-        cycle = read_exposure_file(clip.exposures) if clip.exposures else _measured_cycle(reader, clip, response)
+        listed = read_exposure_file(clip.exposures) if clip.exposures else _measured_cycle(reader, clip, response)
+        cycle = plain_cycle(listed, str(clip.exposures or reader.info.source))
         count = reader.info.num_frames
         if count is None:
             count = sum(1 for _ in reader.frames())

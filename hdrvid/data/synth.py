@@ -24,7 +24,7 @@ from hdrvid.data.camera import SynthesisOptions, clipping_level, drawn_value, ex
 from hdrvid.data.scenes import Scene, picture_scene, procedural_scene
 from hdrvid.errors import InputError, OutputError, UsageError
 from hdrvid.options.synth import NUM_FRAMES, SynthOptions
-from hdrvid.types import ExposureCycle, PathLike
+from hdrvid.types import Exposures, PathLike
 
 FRAMES_PER_SECOND = 24
 """Frame rate of the videos written."""
@@ -46,7 +46,7 @@ class SyntheticClip:
     """Frames (H, W, 3) float32, gamma 2.2 code in [0, 1]."""
     truth: list[np.ndarray]
     """Radiance (H, W, 3) float32 of every frame, 1.0 = clipping of the shortest exposure, not clipped."""
-    cycle: ExposureCycle
+    cycle: Exposures
     """Exposures, beginning with frame 0."""
     scale: float
     """Scene units of radiance 1.0."""
@@ -58,7 +58,7 @@ class SyntheticClip:
 
 
 def synthesise(
-    scene: Scene, cycle: ExposureCycle, num_frames: int, seed: int, options: SynthesisOptions | None = None
+    scene: Scene, cycle: Exposures, num_frames: int, seed: int, options: SynthesisOptions | None = None
 ) -> SyntheticClip:
     """Film frames 0 .. num_frames - 1 of a scene with alternating exposures; the same seed gives the same clip.
 
@@ -126,7 +126,7 @@ def synth_to_folder(
     kind, frame_at = _frame_source(source, seed, width, height, num_frames)
     camera = camera.drawn(np.random.default_rng([seed, 10]))
     percentile = drawn_value(camera.clip_percentile)
-    first = range(min(len(cycle), num_frames))
+    first = range(min(cycle.period or len(cycle.stops), num_frames))
     scale = float(np.mean([clipping_level(frame_at(t), percentile) for t in first]))
     facts: dict[str, Any] = {
         "seed": seed,

@@ -55,7 +55,7 @@ from hdrvid.io.exposure_files import parse_exposures
 from hdrvid.io.frames import FramesReader
 from hdrvid.io.response_files import load_response
 from hdrvid.options.reconstruct import DetectOptions
-from hdrvid.types import ClipInfo, ClipReader, ExposureCycle
+from hdrvid.types import ClipInfo, ClipReader, ExposureCycle, ExposureList, Exposures
 
 CALIBRATION_FRAMES = 12
 """Frames at the start of a clip on which its exposures are measured again, on aligned pixels."""
@@ -65,6 +65,9 @@ MIN_RESPONSE_FRAMES = 6
 
 MIN_RESPONSE_CONFIDENCE = 0.5
 """A response less sure than this is not used."""
+
+MAX_COMPARED_EXPOSURES = 8
+"""Different exposures that the curve is measured from, at the most."""
 
 LOG_BLACK_CODE = 0.05
 """Where no code of a clip is below this it may be coded in a log curve: these have black at 0.09 to 0.13."""
@@ -103,8 +106,8 @@ class Detection:
 
     info: ClipInfo
     """The container's or folder's own account."""
-    cycle: ExposureCycle | None
-    """One cycle of exposures, beginning with frame 0; None where it could not be found."""
+    cycle: Exposures | None
+    """The exposures, beginning with frame 0; None where they could not be found."""
     cycle_from: str
     """'declared', 'recorded' (by the files) or 'measured'."""
     confidence: float | None
@@ -155,7 +158,7 @@ class Detection:
             "linear": info.linear,
             "details": dict(info.details),
             "stops": None if self.cycle is None else list(self.cycle.stops),
-            "cycle": None if self.cycle is None else len(self.cycle),
+            "cycle": None if self.cycle is None else self.cycle.period,
             "confidence": self.confidence,
             "cycle_confidence": self.cycle_confidence,
             "stops_confidence": self.stops_confidence,
@@ -186,8 +189,8 @@ def inspect_clip(inputs: Sequence[str], options: DetectOptions | None = None) ->
         return detect(reader, options)
 
 
-def required_cycle(detection: Detection) -> ExposureCycle:
-    """The cycle of a clip. Raises ExposureError, with what was measured, where it is not sure."""
+def required_exposures(detection: Detection) -> Exposures:
+    """The exposures of a clip. Raises ExposureError, with what was measured, where it is not sure."""
     if detection.cycle is not None and (detection.confidence is None or detection.confidence >= MIN_CONFIDENCE):
         return detection.cycle
     steps = [f"{s:+.2f}" for s in detection.pair_stops if math.isfinite(s)][:6]
@@ -220,7 +223,7 @@ class _Curve:
 class _Exposures:
     """Exposures of a cycle, and why they are taken."""
 
-    cycle: ExposureCycle | None
+    cycle: Exposures | None
     source: str
     """'declared', 'recorded' or 'measured'."""
     estimate: CycleEstimate
@@ -241,19 +244,22 @@ def detect(reader: ClipReader, options: DetectOptions) -> Detection:
     probe = read_probe(reader)
     info = reader.info
     warnings = list(probe.warnings)
-    declared = parse_exposures(options.exposures)
+    names = [path.name for path in reader.paths] if isinstance(reader, FramesReader) else []
+    declared = parse_exposures(options.exposures, names)
     curve = _said_curve(options.response, info, probe)
     recorded = Recorded()
     if declared is None and isinstance(reader, FramesReader):
         recorded = recorded_exposures(reader.paths)
         warnings += [recorded.problem] if recorded.problem else []
-    known = declared or recorded.cycle
-    source = "declared" if declared else "recorded" if recorded.cycle else "measured"
+    known = declared or recorded.exposures
+    source = "declared" if declared else "recorded" if recorded.exposures else "measured"
     _require_frames(probe, known)
+    warnings += _surplus(info, known)
+    probe.levels = probe.levels[: _comparable_frames(known, len(probe.levels))]
     exposures, curve = _solve(probe, curve, known, source)
-    if recorded.cycle and exposures.known and contradiction(exposures.estimate, recorded.cycle):
+    if recorded.exposures and exposures.known and contradiction(exposures.estimate, recorded.exposures):
         warnings.append(
-            f"{recorded.origin}, {recorded.cycle} stops, but that is not what the pixels show: measured instead"
+            f"{recorded.origin}, {recorded.exposures} stops, but that is not what the pixels show: measured instead"
         )
         exposures, curve = _solve(probe, _said_curve(options.response, info, probe), None, "measured")
     if declared is not None:
@@ -274,8 +280,7 @@ def detect(reader: ClipReader, options: DetectOptions) -> Detection:
     measured = None
     # where the curve bends the ratio, no stops are right, and declared ones are likelier than others
     bent = exposures.known and (deviation > FLAT_STOPS or (curve.is_open and len(probe.levels) < MIN_RESPONSE_FRAMES))
-    if options.deflicker and exposures.is_sure and not bent:
-        assert exposures.cycle is not None
+    if options.deflicker and exposures.is_sure and not bent and isinstance(exposures.cycle, ExposureCycle):
         frames = itertools.islice(probe.linear(curve.response), CALIBRATION_FRAMES)
         measured = measure_stops(frames, exposures.cycle)
         exposures = replace(exposures, cycle=measured.cycle)
@@ -309,13 +314,35 @@ def detect(reader: ClipReader, options: DetectOptions) -> Detection:
     )
 
 
-def _require_frames(probe: Probe, known: ExposureCycle | None) -> None:
-    needed = len(known) if known else 2
+def _require_frames(probe: Probe, known: Exposures | None) -> None:
+    info, needed = probe.reader.info, (known.period if known else None) or 2
+    if isinstance(known, ExposureList) and info.kind == "frames" and len(known) < (info.num_frames or 0):
+        raise ExposureError(
+            f"{info.source} has {info.num_frames} frames, but the exposures of {len(known)} are given and do not "
+            "repeat: give the exposure of every frame"
+        )
     if probe.count < needed:
         raise InputError(
             f"{probe.reader.info.source} has only {probe.count} frame(s), but alternating exposures need at least "
             f"{needed}: give the whole clip or the folder with all its frames"
         )
+
+
+def _comparable_frames(known: Exposures | None, count: int) -> int:
+    """How many of the first frames the curve is measured on: every exposure is compared with every other one."""
+    if not isinstance(known, ExposureList):
+        return count
+    return next((i for i in range(count) if len(set(known.stops[: i + 1])) > MAX_COMPARED_EXPOSURES), count)
+
+
+def _surplus(info: ClipInfo, known: Exposures | None) -> list[str]:
+    """A warning where more exposures are given than there are frames: which frame each belongs to is then a guess."""
+    if not isinstance(known, ExposureList) or info.num_frames is None or len(known) <= info.num_frames:
+        return []
+    return [
+        f"exposures of {len(known)} frames are given, but {info.source} has {info.num_frames}: they are taken from the "
+        "first frame on"
+    ]
 
 
 def _said_curve(text: str, info: ClipInfo, probe: Probe) -> _Curve:
@@ -350,20 +377,20 @@ def _clipped(response: Response, probe: Probe) -> Response:
         return response
 
 
-def _solve(probe: Probe, curve: _Curve, known: ExposureCycle | None, source: str) -> tuple[_Exposures, _Curve]:
+def _solve(probe: Probe, curve: _Curve, known: Exposures | None, source: str) -> tuple[_Exposures, _Curve]:
     """Exposures and curve together: each is measured under the other."""
     estimate = estimate_cycle(probe.linear(curve.response))
     if not curve.is_open:
         return _Exposures(known or estimate.cycle, source, estimate), curve
     if known is not None:
-        if estimate.cycle and estimate.confidence >= MIN_CONFIDENCE and len(estimate.cycle) != len(known):
+        is_other = known.period is not None and estimate.cycle and len(estimate.cycle) != known.period
+        if is_other and estimate.confidence >= MIN_CONFIDENCE:
             return _Exposures(known, source, estimate), curve  # which no curve can mend
-        base = curve
+        base, frames = curve, stops_of_frames(estimate, known)[: len(probe.levels)]
         if probe.white_code is not None and _suits(probe, sensor := _sensor_curve(probe), known):
             base = sensor
-        frames = stops_of_frames(estimate, known)[: len(probe.levels)]
         found = _measured_curve(probe, base, frames, declared=True)
-        if found.source == "measured" and _is_bent_to(probe, found.response, known, frames):
+        if found.source == "measured" and _is_bent_to(probe, found.response, frames):
             found = base  # which the declared stops then contradict
         if found.response is not curve.response:
             estimate = estimate_cycle(probe.linear(found.response))
@@ -397,7 +424,7 @@ def _by_rank(probe: Probe, estimate: CycleEstimate, response: Response) -> Expos
     A median commutes with the curve, so codes matched by rank are free of what averaging does next to clipping.
     """
     cycle = estimate.cycle
-    if cycle is None or estimate.confidence < MIN_CONFIDENCE:
+    if cycle is None or estimate.confidence < MIN_CONFIDENCE or not cycle.is_plain:
         return cycle
     stops, error = stops_by_rank(probe.levels, stops_of_frames(estimate, cycle), response)
     off = np.abs(np.array(stops) - np.sort(cycle.stops)).max() if len(stops) == len(cycle) else math.inf
@@ -421,23 +448,26 @@ def _sensor_curve(probe: Probe) -> _Curve:
     return _Curve(levelled_response(RESPONSES["linear"], black, 1.0), "assumed")
 
 
-def _suits(probe: Probe, curve: _Curve, cycle: ExposureCycle) -> bool:
+def _suits(probe: Probe, curve: _Curve, declared: Exposures) -> bool:
     """Whether a curve makes codes matched by rank about as far apart as the declared stops."""
-    stops, _ = stops_by_rank(probe.levels, cycle.stops, curve.response)
-    if len(stops) != len(cycle):
+    frames = declared.stops[: len(probe.levels)]
+    stops, _ = stops_by_rank(probe.levels, frames, curve.response)
+    expected = np.unique(frames)
+    if len(stops) != len(expected):
         return True  # a sensor's curve where nothing can be compared
-    return bool(np.abs(np.array(stops) - np.sort(cycle.stops)).max() < 0.5)
+    return bool(np.abs(np.array(stops) - (expected - expected[0])).max() < 0.5)
 
 
 def _is_whole(cycle: ExposureCycle) -> bool:
     return all(abs(s - round(s)) < ODD_STOPS / 2 for s in cycle.stops)
 
 
-def _is_bent_to(probe: Probe, response: Response, declared: ExposureCycle, frames: Sequence[float]) -> bool:
+def _is_bent_to(probe: Probe, response: Response, frames: Sequence[float]) -> bool:
     """Whether a curve of several parameters fits declared stops where a likelier one fits others, half a stop off.
 
     A power is let through: stops decide its exponent. `frames`: stops of every frame.
     """
+    expected = np.unique(frames)
     if response.name in RESPONSES or response.name.startswith("gamma"):
         return False
     if is_linear(response) and probe.white_code is not None:
@@ -447,9 +477,9 @@ def _is_bent_to(probe: Probe, response: Response, declared: ExposureCycle, frame
     if free.response is not None and free.confidence >= MIN_RESPONSE_CONFIDENCE:
         fits.append((free.stops, free.error_stops))
     return any(
-        len(stops) == len(declared)
+        len(stops) == len(expected)
         and error < FLAT_STOPS / 2
-        and np.abs(np.array(stops) - np.sort(declared.stops)).max() > 0.5
+        and np.abs(np.array(stops) - (expected - expected[0])).max() > 0.5
         for stops, error in fits
     )
 
@@ -502,14 +532,15 @@ def _deviation(probe: Probe, curve: _Curve, exposures: _Exposures) -> float:
     cycle = exposures.cycle
     if cycle is None or not exposures.is_sure or len(probe.levels) < MIN_RESPONSE_FRAMES or probe.reader.info.linear:
         return 0.0
-    _, deviation = stops_by_rank(probe.levels, stops_of_frames(exposures.estimate, cycle), curve.response)
+    frames = stops_of_frames(exposures.estimate, cycle)[: len(probe.levels)]
+    _, deviation = stops_by_rank(probe.levels, frames, curve.response)
     return deviation if math.isfinite(deviation) else 0.0
 
 
 def _bent(probe: Probe, curve: _Curve, exposures: _Exposures, deviation: float) -> str:
     """The warning that the pixels contradict the curve, with a better one where there is one."""
     assert exposures.cycle is not None
-    frames = stops_of_frames(exposures.estimate, exposures.cycle)
+    frames = stops_of_frames(exposures.estimate, exposures.cycle)[: len(probe.levels)]
     other = estimate_response(probe.levels, frames, exposures.known)
     better = ""
     if other.response is not None and other.error_stops < min(FLAT_STOPS, deviation / 3):

@@ -27,7 +27,15 @@ import numpy as np
 from hdrvid import threads
 from hdrvid.color.constants import LUMINANCE_BT709
 from hdrvid.errors import ExposureError, InputError
-from hdrvid.types import CYCLE_LENGTHS, ClipReader, ExposureCycle
+from hdrvid.types import (
+    MAX_CYCLE_FRAMES,
+    NETWORK_EXPOSURES,
+    SAME_LEVEL_STOPS,
+    ClipReader,
+    ExposureCycle,
+    ExposureList,
+    Exposures,
+)
 
 PROBE_FRAMES = 24
 """Frames at the start of a clip from which its exposures are measured."""
@@ -55,7 +63,7 @@ SMOOTH_STOPS = 2.5
 little would be left."""
 
 MAX_LAG = 4
-"""Frames are compared over distances of 1 to 4: a cycle of 4 is recognised, to say that it is not supported."""
+"""Frames are compared over distances of 1 to 4. Longer cycles repeat in what neighbours differ by."""
 
 MAX_SHIFT_BLOCKS = 12
 """The camera moves the picture by at most this many blocks between two frames that are compared."""
@@ -71,6 +79,16 @@ MIN_STOPS_APART = 0.3
 
 MAX_DRIFT_STOPS = 0.12
 """A scene brightens or darkens no faster than this, in stops per frame."""
+
+MIN_UNCERTAIN_CYCLE = 4
+"""Cycles of so many frames are always fitted: a shorter one that explains less is none."""
+
+LONG_CYCLE_SHARES = (0.95, 0.85)
+"""Share of the pairs that a cycle of more than 3 frames must explain: where it is seen less than four times, and from
+then on. Nine exposures in a ramp, seen in 16 frames, are explained by 8 to 0.93."""
+
+SAME_STOPS = 0.15
+"""Places of a cycle of more than 3 frames whose stops are measured closer than this have one exposure."""
 
 SNAP_STOPS = 0.04
 """A measurement this close to a third of a stop is taken to be that third: cameras step in thirds."""
@@ -159,9 +177,12 @@ class _Fit:
 
     @property
     def min_apart(self) -> float:
-        """Smallest distance between two of the exposures, in stops."""
-        ordered = sorted(self.stops)
-        return min((b - a for a, b in pairwise(ordered)), default=0.0)
+        """Smallest distance between two of the exposures, in stops. A cycle of more than 3 frames may have one
+        exposure several times."""
+        steps = [b - a for a, b in pairwise(sorted(self.stops))]
+        if len(self.stops) > max(NETWORK_EXPOSURES):
+            steps = [step for step in steps if step > SAME_STOPS]
+        return min(steps, default=0.0)
 
 
 def probed(reader: ClipReader) -> Iterator[np.ndarray]:
@@ -190,7 +211,7 @@ def are_rough(measured: ExposureCycle) -> bool:
     return max(measured.stops) > ROUGH_FROM_STOPS and not on_thirds
 
 
-def least_stops(measured: ExposureCycle) -> float:
+def least_stops(measured: Exposures) -> float:
     """Lower bound of the stops between the shortest and the longest exposure of a measured cycle, in tenths."""
     return math.floor(10 * (max(measured.stops) - ROUGH_STOPS) + 1e-6) / 10
 
@@ -205,7 +226,7 @@ class Contradiction:
     """Whether the measurement is sure enough to stop a run."""
 
 
-def contradiction(estimate: CycleEstimate, declared: ExposureCycle, first_index: int = 0) -> Contradiction | None:
+def contradiction(estimate: CycleEstimate, declared: Exposures, first_index: int = 0) -> Contradiction | None:
     """Whether the measured frames contradict the declared exposures; None where they agree.
 
     A contradiction is another number of exposures, another order, or stops that are off by more than half a stop. None
@@ -213,6 +234,9 @@ def contradiction(estimate: CycleEstimate, declared: ExposureCycle, first_index:
     measured too small. `first_index` is the clip index of the first frame of the estimate.
     """
     pairs = estimate.pairs
+    if isinstance(declared, ExposureList):
+        return _contradicted_list(pairs, declared.stops[first_index:])
+    assert isinstance(declared, ExposureCycle)
     n = len(declared)
     start = first_index % n
     expected = declared.stops[start:] + declared.stops[:start]
@@ -260,11 +284,31 @@ def contradiction(estimate: CycleEstimate, declared: ExposureCycle, first_index:
     )
 
 
-def stops_of_frames(estimate: CycleEstimate, cycle: ExposureCycle) -> list[float]:
+def _contradicted_list(pairs: Sequence[_Pair], stops: Sequence[float]) -> Contradiction | None:
+    """`contradiction` of one number for every frame: half of what could be measured well is off by half a stop."""
+    well = [p for p in pairs if p.sigma < 0.3 and p.later < len(stops) and abs(p.stops) < SATURATED_STOPS]
+    off = [(abs(p.stops - (stops[p.later] - stops[p.earlier])), p) for p in well]
+    wrong = [(error, p) for error, p in off if error > SAME_LEVEL_STOPS]
+    if len(well) < MIN_PART_FRAMES or len(wrong) < 0.25 * len(well):
+        return None
+    _, worst = max(wrong, key=lambda item: item[0])
+    declared = stops[worst.later] - stops[worst.earlier]
+    return Contradiction(
+        f"the exposures given do not fit the frames: from frame {worst.earlier} to {worst.later} they say "
+        f"{declared:+.2f} stops, but {worst.stops:+.2f} were measured: check that the first one is that of frame 0",
+        len(wrong) > 0.5 * len(well),
+    )
+
+
+def stops_of_frames(estimate: CycleEstimate, cycle: Exposures) -> list[float]:
     """Stops of every frame of the estimate: those of the cycle, which jumps at missing and doubled frames.
 
-    A frame leaves the cycle where another exposure explains its ratios to the frames before clearly better.
+    A frame leaves the cycle where another exposure explains its ratios to the frames before clearly better. Of a list
+    the frames have what it says.
     """
+    if isinstance(cycle, ExposureList):
+        return list(cycle.stops[: estimate.num_frames])
+    assert isinstance(cycle, ExposureCycle)
     n = len(cycle)
     # the ratios were measured under some curve, and so were these stops
     measured = cycle
@@ -639,13 +683,17 @@ def _decide_best(blocks: Sequence[_Blocks], pairs: Sequence[_Pair]) -> CycleEsti
     """
     num_frames = len(blocks)
     whole = _unless_upside_down(_decide(num_frames, pairs), blocks)
+    if whole.cycle is not None and not whole.cycle.is_plain and whole.confidence >= MIN_CONFIDENCE:
+        return whole
     parts = []
     for size in (3 * num_frames // 4, (num_frames + 1) // 2):
         for start in (0, num_frames - size):
             if size >= MIN_PART_FRAMES:
                 inside = [p for p in pairs if p.earlier >= start and p.later < start + size]
                 moved = [replace(p, earlier=p.earlier - start, later=p.later - start) for p in inside]
-                part = _unless_upside_down(_decide(size, moved), blocks[start : start + size])
+                # a part shows a long cycle hardly twice
+                part = _decide(size, moved, max(NETWORK_EXPOSURES))
+                part = _unless_upside_down(part, blocks[start : start + size])
                 if part.cycle is None and part.reason.startswith(_STEADY):
                     part = _unless_alternating(part, blocks[start : start + size])
                 elif part.cycle is not None:
@@ -709,7 +757,7 @@ def _unless_alternating(estimate: CycleEstimate, blocks: Sequence[_Blocks]) -> C
     if len(brightness) < 6:
         return estimate
     change = {k: float(np.median(np.abs(brightness[k:] - brightness[:-k]))) for k in (1, 2, 3)}
-    for n in CYCLE_LENGTHS:
+    for n in NETWORK_EXPOSURES:
         others = [change[k] for k in (1, 2, 3) if k % n]
         medians = np.array([np.median(brightness[k::n]) for k in range(n)])
         if min(others) > max(0.05, 4 * change[n]) and np.diff(np.sort(medians)).min() > 0.05:
@@ -725,7 +773,7 @@ def _unless_alternating(estimate: CycleEstimate, blocks: Sequence[_Blocks]) -> C
     return estimate
 
 
-def _decide(num_frames: int, pairs: Sequence[_Pair]) -> CycleEstimate:
+def _decide(num_frames: int, pairs: Sequence[_Pair], max_cycle: int = MAX_CYCLE_FRAMES) -> CycleEstimate:
     neighbours = {p.earlier: p.stops for p in pairs if p.later - p.earlier == 1}
     pair_stops = tuple(neighbours.get(i, float("nan")) for i in range(max(num_frames - 1, 0)))
 
@@ -736,23 +784,32 @@ def _decide(num_frames: int, pairs: Sequence[_Pair]) -> CycleEstimate:
         return undecided(f"{num_frames} frame(s) are too few to see a cycle of exposures repeat")
     if not pairs:
         return undecided("no two frames share well-exposed content, so their exposures cannot be compared")
-    fits = {n: fit for n in range(1, 5) if num_frames > n and (fit := _fit(pairs, n, num_frames)) is not None}
-    # 4 exposures explain whatever 2 do, and a little more by chance
-    if 4 in fits and fits[4].explained < 0.25 + max((fit.explained for n, fit in fits.items() if n < 4), default=0.0):
-        del fits[4]
+    fits: dict[int, _Fit] = {}
+    for n in range(1, max(max_cycle, MIN_UNCERTAIN_CYCLE) + 1):
+        fit = _fit(pairs, n, num_frames) if num_frames > n and num_frames >= 2 * n * (n > 4) else None
+        # 4 exposures explain whatever 2 do, and a little more by chance
+        others = max((other.explained for other in fits.values()), default=0.0)
+        if fit is not None and (n < 4 or fit.explained >= 0.25 + others):
+            fits[n] = fit
     best = max((fit.explained for fit in fits.values()), default=0.0)
     if best < 0.5:
-        return undecided("the brightness changes from frame to frame without a repeating pattern of 2 or 3 exposures")
+        return undecided(
+            "the brightness changes from frame to frame without a pattern of 2 to 9 exposures that repeats; a file "
+            "with the exposure of every frame tells it"
+        )
     n = next(n for n, fit in fits.items() if fit.explained >= best - 0.08)
     fit = fits[n]
     if n == 1:
         change = float(np.median(np.abs(list(neighbours.values()))))
         return undecided(f"{_STEADY}: neighbouring frames differ by {change:.2f} stops")
     lowest = min(fit.stops)
-    stops = tuple(snap(s - lowest) for s in fit.stops)
-    if n not in CYCLE_LENGTHS:
+    stops = tuple(snap(s) for s in _same_levels([s - lowest for s in fit.stops]))
+    limit = LONG_CYCLE_SHARES[num_frames >= 4 * n]
+    is_sure = num_frames >= 2 * n and min(fit.explained, fit.agreeing) >= limit
+    if n > max_cycle or (n > max(NETWORK_EXPOSURES) and not is_sure):
         return undecided(
-            f"the exposures repeat after {n} frames (stops {_plain(stops)}): only cycles of 2 or 3 are reconstructed"
+            f"the brightness changes as if {n} exposures repeated (stops {_plain(stops)}), but not for sure: give "
+            "--exposures, or a file with the exposure of every frame"
         )
     if fit.min_apart < MIN_STOPS_APART:
         return undecided(
@@ -768,6 +825,22 @@ def _decide(num_frames: int, pairs: Sequence[_Pair]) -> CycleEstimate:
     sureness = "" if confidence >= MIN_CONFIDENCE else ", but this is uncertain"
     reason = f"{n} exposures repeat, at {cycle} stops{sureness}"
     return CycleEstimate(cycle, confidence, pair_stops, reason, round(of_cycle, 3), round(of_stops, 3))
+
+
+def _same_levels(stops: Sequence[float]) -> list[float]:
+    """Stops of a cycle, those that are one exposure (SAME_STOPS) made equal where the cycle has more than 3 frames."""
+    if len(stops) <= max(NETWORK_EXPOSURES):
+        return list(stops)
+    order = sorted(range(len(stops)), key=lambda k: stops[k])
+    groups: list[list[int]] = [[order[0]]]
+    for before, k in pairwise(order):
+        if stops[k] - stops[before] < SAME_STOPS:
+            groups[-1].append(k)
+        else:
+            groups.append([k])
+    level = {k: float(np.mean([stops[i] for i in group])) for group in groups for k in group}
+    lowest = min(level.values())
+    return [level[k] - lowest for k in range(len(stops))]
 
 
 def _confidence(fit: _Fit, pairs: Sequence[_Pair], num_frames: int, num_neighbours: int) -> tuple[float, float]:

@@ -30,6 +30,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from hdrvid.detect.labels import Event, FrameLabel
 from hdrvid.detect.paths import LEAVING_COST, Paths
 from hdrvid.detect.pictures import (
     CLIPPED,
@@ -41,6 +42,7 @@ from hdrvid.detect.pictures import (
     resemblance,
     small_picture,
 )
+from hdrvid.detect.window_choice import WindowRule
 from hdrvid.types import ExposureCycle
 
 LOOK_AHEAD = 5
@@ -66,38 +68,6 @@ SAME_DIFFERENCE = 0.004
 
 
 @dataclass(frozen=True)
-class FrameLabel:
-    """What a frame is."""
-
-    index: int
-    """0-based position in the clip."""
-    phase: int
-    """Position in the cycle."""
-    stops: float
-    """Its exposure."""
-    segment: int
-    """Number of its scene."""
-    usable: bool = True
-    """False where no other frame may use it: a flash."""
-    duplicate_of: int | None = None
-    """The frame it repeats."""
-
-
-@dataclass(frozen=True)
-class Event:
-    """Where the clip leaves its cycle."""
-
-    kind: str
-    """'doubled', 'dropped', 'misfired' (one frame has another exposure of the cycle), 'steady' (the clip stops
-    alternating), 'alternating' (it begins to), 'cut', 'flash', 'unsure' (the exposure of the frame is assumed: nothing
-    tells it) or 'damaged'."""
-    index: int
-    """The frame."""
-    text: str
-    """One sentence."""
-
-
-@dataclass(frozen=True)
 class _Verdict:
     """What a frame was judged to be."""
 
@@ -115,11 +85,15 @@ class Labeller:
     REACH = 3
     """`reach` of a clip without repetitions."""
 
-    def __init__(self, cycle: ExposureCycle, repeats: tuple[int, int] = (1, 0)) -> None:
-        """`repeats` (k, r): every frame is shown k times, and frame i is a repetition unless (i + r) % k == 0."""
+    def __init__(self, cycle: ExposureCycle, repeats: tuple[int, int] = (1, 0), bracket: bool = False) -> None:
+        """`repeats` (k, r): every frame is shown k times, and frame i is a repetition unless (i + r) % k == 0.
+        `bracket`: see `WindowRule`."""
         self.cycle = cycle
+        self._rule = WindowRule(cycle, bracket)
         self._every, self._first = repeats
-        self.reach = self.REACH * self._every
+        self._enough = min(len(cycle), LOOK_AHEAD)
+        """Frames behind a doubtful one that show the cycle."""
+        self.reach = (self.REACH if self._rule.is_plain else self._rule.reach) * self._every
         """No window reaches further than this many frames from its reference, on either side."""
         self.events: list[Event] = []
         self._summaries: dict[int, SmallPicture] = {}
@@ -199,6 +173,8 @@ class Labeller:
         label = original if original is not None and original.usable else self._labels.get(index)
         if label is None:
             return None
+        if not self._rule.is_plain:
+            return self._rule.chosen(label, self._labels.values())
         radius, n = self.cycle.window_radius, len(self.cycle)
         indices = []
         for offset in range(-radius, radius + 1):
@@ -242,8 +218,9 @@ class Labeller:
         repeats = verdict.duplicate_of
         if self._original(frame.index) != frame.index:
             repeats = self._original(frame.index)
+        stops = self.cycle.recorded_stops(frame.index, self.cycle.stops[verdict.phase])
         self._labels[frame.index] = FrameLabel(
-            frame.index, verdict.phase, self.cycle.stops[verdict.phase], self._segment, verdict.usable, repeats
+            frame.index, verdict.phase, stops, self._segment, verdict.usable, repeats
         )
         if known and verdict.usable and not frame.mute and self._segment == before:
             self._usual = [*self._usual[-11:], resemblance(frame, [other for other, _ in known])]
@@ -280,7 +257,7 @@ class Labeller:
         expected = self._expected(frame.index)
         later = [f for f in self._pending[1:] if not f.mute]
         if known and self._is_cut(frame, later, known):
-            if len(later) >= len(self.cycle):
+            if len(later) >= self._enough:
                 self._cut(frame, later)
             else:
                 self._cut_at_the_end(frame, later)
@@ -318,7 +295,7 @@ class Labeller:
         expected = [self._expected(f.index) for f in frames]
         paths = Paths(self.cycle, frames, expected, known[: n + 1])
         slips = [(p - e) % n for p, e in zip(paths.phases, expected, strict=True)]
-        if len(later) >= n and paths.regular_misfit < CLEAR_MISFIT:
+        if len(later) >= self._enough and paths.regular_misfit < CLEAR_MISFIT:
             return None  # the light has changed, if anything
         alternates = len(set(paths.phases)) > 1
         is_first &= paths.mean_misfit < CLEAR_MISFIT
@@ -382,7 +359,7 @@ class Labeller:
 
     def _opened(self, frame: SmallPicture, later: list[SmallPicture]) -> _Verdict:
         """A frame with none before it that it can be compared with."""
-        if frame.index == self._scene_start > 0 and len(later) >= len(self.cycle):
+        if frame.index == self._scene_start > 0 and len(later) >= self._enough:
             costs = self._slip_costs([frame, *later])
             best = int(np.argmin(costs))
             if costs[best] < BETTER * costs[0]:
@@ -523,7 +500,7 @@ class Labeller:
     def _is_cut(self, frame: SmallPicture, later: list[SmallPicture], known: list[tuple[SmallPicture, int]]) -> bool:
         """Whether this frame and those behind it show nothing of the frames before. A frame of the same scene resembles
         the last one of its exposure, whichever that is."""
-        n = len(self.cycle)
+        n = self._enough
         if len({p for _, p in known}) < n or not (self._is_ending or len(later) >= n) or not self._usual:
             return False
         if np.median(self._usual) < USUAL_CORRELATION:
@@ -534,7 +511,10 @@ class Labeller:
     def _cut(self, frame: SmallPicture, later: list[SmallPicture]) -> None:
         costs = self._slip_costs([frame, *later])
         best = int(np.argmin(costs))
-        self._begin_scene(frame.index, best if costs[best] < BETTER * costs[0] else 0)
+        slip = best if costs[best] < BETTER * costs[0] else 0
+        self._begin_scene(frame.index, slip)
+        if not self.cycle.is_plain and sorted(costs)[1] * BETTER < costs[slip]:
+            self._unsure(frame.index)  # a few frames show only a part of a long cycle
 
     def _begin_scene(self, index: int, slip: int) -> None:
         self._offset += slip

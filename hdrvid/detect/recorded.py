@@ -1,19 +1,18 @@
-"""The exposure cycle that a camera wrote into the files of a sequence, or somebody into a file beside them."""
+"""The exposures that a camera wrote into the files of a sequence, or somebody into a file beside them."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
-from hdrvid.detect.cycle import MIN_STOPS_APART
 from hdrvid.errors import ExposureError, InputError
 from hdrvid.io.exif import read_settings
 from hdrvid.io.exposure_files import read_exposure_file
-from hdrvid.types import CYCLE_LENGTHS, ExposureCycle
+from hdrvid.types import ExposureCycle, ExposureList, Exposures, cycle_length
 
 RECORDED_FRAMES = 24
 """Frames at the start of a sequence whose records are looked at."""
@@ -49,19 +48,21 @@ def exif_stops(paths: Sequence[Path]) -> list[float] | None:
     return [s - lowest for s in stops]
 
 
-def recorded_cycle(paths: Sequence[Path]) -> ExposureCycle | None:
-    """The cycle of 2 or 3 exposures that the first frames record, beginning with the first one.
+def recorded_by_frames(paths: Sequence[Path]) -> Exposures | None:
+    """The exposures that the frames record, beginning with the first one: the cycle that the first RECORDED_FRAMES
+    repeat, else the list of all frames.
 
-    None where they record none, or the same exposure for all, or where it does not repeat.
+    None where they record none, or where all are the same.
     """
     stops = exif_stops(paths[:RECORDED_FRAMES])
-    for n in CYCLE_LENGTHS:
-        if stops is None or len(stops) < n:
-            return None
-        distance = min(b - a for a, b in pairwise(sorted(stops[:n])))
-        if distance >= MIN_STOPS_APART and all(abs(s - stops[k % n]) < SAME_STOPS for k, s in enumerate(stops)):
-            lowest = min(stops[:n])
-            return ExposureCycle(tuple(s - lowest for s in stops[:n]))
+    if stops is None or len(stops) < 2:
+        return None
+    n = cycle_length(stops, SAME_STOPS)
+    with suppress(ExposureError):
+        if n is not None:
+            return ExposureCycle(tuple(stops[:n]))
+        stops = exif_stops(paths)
+        return None if stops is None else ExposureList(tuple(stops))
     return None
 
 
@@ -69,7 +70,7 @@ def recorded_cycle(paths: Sequence[Path]) -> ExposureCycle | None:
 class Recorded:
     """Exposures that the files of a sequence, or one beside them, record."""
 
-    cycle: ExposureCycle | None = None
+    exposures: Exposures | None = None
     """None where there are none."""
     origin: str = "the files record their exposures"
     """Who says so, as the beginning of a sentence."""
@@ -82,10 +83,10 @@ def recorded_exposures(paths: Sequence[Path]) -> Recorded:
     problem = ""
     for path in _exposure_files(paths[0].parent):
         try:
-            return Recorded(read_exposure_file(path), f"{path} records the exposures")
+            return Recorded(read_exposure_file(path, [p.name for p in paths]), f"{path} records the exposures")
         except (InputError, ExposureError) as error:
             problem = problem or f"the exposures beside the frames are not used: {error}"
-    return Recorded(recorded_cycle(paths), problem=problem)
+    return Recorded(recorded_by_frames(paths), problem=problem)
 
 
 def _exposure_files(folder: Path) -> list[Path]:

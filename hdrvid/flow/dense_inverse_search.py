@@ -34,6 +34,9 @@ Made = TypeVar("Made")
 WIDE_RATIO = 2.0**3.9
 """Ratio of exposures, just under 4 stops, from which the flow through the reference is a candidate. Alone it loses to
 DIS at 3 stops."""
+EQUAL_STOPS = 0.1
+"""Exposures closer than this are equal: cameras report what they did."""
+
 FIT_SIGMA = 2.0
 """Standard deviation, in pixels, of the Gaussian over which the misfit of a candidate is averaged."""
 CAMERA_ADVANTAGE = 0.5
@@ -214,11 +217,13 @@ class DenseInverseSearch:
         """[function(i) for i in items], beside one another."""
         return list((self._pool.map if self._pool else map)(function, items))
 
-    def window(self, frames: Sequence[np.ndarray], exposures: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-        """Flows between the middle frame of a window and its K neighbours, in time order.
+    def window(
+        self, frames: Sequence[np.ndarray], exposures: Sequence[float], times: Sequence[float] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Flows between the middle frame of a window and its K neighbours, in their order.
 
-        `frames` (H, W, 3) network-coded. Returns (forward, backward), each (K, H, W, 2) float32 pixels:
-        reference -> neighbour and neighbour -> reference.
+        `frames` (H, W, 3) network-coded. `times`: see `hdrvid.types.Window`. Returns (forward, backward), each
+        (K, H, W, 2) float32 pixels: reference -> neighbour and neighbour -> reference.
         """
         middle = len(frames) // 2
         in_window = {id(f) for f in frames}
@@ -244,12 +249,13 @@ class DenseInverseSearch:
                 if not self._searched:
                     self._forget(self._later)
         h, w = frames[middle].shape[:2]
-        compared = _equal_exposures(frames, exposures) if self.candidates else []
+        middle_time = tuple(float(i - middle) for i in range(len(frames)))
+        compared = _equal_exposures(frames, exposures, times or middle_time) if self.candidates else []
         whole = bool(compared) and h * w <= WHOLE_BELOW_PIXELS
         if whole:
             flows = list(self._enlarged(flows, h, w))
-        for sides in compared:
-            self._choose(frames, exposures, sides, flows, whole)
+        for sides, share in compared:
+            self._choose(frames, exposures, sides, share, flows, whole)
         both = np.stack(flows) if whole else self._enlarged(flows, h, w)
         forward, backward = both.reshape(2, len(pairs), h, w, 2)
         return forward, backward
@@ -287,13 +293,14 @@ class DenseInverseSearch:
         frames: Sequence[np.ndarray],
         exposures: Sequence[float],
         sides: tuple[int, int],
+        share: float,
         flows: list[np.ndarray],
         whole: bool,
     ) -> None:
         """Replace, in the list, the flows to two neighbours of equal exposure where another candidate fits better.
 
-        `sides`: the neighbours. `flows`: to each of the K neighbours of the window, and back, of the frames' size
-        (`whole`) or of that of the search.
+        `sides`: the neighbours, `share`: of the time between them, that before the reference. `flows`: to each of the
+        K neighbours of the window, and back, of the frames' size (`whole`) or of that of the search.
         """
         cv2 = self._cv2
         middle, (before, after) = len(frames) // 2, sides
@@ -345,8 +352,8 @@ class DenseInverseSearch:
 
         ratio = exposures[before] / exposures[middle]
         if max(ratio, 1 / ratio) >= WIDE_RATIO:
-            share = (middle - before) / (after - before)
-            a, b = (self._luma(frames[i], exposures[i], exposures[i]) for i in (before, after))
+            longer = max(exposures[before], exposures[after])
+            a, b = (self._luma(frames[i], exposures[i], longer) for i in (before, after))
             searches = [self._submit((a, b, True)), self._submit((b, a, True))]
             ways = [search.result() for search in searches]
             forward, backward = self._enlarged(ways, h, w) if whole else ways
@@ -444,13 +451,17 @@ def _squared(flow: np.ndarray) -> np.ndarray:
     return u * u + v * v
 
 
-def _equal_exposures(frames: Sequence[np.ndarray], exposures: Sequence[float]) -> list[tuple[int, int]]:
-    """Positions (before, after the reference) of neighbours of one exposure; not at the ends of a clip, where one frame
-    stands for both."""
+def _equal_exposures(
+    frames: Sequence[np.ndarray], exposures: Sequence[float], times: Sequence[float]
+) -> list[tuple[tuple[int, int], float]]:
+    """Positions (before, after the reference) of neighbours of one exposure, and the share of the time between them
+    that is before the reference; not at the ends of a clip, where one frame stands for both or both are on one side."""
     middle = len(frames) // 2
     return [
-        (i, j)
+        ((i, j), -times[i] / (times[j] - times[i]))
         for i in range(middle)
         for j in range(middle + 1, len(frames))
-        if exposures[i] == exposures[j] and frames[i] is not frames[j]
+        if frames[i] is not frames[j]
+        and times[i] < 0 < times[j]
+        and abs(math.log2(exposures[i] / exposures[j])) <= EQUAL_STOPS
     ]

@@ -12,7 +12,7 @@ from typing import Any
 
 from hdrvid.errors import ExposureError, InputError
 from hdrvid.io.json_files import read_object
-from hdrvid.types import ExposureCycle, PathLike
+from hdrvid.types import MAX_CYCLE_FRAMES, ExposureCycle, ExposureList, Exposures, PathLike
 
 MAX_GAP_FRAMES = 2000
 """Missing frames that are counted between two results."""
@@ -34,8 +34,8 @@ class ClipResults:
     """Where JSON and frames are."""
     values: Mapping[str, Any] = field(repr=False)
     """What `<stem>.json` holds."""
-    cycle: ExposureCycle
-    """One cycle of exposures, beginning with frame 0."""
+    exposures: Exposures
+    """The exposures, beginning with frame 0."""
     scale: float
     """File value of radiance 1.0, the clipping of the shortest exposure."""
     frames: Mapping[int, Path] = field(repr=False)
@@ -44,7 +44,7 @@ class ClipResults:
     @property
     def white(self) -> float:
         """File value at which the longest exposure clips."""
-        return self.scale / self.cycle.max_exposure
+        return self.scale / self.exposures.max_exposure
 
     def missing_frames(self) -> list[int]:
         """Frames between the first and the last result that have none, at most MAX_GAP_FRAMES of every gap."""
@@ -118,13 +118,15 @@ def _frames_of(stem: str, values: Mapping[str, Any], files: _FrameFiles) -> dict
 
 def _clip(path: Path, stem: str, values: Mapping[str, Any], frames: Mapping[int, Path]) -> ClipResults:
     try:
-        cycle = ExposureCycle(tuple(float(s) for s in values["stops"]))
+        stops = tuple(float(s) for s in values["stops"])
+        repeats = values.get("cycle") is not None or len(stops) <= MAX_CYCLE_FRAMES
+        exposures = ExposureCycle(stops) if repeats else ExposureList(stops)
         scale = float(values["scale"])
     except (TypeError, ValueError, OverflowError, ExposureError) as error:
         raise InputError(f"{path} is damaged ({error}): run hdrvid reconstruct again") from error
     if not (math.isfinite(scale) and scale > 0):
         raise InputError(f"{path} is damaged (scale {scale}): run hdrvid reconstruct again")
-    return ClipResults(stem, path.parent, values, cycle, scale, dict(sorted(frames.items())))
+    return ClipResults(stem, path.parent, values, exposures, scale, dict(sorted(frames.items())))
 
 
 def _nothing_found(folder: Path, chosen: Path | None, stems: set[str]) -> str:

@@ -80,7 +80,7 @@ class FrameRenderer:
         if reconstruction.weights is None:
             self.original.notes.append("Blend weights: the model has none.")
             return None
-        neighbours = 2 * len(self.clip.cycle) - 2
+        neighbours = 2 * self.clip.exposures.network_exposures - 2
         weights = [shrunk(w, MAX_SIDE_PX * 2 // 3) for w in reconstruction.weights[: 1 + neighbours]]
         return pictures.weights_picture(np.stack(weights), neighbours)
 

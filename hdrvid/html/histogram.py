@@ -112,7 +112,7 @@ class ClipHistograms:
         code = np.ascontiguousarray(code[::step, ::step])
         linear = luminance(original.in_output_colours(np.asarray(original.response.linearize(code), np.float64)))
         kept = (code.max(-1) <= CLIPPED_CODE) & (linear >= darkest)
-        self._inputs[frame.exposure].add(linear * clip.cycle.max_exposure / 2.0**frame.stops, kept)
+        self._inputs[frame.exposure].add(linear * clip.exposures.max_exposure / 2.0**frame.stops, kept)
 
 
 def darkest_linear(response: Response) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 
 from hdrvid.color.gamuts import REC709, Gamut, conversion_matrix
 from hdrvid.color.response import RESPONSES, Response, measured_response
+from hdrvid.detect.window_choice import WindowRule
 from hdrvid.errors import HdrvidError, InputError
 from hdrvid.html.clip_results import ClipResults, as_mapping
 from hdrvid.io import open_clip
@@ -114,7 +115,7 @@ class OriginalClip:
                 raise InputError(f"the model {name} is not one that hdrvid has; --model names its file")
             self.model = load_reconstructor(
                 name,
-                len(self.clip.cycle),
+                self.clip.exposures.network_exposures,
                 device=options.device,
                 tile=str(settings.get("tile_px") or settings.get("tile", "auto")),
                 align=settings.get("align", "auto") == "auto",
@@ -184,11 +185,13 @@ class OriginalClip:
         coded = [np.ascontiguousarray(self.response.network_code(f), np.float32) for f in frames if f is not None]
         if len(coded) < len(window):
             return None
-        cycle = self.clip.cycle
-        all_stops = [stops_of.get(i, cycle.stops_at(i)) if stops is None else stops for i, stops in window]
+        known = self.clip.exposures
+        all_stops = [stops_of.get(i, known.stops_at(i)) if stops is None else stops for i, stops in window]
+        reference = window[len(window) // 2][0]
+        times = tuple(float(i - reference) for i, _ in window)
         exposures = tuple(2.0**stops for stops in all_stops)
         try:
-            return self.model.reconstruct(Window(index, tuple(coded), exposures), diagnostics=True)
+            return self.model.reconstruct(Window(index, tuple(coded), exposures, times), diagnostics=True)
         except HdrvidError as error:
             self.notes.append(f"Blend weights: {error}.")
             self.model = None
@@ -197,11 +200,12 @@ class OriginalClip:
     def _window_of(self, index: int, header: Mapping[str, object]) -> list[tuple[int, float | None]]:
         """Index and stops of the frames that a result was made from, in order; None: the header names no stops.
 
-        `hdrvid:window` of the header is like '4:0 5:3 6:0' or '4 5 6'. Without it the cycle tells the window.
+        `hdrvid:window` of the header is like '4:0 5:3 6:0' or '4 5 6'. Without it the exposures tell the window.
         """
-        cycle = self.clip.cycle
+        exposures = self.clip.exposures
         matches = [_WINDOW_FRAME.fullmatch(word) for word in str(header.get("hdrvid:window", "")).split()]
         frames = [(int(m[1]), float(m[2]) if m[2] else None) for m in matches if m is not None]
-        if len(matches) == len(frames) == 2 * len(cycle) - 1:
+        if len(matches) == len(frames) == 2 * exposures.network_exposures - 1:
             return frames
-        return [(i, None) for i in cycle.window_indices(index, max(1 + max(self.clip.frames), len(cycle)))]
+        count = max(1 + max(self.clip.frames), exposures.period or len(exposures.stops))
+        return [(i, None) for i in WindowRule(exposures).regular(index, count) or (index,)]

@@ -65,7 +65,7 @@ def brightness_chart(clip: ClipResults, frames: Sequence[FrameBrightness]) -> Ch
 
 
 def _brightness_panels(clip: ClipResults, frames: Sequence[FrameBrightness]) -> tuple[_Panel, ...]:
-    stops = padded_range([*(f.stops for f in frames), *clip.cycle.stops], 0.08, 1.0)
+    stops = padded_range([*(f.stops for f in frames), *clip.exposures.stops], 0.08, 1.0)
     levels = padded_range([f.mean_level for f in frames], 0.08, 1.0)
     steps = [abs(f.step_stops) for f in frames if f.step_stops is not None]
     largest = max(0.1, 1.15 * max(steps, default=0.0))
@@ -118,7 +118,7 @@ def _markers(panel: _Panel, exposure: str, frames: Sequence[FrameBrightness], x:
 def range_chart(clip: ClipResults, histograms: ClipHistograms) -> Chart:
     """Share of the pixels by level: the results as an area, the frames as shot as lines, and where exposures clip."""
     bottom, height = 340, 398
-    top = 26 + 18 * len(clip.cycle)  # below a line of text for every exposure
+    top = 26 + 18 * clip.exposures.num_classes  # below a line of text for every exposure
     chart = Chart("range", _WIDTH, height, _LEFT, _MARGIN_RIGHT)
     limits = histograms.results.limits()
     chart.description = f"From {limits[0]:.1f} to {limits[1]:.1f} stops." if limits else "No pixels."
@@ -142,7 +142,9 @@ def range_chart(clip: ClipResults, histograms: ClipHistograms) -> Chart:
 
 def _clipping_levels(clip: ClipResults) -> dict[str, float]:
     """Level at which every exposure clips."""
-    return {clip.cycle.class_at(i): math.log2(clip.cycle.max_exposure) - s for i, s in enumerate(clip.cycle.stops)}
+    exposures = clip.exposures
+    longest = math.log2(exposures.max_exposure)
+    return {exposures.class_of(stops): longest - stops for stops in sorted(exposures.levels, reverse=True)}
 
 
 def _level_axis(histograms: ClipHistograms, clipping: dict[str, float], chart: Chart) -> Axis:

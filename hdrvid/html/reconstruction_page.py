@@ -24,6 +24,7 @@ from hdrvid.metrics.exposure_flicker import (
     brightness_by_exposure,
     flicker_stops,
 )
+from hdrvid.types import MAX_CYCLE_FRAMES
 
 MAX_LISTED = 8
 """Problems, warnings and notes beyond these are folded."""
@@ -105,11 +106,13 @@ def _facts(clip: ClipResults) -> list[_Fact]:
     indices = list(clip.frames)
     confidence = values.get("confidence")
     certainty = f", confidence {confidence:.2f}" if isinstance(confidence, (int, float)) else ""
-    stops = tuple((clip.cycle.class_at(i), f"{s:.4g}") for i, s in enumerate(clip.cycle.stops))
+    shown = clip.exposures.stops[:MAX_CYCLE_FRAMES]
+    stops = tuple((clip.exposures.class_of(s), f"{s:.4g}") for s in shown)
+    more = "" if len(shown) == len(clip.exposures.stops) else ", ... "
     facts = [
         _Fact("Picture", f"{size}, {_frame_rate(values.get('frames_per_second'))} fps"),
         _Fact("Results", f"{counted(len(indices), 'frame')}, {indices[0]} to {indices[-1]}"),
-        _Fact("Exposures", f"({values.get('exposures_from', '')}{certainty})", stops),
+        _Fact("Exposures", f"{more}({values.get('exposures_from', '')}{certainty})", stops),
         _Fact("Response", f"{values.get('response')} ({values.get('response_from', '')})"),
         _Fact("File values", f"1.0 is {_white(clip)}"),
         _Fact(
@@ -174,12 +177,12 @@ class _ChartSection:
 
 
 def _brightness_section(clip: ClipResults, frames: Sequence[FrameBrightness]) -> _ChartSection:
-    flicker = flicker_stops(frames, len(clip.cycle))
+    flicker = flicker_stops(frames, clip.exposures.num_classes)
     if flicker is None:
         figure = ""
         note = "The brightness from frame to frame cannot be compared: too few frames in a row, or all is in motion."
     else:
-        offsets = brightness_by_exposure(frames, len(clip.cycle))
+        offsets = brightness_by_exposure(frames, clip.exposures.num_classes)
         each = ", ".join(f"{exposure} {signed(offset, 3, '+')}" for exposure, offset in offsets.items())
         figure = f"{flicker:.3f}"
         note = (

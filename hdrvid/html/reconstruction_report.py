@@ -103,7 +103,7 @@ def write_report(
         num_bytes=len(data),
         frames=len(clip.frames),
         shown=tuple(f.brightness.index for f in content.frames),
-        flicker=flicker_stops(content.brightness, len(clip.cycle)),
+        flicker=flicker_stops(content.brightness, clip.exposures.num_classes),
         range_stops=content.histograms.results.range_stops,
         input_range_stops={c: h.range_stops for c, h in content.histograms.inputs.items()},
         notes=tuple(dict.fromkeys(content.notes)),
@@ -184,18 +184,16 @@ def _measured_brightness(
 
 def _exposure(clip: ClipResults, index: int, header: Mapping[str, object]) -> tuple[float, str]:
     """Stops and class of a frame, from its header, else from the cycle."""
-    ordered = sorted(clip.cycle.stops)
     try:
         stops = float(str(header["hdrvid:exposure_stops"]))
-        place = int(np.argmin([abs(s - stops) for s in ordered]))
     except (KeyError, ValueError):
-        return clip.cycle.stops_at(index), clip.cycle.class_at(index)
-    return stops, "short" if place == 0 else "long" if place == len(ordered) - 1 else "middle"
+        stops = clip.exposures.stops_at(index)
+    return stops, clip.exposures.class_of(stops)
 
 
 def _tonemapper(clip: ClipResults, brightness: Sequence[FrameBrightness], operator: str) -> Tonemapper:
     """One key for the whole clip, which a sample of its frames sets."""
-    tonemap = Tonemapper(operator, max_value=clip.cycle.max_exposure, frames_per_second=1e9)
+    tonemap = Tonemapper(operator, max_value=clip.exposures.max_exposure, frames_per_second=1e9)
     samples = []
     for frame in brightness[:: max(1, len(brightness) // 16)]:
         try:

@@ -13,7 +13,7 @@ from hdrvid.errors import ExposureError, InputError
 from hdrvid.io.exposure_tables import read_table
 from hdrvid.io.exposure_units import Exposure, parse_exposure
 from hdrvid.io.text_files import read_text
-from hdrvid.types import CYCLE_LENGTHS, ExposureCycle
+from hdrvid.types import MAX_CYCLE_FRAMES, ExposureCycle, ExposureList, Exposures, cycle_length
 
 _EXAMPLE = "0,3 or 0,2,4"
 MIN_DECLARED_STOPS = 0.5
@@ -23,14 +23,14 @@ JITTER_STOPS = 0.1
 """Times and gains of one exposure differ by less than this: cameras report what they did, 0.998 and 1.001 ms."""
 
 
-def parse_exposures(text: str) -> ExposureCycle | None:
-    """The exposure cycle that `text` names, or None for "auto".
+def parse_exposures(text: str, frame_names: Sequence[str] = ()) -> Exposures | None:
+    """The exposures that `text` names, or None for "auto".
 
     `text` is "auto"; the exposures of one cycle beginning with frame 0, separated by commas or spaces: stops ("0,3"),
     shutter speeds ("1/500,1/60"), times ("2ms,16ms") or ISO ("iso100,iso1600"); or the path of a file as
-    `read_exposure_file` takes it. Stops may count from any base: -3,0 is the cycle 0,3.
-    Raises ExposureError where the exposures are no cycle, InputError where `text` is neither exposures nor a readable
-    file.
+    `read_exposure_file` takes it, with `frame_names`. Stops may count from any base: -3,0 is the cycle 0,3.
+    Raises ExposureError where the exposures cannot be merged, InputError where `text` is neither exposures nor a
+    readable file.
 
     >>> parse_exposures("2ms,16ms").stops
     (0.0, 3.0)
@@ -43,28 +43,30 @@ def parse_exposures(text: str) -> ExposureCycle | None:
     words = _split(text)
     exposures = [exposure for word in words if (exposure := parse_exposure(word)) is not None]
     if words and len(exposures) == len(words):
-        return _cycle_of(exposures, text)
+        return _exposures_of(exposures, text)
     name = os.path.expanduser(text)
     if not os.path.exists(name):  # unlike Path.exists, False for a text that can be no path at all
         raise InputError(
             f"'{text[:80]}' is neither a list of stops nor a file: use --exposures auto, {_EXAMPLE}, 1/500,1/60, or a "
             "file of stops"
         )
-    return read_exposure_file(Path(name))
+    return read_exposure_file(Path(name), frame_names)
 
 
-def read_exposure_file(path: Path) -> ExposureCycle:
-    """The cycle in a file of exposures, one cycle or one for every frame (`Exposures.txt` of Kalantari's set).
+def read_exposure_file(path: Path, frame_names: Sequence[str] = ()) -> Exposures:
+    """The exposures in a file, one cycle or one for every frame (`Exposures.txt` of Kalantari's set).
 
     Text: one exposure a line, or several separated by spaces, commas or semicolons, as `parse_exposures` takes them;
-    blank lines and what follows a # are ignored. CSV with headings, or JSON: see `exposure_tables.read_table`.
-    Raises InputError where the file cannot be read or a line is no number, ExposureError where the exposures are no
-    cycle of 2 or 3.
+    blank lines and what follows a # are ignored. CSV with headings, or JSON: see `exposure_tables.read_table`. Rows
+    that name files of `frame_names`, the frames of the clip in order, belong to these.
+    Exposures that repeat are a cycle, others the list of all frames.
+    Raises InputError where the file cannot be read or a line is no number, ExposureError where the exposures cannot be
+    merged.
     """
     text = read_text(path, "a text file of stops, one a line")
-    exposures = read_table(path, text) or _listed(path, text)
+    exposures = read_table(path, text, frame_names) or _listed(path, text)
     try:
-        return _cycle_of(exposures, f"in {path}")
+        return _exposures_of(exposures, f"in {path}")
     except ExposureError as error:
         raise ExposureError(f"{path}: {error}") from None
 
@@ -85,30 +87,44 @@ def _listed(path: Path, text: str) -> list[Exposure]:
     return exposures
 
 
-def _cycle_of(exposures: Sequence[Exposure], name: str) -> ExposureCycle:
-    """The cycle of exposures of one kind. Times and gains may jitter, stops are what somebody set."""
+def _exposures_of(exposures: Sequence[Exposure], name: str) -> Exposures:
+    """The cycle of exposures of one kind, or their list. Times and gains may jitter, stops are what somebody set."""
     kinds = {exposure.kind for exposure in exposures}
     if len(kinds) > 1:
         raise ExposureError(f"the exposures {name} mix {' and '.join(sorted(kinds))}: give all in the same unit")
     stops = [exposure.stops for exposure in exposures]
-    if kinds == {"stops"}:
-        return _plausible(ExposureCycle.from_stops(stops), name)
-    for n in CYCLE_LENGTHS:
-        typical = [statistics.median(stops[k::n]) for k in range(n)] if len(stops) >= n else []
-        if typical and all(abs(s - typical[i % n]) <= JITTER_STOPS for i, s in enumerate(stops)):
-            return _plausible(ExposureCycle(tuple(round(s - min(typical), 4) for s in typical)), name)
-    return ExposureCycle.from_stops(stops)  # raises what there is to say
+    n = cycle_length(stops, 1e-6) if kinds == {"stops"} else _jittering_cycle_length(stops)
+    if n is None and len(stops) > MAX_CYCLE_FRAMES:
+        return _plausible(ExposureList(tuple(round(s, 4) for s in stops)), name)
+    if n is None:
+        return _plausible(ExposureCycle(tuple(stops)), name)  # what does not repeat is one cycle
+    typical = [statistics.median(stops[k::n]) for k in range(n)]
+    deviations = tuple(s - typical[i % n] for i, s in enumerate(stops))
+    rounded = tuple(round(s - min(typical), 4) for s in typical) if kinds != {"stops"} else tuple(typical)
+    return _plausible(ExposureCycle(rounded, deviations if any(deviations) else ()), name)
 
 
-def _plausible(cycle: ExposureCycle, name: str) -> ExposureCycle:
-    """The cycle. Raises ExposureError where it cannot be stops: times and gains, say, written as they are."""
-    distance = min(b - a for a, b in pairwise(sorted(cycle.stops)))
+def _jittering_cycle_length(stops: Sequence[float]) -> int | None:
+    """Frames of the shortest cycle that repeats over `stops` but for JITTER_STOPS; None where there is none."""
+    for n in range(2, min(MAX_CYCLE_FRAMES, len(stops)) + 1):
+        typical = [statistics.median(stops[k::n]) for k in range(n)]
+        if all(abs(s - typical[i % n]) <= JITTER_STOPS for i, s in enumerate(stops)):
+            return n
+    return None
+
+
+def _plausible(exposures: Exposures, name: str) -> Exposures:
+    """The exposures. Raises ExposureError where they cannot be stops: times and gains, say, written as they are."""
+    if isinstance(exposures, ExposureList):
+        return exposures
+    steps = [b - a for a, b in pairwise(sorted(exposures.stops)) if b - a > JITTER_STOPS]
+    distance = min(steps, default=0.0)
     if distance < MIN_DECLARED_STOPS:
         raise ExposureError(
             f"the exposures {name} are {distance:.2g} stops apart, less than half a stop apart: give stops "
             "(--exposures 0,3), or times and gains with their unit (1ms,8ms or iso100,iso800)"
         )
-    return cycle
+    return exposures
 
 
 def _split(text: str) -> list[str]:

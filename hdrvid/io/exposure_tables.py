@@ -38,11 +38,12 @@ class _Column:
     """'time', 'stops', or 'gain' for what multiplies a time."""
 
 
-def read_table(path: Path, text: str) -> list[Exposure] | None:
+def read_table(path: Path, text: str, frame_names: Sequence[str] = ()) -> list[Exposure] | None:
     """The exposure of every frame, from frame 0 on, in a JSON text or one that begins with a line of headings; None
     for another text.
 
-    Rows are in the order of a column of frame numbers or file names, where there is one. Exposure times, gains in dB,
+    Rows are in the order of a column of frame numbers or file names, where there is one. Where it names all files of
+    `frame_names`, the frames of the clip in order, their rows are taken. Exposure times, gains in dB,
     ISO and apertures add up. A JSON list without headings holds what `parse_exposure` takes. Raises InputError where no
     heading is an exposure, or a cell means none.
     """
@@ -58,7 +59,7 @@ def read_table(path: Path, text: str) -> list[Exposure] | None:
         return None
     if not rows:
         raise InputError(f"{path} holds no rows: write one a frame under headings such as {HEADINGS}")
-    rows = _in_order(rows)
+    rows = _rows_of(rows, frame_names) or _in_order(rows)
     columns = _columns(path, rows)
     return [Exposure(_stops_of_row(path, number, row, columns), "table") for number, row in enumerate(rows, 1)]
 
@@ -197,6 +198,18 @@ def _aperture(cell: str) -> float | None:
 
 def _logarithm(value: float | None, scale: float = 1.0) -> float | None:
     return math.log2(value * scale) if value is not None and value > 0 else None
+
+
+def _rows_of(rows: Sequence[Mapping[str, Any]], frame_names: Sequence[str]) -> list[Mapping[str, Any]]:
+    """The rows that name these files, in their order; none where not every file has exactly one."""
+    for heading in rows[0]:
+        if frame_names and _normalised(heading) in _FILE_NAMES:
+            cells = [re.split(r"[\\/]", str(row.get(heading) or "").strip())[-1].lower() for row in rows]
+            for names in ([n.lower() for n in frame_names], [Path(n).stem.lower() for n in frame_names]):
+                row_of = dict(zip(cells, rows, strict=True))
+                if len(row_of) == len(rows) and all(name in row_of for name in names):
+                    return [row_of[name] for name in names]
+    return []
 
 
 def _in_order(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Self
 
 from hdrvid.errors import ModelError
-from hdrvid.types import CYCLE_LENGTHS
+from hdrvid.types import NETWORK_EXPOSURES
 
 PRESETS = ("default", "fast", "memo")
 """Networks that can be built and trained."""
@@ -34,7 +34,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
             raise ModelError(f"unknown preset '{self.preset}': use one of {', '.join(PRESETS)}")
-        if self.num_exposures not in CYCLE_LENGTHS:
+        if self.num_exposures not in NETWORK_EXPOSURES:
             raise ModelError(f"a model has 2 or 3 exposures, not {self.num_exposures}")
         if self.flow_finest not in ("full", "half"):
             raise ModelError(f"flow_finest is 'full' or 'half', not '{self.flow_finest}'")

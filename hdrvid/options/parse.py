@@ -11,7 +11,7 @@ from hdrvid.bounds import MAX_SIDE
 from hdrvid.errors import UsageError
 
 if TYPE_CHECKING:
-    from hdrvid.types import ExposureCycle
+    from hdrvid.types import ExposureCycle, Exposures
 
 NAMED_SIZES = {f"{height}p": (height * 16 // 9, height) for height in (720, 1080, 2160, 4320)}
 """Width and height of the sizes of television."""
@@ -91,14 +91,21 @@ def parse_cycle(text: str) -> ExposureCycle:
 
     Raises UsageError for 'auto', and ExposureError or InputError as `hdrvid.io.exposure_files.parse_exposures` does.
     """
+    from hdrvid.types import plain_cycle
+
+    return plain_cycle(parse_known_exposures(text))
+
+
+def parse_known_exposures(text: str) -> Exposures:
+    """Exposures of any pattern from their stops, such as '0,2,4,2', or from a file. Errors as of `parse_cycle`."""
     from hdrvid.io.exposure_files import parse_exposures
 
-    cycle = parse_exposures(text)
-    if cycle is None:
+    exposures = parse_exposures(text)
+    if exposures is None:
         raise UsageError(
             "--exposures auto has no meaning here: --exposures takes the stops of one cycle, for example 0,3 or 0,2,4"
         )
-    return cycle
+    return exposures
 
 
 def read_names(path: str) -> tuple[str, ...]:

@@ -9,7 +9,10 @@ from hdrvid.options.metadata import CAMERA, DEVICE, MACHINE, MODEL, OUTPUT, PREC
 from hdrvid.options.parse import parse_frame_range, parse_rate
 
 EXPOSURE_CLASSES = ("all", "short", "middle", "long")
-"""What `--only` takes."""
+"""What `--only` takes, beside a number."""
+
+RESULTS = ("frame", "bracket")
+"""What `--every` takes."""
 
 FORMATS = ("exr", "hdr")
 """What `--format` takes."""
@@ -106,8 +109,18 @@ class ReconstructOptions(DetectOptions):
     only: str = field(
         default="all",
         metadata=option(
-            "Make the frames of one exposure alone, in half or a third of the time; videos get their rate.",
-            metavar="|".join(EXPOSURE_CLASSES),
+            "Make the frames of one exposure alone, in half or a third of the time; videos get their rate. A number "
+            "counts the exposures from the shortest, 1.",
+            metavar="|".join((*EXPOSURE_CLASSES, "N")),
+            panel=OUTPUT,
+        ),
+    )
+    every: str = field(
+        default="frame",
+        metadata=option(
+            "What gets a result. bracket: a run of the cycle, from its frames alone, as for timelapses and scans; the "
+            "result shows the frame of the middle exposure, or that of --only.",
+            metavar="|".join(RESULTS),
             panel=OUTPUT,
         ),
     )

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hdrvid.options.metadata import CYCLE_STOPS, option
-from hdrvid.options.parse import parse_cycle, parse_size
+from hdrvid.options.parse import parse_known_exposures, parse_size
 
 if TYPE_CHECKING:
-    from hdrvid.types import ExposureCycle
+    from hdrvid.types import Exposures
 
 NUM_FRAMES = 12
 """Frames of a clip where their number is left open."""
@@ -34,9 +34,9 @@ class SynthOptions:
     video: bool = field(default=False, metadata=option("Write clip.mp4 (H.264) instead of 16-bit frames."))
 
     @property
-    def cycle(self) -> ExposureCycle:
+    def cycle(self) -> Exposures:
         """Exposures of the clip. Raises UsageError, ExposureError or InputError for exposures without meaning."""
-        return parse_cycle(self.exposures)
+        return parse_known_exposures(self.exposures)
 
 
 @dataclass(frozen=True)

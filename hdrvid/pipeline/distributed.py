@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from hdrvid.color.response import measured_response
 from hdrvid.detect.clip import Detection, detect
-from hdrvid.detect.phases import Event
+from hdrvid.detect.labels import Event
 from hdrvid.errors import InputError, UsageError
 from hdrvid.io.frames import FramesReader
 from hdrvid.io.response_files import load_response

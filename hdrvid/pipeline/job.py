@@ -12,11 +12,11 @@ import numpy as np
 
 from hdrvid.color.half import HALF_MAX, to_half
 from hdrvid.detect.clip import Detection
-from hdrvid.errors import InputError, UsageError
+from hdrvid.errors import InputError, ModelError, UsageError
 from hdrvid.pipeline.options import LOSSY_COMPRESSIONS, ReconstructOptions, parse_white
 from hdrvid.pipeline.settings import frame_settings
 from hdrvid.ranks import Ranks
-from hdrvid.types import ClipInfo, ClipReader, ExposureCycle, Reconstructor
+from hdrvid.types import ClipInfo, ClipReader, ExposureCycle, Exposures, Reconstructor
 
 LARGE_PIXELS = 12_000_000
 """Frames larger than this (DCI 4K is not) take hundreds of megabytes: one of them waits for the network, and the
@@ -31,7 +31,7 @@ class Job:
     """The clip."""
     detection: Detection
     """What the clip was found to be."""
-    cycle: ExposureCycle
+    exposures: Exposures
     """Its exposures."""
     reconstructor: Reconstructor
     """The model."""
@@ -54,17 +54,17 @@ class Job:
     @cached_property
     def white(self) -> float:
         """File value at which the longest exposure clips."""
-        return parse_white(self.options.white, self.cycle)
+        return parse_white(self.options.white, self.exposures)
 
     @property
     def scale(self) -> float:
         """Factor from radiance (1.0 = clipping of the shortest exposure) to file values."""
-        return self.white * self.cycle.max_exposure
+        return self.white * self.exposures.max_exposure
 
     @cached_property
     def settings(self) -> dict[str, Any]:
         """What decides the pixels of the first frame."""
-        return frame_settings(self.options, self.cycle, self.detection, self.reconstructor)
+        return frame_settings(self.options, self.exposures, self.detection, self.reconstructor)
 
     @property
     def name(self) -> str:
@@ -113,18 +113,50 @@ class Job:
         if not ends:
             return None
         # by places in the cycle: the end of a range may be any number
-        places = [range(self.first + k, min(ends) + 1, len(self.cycle)) for k in range(len(self.cycle))]
-        return max(1, sum(len(p) for p in places if self.is_wanted(self.cycle.stops_at(p.start))))
+        last, period = min(ends), self.exposures.period or 1
+        places = [range(self.first + k, last + 1, period) for k in range(period)]
+        if not self.makes_all and self.exposures.period is not None:
+            places = [p for p in places if self.is_wanted(p.start % period, self.exposures.stops_at(p.start))]
+        return max(1, sum(len(p) for p in places))
 
-    def is_wanted(self, stops: float) -> bool:
-        """Whether frames of this exposure are made, see `--only`."""
-        return self.options.only in ("all", self.cycle.class_of(stops))
+    @property
+    def makes_all(self) -> bool:
+        """Whether every frame gets a result."""
+        return self.options.only == "all" and self.options.every == "frame"
+
+    @cached_property
+    def _wanted_level(self) -> int | None:
+        """The level of exposure that is made, counted from 0; None: all."""
+        only, count = self.options.only, self.exposures.num_levels
+        if only.isdecimal():
+            return int(only) - 1
+        if only == "all" and self.options.every == "bracket":
+            return count // 2
+        return {"short": 0, "long": count - 1}.get(only)
+
+    def is_wanted(self, phase: int, stops: float) -> bool:
+        """Whether a frame at this place of the cycle, with these stops, is made; see `--only` and `--every`."""
+        if self.makes_all:
+            return True
+        level = self.exposures.level_of(stops)
+        if self._wanted_level is not None and level != self._wanted_level:
+            return False
+        if self.options.only == "middle" and not 0 < level < self.exposures.num_levels - 1:
+            return False
+        if self.options.every != "bracket":
+            return True
+        # the first of its level: a cycle may have one exposure several times
+        levels = [self.exposures.level_of(s) for s in self.exposures.stops]
+        return levels.index(level) == phase
 
     @property
     def video_rate(self) -> Fraction:
         """Frames per second of the videos."""
-        rate = Fraction(self.info.frames_per_second)
-        return rate if self.options.only == "all" else rate / len(self.cycle)
+        rate, period = Fraction(self.info.frames_per_second), self.exposures.period
+        if self.makes_all or period is None:
+            return rate
+        made = [k for k, stops in enumerate(self.exposures.stops) if self.is_wanted(k, stops)]
+        return rate * len(made) / period
 
     def output_radiance(self, radiance: np.ndarray) -> np.ndarray:
         """Radiance (H, W, 3) of the clip's primaries in Rec. 709: colours outside it get negative components."""
@@ -149,10 +181,25 @@ def part_name(stem: str, frame_range: tuple[int, int]) -> str:
     return f"{stem}.{frame_range[0]:06d}-{frame_range[1]:06d}"
 
 
-def require_class(options: ReconstructOptions, cycle: ExposureCycle) -> None:
-    """Raise UsageError where `--only` names an exposure that the cycle does not have."""
-    if options.only == "middle" and len(cycle) == 2:
+def require_class(options: ReconstructOptions, exposures: Exposures) -> None:
+    """Raise UsageError where `--only` or `--every` names what the exposures do not have."""
+    count = exposures.num_levels
+    if options.only == "middle" and count == 2:
         raise UsageError("the clip has two exposures, so there is no middle one: --only short or --only long")
+    if options.only.isdecimal() and not 1 <= int(options.only) <= count:
+        raise UsageError(f"the clip has {count} exposures: --only takes 1, the shortest, to {count}")
+    if options.every == "bracket" and exposures.period is None:
+        raise UsageError("the exposures do not repeat, so there are no brackets: leave out --every, or take --only")
+
+
+def require_windows(reconstructor: Reconstructor, exposures: Exposures) -> None:
+    """Raise ModelError where a model takes windows of plain cycles alone, and the clip has others."""
+    is_plain = isinstance(exposures, ExposureCycle) and exposures.is_plain
+    if not is_plain and not getattr(reconstructor, "takes_any_window", True):
+        raise ModelError(
+            f"model '{reconstructor.name}' is for cycles of 2 or 3 exposures, each once, not for {exposures}: use "
+            "--model default, fast or classical"
+        )
 
 
 def frame_range(options: ReconstructOptions, info: ClipInfo) -> tuple[int, int | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from pathlib import Path
 
 from hdrvid.color.gamuts import find_gamut
@@ -15,25 +16,25 @@ from hdrvid.io.exposure_files import parse_exposures
 from hdrvid.io.exr import COMPRESSIONS
 from hdrvid.io.hdr_video import check_peak
 from hdrvid.io.response_files import load_response
-from hdrvid.options.reconstruct import EXPOSURE_CLASSES, FORMATS, ReconstructOptions
+from hdrvid.options.reconstruct import EXPOSURE_CLASSES, FORMATS, RESULTS, ReconstructOptions
 from hdrvid.predict.device import check_precision
 from hdrvid.predict.registry import available_models
 from hdrvid.predict.tiling import resolve_tile
-from hdrvid.types import ExposureCycle, PathLike
+from hdrvid.types import Exposures, PathLike
 
 LOSSY_COMPRESSIONS = ("b44", "b44a", "dwaa", "dwab")
 """EXR compressions after which a file no longer holds exactly the half floats it was given."""
 
 
-def parse_white(text: str, cycle: ExposureCycle | None = None) -> float:
+def parse_white(text: str, exposures: Exposures | None = None) -> float:
     """File value at which the longest exposure clips. Raises UsageError.
 
-    'longest' is 1; 'shortest' is 1 / the longest exposure of the cycle, so that the shortest clips at 1; a number is
-    itself. Without a cycle only the text is checked.
+    'longest' is 1; 'shortest' is 1 / the longest exposure, so that the shortest clips at 1; a number is itself. Without
+    exposures only the text is checked.
     """
     if text == "longest":
         return 1.0
-    longest = cycle.max_exposure if cycle else 1.0
+    longest = exposures.max_exposure if exposures else 1.0
     if text == "shortest":
         return 1.0 / longest
     try:
@@ -61,8 +62,12 @@ def validate_options(options: ReconstructOptions, out: PathLike) -> None:
         raise UsageError(f"--compression takes one of {', '.join(COMPRESSIONS)}, not '{options.compression}'")
     if options.preview and options.tonemap not in OPERATORS:
         raise UsageError(f"--tonemap takes one of {', '.join(OPERATORS)}, not '{options.tonemap}'")
-    if options.only not in EXPOSURE_CLASSES:
-        raise UsageError(f"--only takes one of {', '.join(EXPOSURE_CLASSES)}, not '{options.only}'")
+    if options.only not in EXPOSURE_CLASSES and not re.fullmatch("[1-9]", options.only):
+        raise UsageError(f"--only takes one of {', '.join(EXPOSURE_CLASSES)}, or a number, not '{options.only}'")
+    if options.every not in RESULTS:
+        raise UsageError(f"--every takes {' or '.join(RESULTS)}, not '{options.every}'")
+    if options.every == "bracket" and options.only == "middle":
+        raise UsageError("--every bracket makes one frame of a bracket: --only short, long or a number names it")
     if options.align not in ("auto", "off"):
         raise UsageError(f"--align takes auto or off, not '{options.align}'")
     if options.peak_nits is not None:

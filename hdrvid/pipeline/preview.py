@@ -39,7 +39,7 @@ class PreviewThread:
         )
         self._rate = job.video_rate
         self._tonemap = Tonemapper(
-            job.options.tonemap, max_value=job.cycle.max_exposure, frames_per_second=float(self._rate)
+            job.options.tonemap, max_value=job.exposures.max_exposure, frames_per_second=float(self._rate)
         )
         self.warnings: list[str] = []
         """Complete after `finish`."""

@@ -56,7 +56,7 @@ def make_report(
     job: Job, piece: Piece, warnings: list[str], videos: Mapping[str, Mapping[str, Any]], total_seconds: float
 ) -> ClipReport:
     """The report of a run that has made the frames of `piece` and these HDR videos."""
-    flicker = flicker_stops(piece.brightness, len(job.cycle))
+    flicker = flicker_stops(piece.brightness, job.exposures.num_classes)
     detected = job.detection.as_dict()
     count, first, last = len(piece.indices), piece.indices[0], piece.indices[-1]
     escaped = str(job.out / job.info.stem).replace("%", "%%")

@@ -20,6 +20,7 @@ from hdrvid.io.writers import SequenceWriter
 from hdrvid.pipeline.job import Job
 from hdrvid.pipeline.settings import canonical_json, changed_settings, frame_settings, settings_id
 from hdrvid.pipeline.windows import FrameWindow
+from hdrvid.types import MAX_CYCLE_FRAMES
 
 SOURCE_CHECKSUM = "all"
 """Pixels that the checksum of the source covers. A header without this word has one of every eighth pixel."""
@@ -73,7 +74,7 @@ def kept_frame(job: Job, writer: SequenceWriter, window: FrameWindow) -> np.ndar
 def frame_attributes(job: Job, window: FrameWindow) -> dict[str, object]:
     """Header entries of a frame that has just been made."""
     # not job.settings: the tiles may have shrunk since the start, or a compiled function failed
-    settings = frame_settings(job.options, job.cycle, job.detection, job.reconstructor)
+    settings = frame_settings(job.options, job.exposures, job.detection, job.reconstructor)
     attributes: dict[str, object] = {
         "framesPerSecond": job.info.frames_per_second,
         "hdrvid:version": __version__,
@@ -82,7 +83,7 @@ def frame_attributes(job: Job, window: FrameWindow) -> dict[str, object]:
         "hdrvid:white": job.white,
         "hdrvid:frame": window.index,
         "hdrvid:exposure_stops": float(window.reference_stops),
-        "hdrvid:cycle_stops": [float(s) for s in job.cycle.stops],
+        "hdrvid:cycle_stops": [float(s) for s in job.exposures.stops[:MAX_CYCLE_FRAMES]],
         "hdrvid:response": job.detection.response.name,
         "hdrvid:input_primaries": job.detection.gamut.name,
         "hdrvid:settings": settings_id(settings),

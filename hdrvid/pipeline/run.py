@@ -1,14 +1,15 @@
 """One alternating-exposure clip in, one HDR frame for every input frame out. A frame's way, top to bottom:
 
     decode, encode    a thread reads, linearises and re-codes frames, 3 ahead (`windows`, `encode`)
-    window            a sliding window of 3 or 5 frames; nothing else of the clip is held in memory (`windows`)
+    window            the frame and 2 or 4 that are near; nothing else of the clip is held in memory (`windows`)
     network           the calling thread (`predict`)
     file values       scaled, Rec. 709, rounded to half (`job`)
     write             threads of the sequence writer; a frame appears complete or not at all (`io.writers`)
     preview           a thread tonemaps and encodes what was written (`preview`)
 
 Guarantees, each with a test:
-    - Frames out = frames in. A window that leaves the clip is mirrored into it (`ExposureCycle.window_indices`).
+    - Frames out = frames in, but for `--only` and `--every`. A window that leaves the clip is mirrored into it
+      (`ExposureCycle.window_indices`, `detect.window_choice`).
     - A range of frames is identical to the same frames of a full run: exposures are always measured at the start of
       the clip, and a window reaches beyond the range.
     - A run that was killed and started again ends with the files of an undisturbed run (`resume`). The preview is made
@@ -30,7 +31,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hdrvid.detect.phases import Event
+from hdrvid.detect.labels import Event
 from hdrvid.errors import HdrvidError, InputError, OutputError
 from hdrvid.io.atomic import atomic_path, writable_target
 from hdrvid.io.lock import frames_lock
@@ -138,7 +139,7 @@ def make_piece(
                 if job.detection.repeats[0] == 1:
                     previous_values = None  # large
             assert values is not None
-            meter.add(window.index, window.reference_stops, job.cycle.class_of(window.reference_stops), values)
+            meter.add(window.index, window.reference_stops, job.exposures.class_of(window.reference_stops), values)
             piece.indices.append(window.index)
             piece.times.append(window.pts_seconds)
             if preview is not None:
@@ -173,7 +174,7 @@ def _pending_frames(
     previous_key = ""
     try:
         for window in windows:
-            if not job.is_wanted(window.reference_stops):
+            if not job.is_wanted(window.phase, window.reference_stops):
                 continue
             kept_values = kept_frame(job, writer, window)
             frame = _PendingFrame(window, kept_values, window.as_window() if kept_values is None else None)
@@ -220,8 +221,10 @@ def _finish(
     if not piece.indices:
         if piece.problem:
             raise InputError(piece.problem)
-        if job.options.only != "all":
-            raise InputError(f"no frame of the range is a {job.options.only} one: widen --frames or leave out --only")
+        if not job.makes_all:
+            raise InputError(
+                "no frame of the range is one of those wanted: widen --frames, or leave out --only and --every"
+            )
         raise beyond_the_end(job.info, job.first, job.last, piece.num_frames or 0)
     paths = [job.frame_path(index) for index in piece.indices]
     _require_all(job, paths)
@@ -248,7 +251,7 @@ def _finish(
     if starts:
         path_of = dict(zip(piece.indices, paths, strict=True))
         piece.brightness = join_steps(piece.brightness, starts, job.white, lambda index: read_output(path_of[index])[0])
-    flicker = flicker_warning(piece.brightness, len(job.cycle))
+    flicker = flicker_warning(piece.brightness, job.exposures.num_classes)
     warnings += [flicker] if flicker else []
     for text in warnings:
         message(f"warning: {text}")

@@ -14,11 +14,11 @@ from hdrvid import __version__
 from hdrvid.detect.clip import Detection
 from hdrvid.pipeline.options import LOSSY_COMPRESSIONS, ReconstructOptions
 from hdrvid.predict.runner import ModelRunner
-from hdrvid.types import ExposureCycle, Reconstructor
+from hdrvid.types import Exposures, Reconstructor
 
 
 def frame_settings(
-    options: ReconstructOptions, cycle: ExposureCycle, detection: Detection, reconstructor: Reconstructor
+    options: ReconstructOptions, exposures: Exposures, detection: Detection, reconstructor: Reconstructor
 ) -> dict[str, Any]:
     """Everything but the clip that decides the pixels of the next frame. The device is left out: its last bits are not
     promised."""
@@ -36,13 +36,14 @@ def frame_settings(
         "opencv": cv2.__version__,
         "align": options.align,
         "regular": options.regular,
-        "stops": [round(s, 6) for s in cycle.stops],
+        "stops": [round(s, 6) for s in exposures.stops],
         "response": response.name if curve is None else f"measured curve {curve}",
         "primaries": [round(float(c), 5) for c in detection.gamut.chromaticities],
         "white_code": detection.white_code,
         "repeats": list(detection.repeats),
         "white": options.white if options.white in ("longest", "shortest") else f"{float(options.white):g}",
         "compression": options.compression if options.compression in LOSSY_COMPRESSIONS else "exact",
+        **({} if options.every == "frame" else {"every": options.every}),
     }
 
 
@@ -64,8 +65,9 @@ def changed_settings(header: Mapping[str, object], settings: Mapping[str, Any]) 
     """The settings in which an existing frame differs, in words; None where it is kept all the same."""
     try:
         before = json.loads(str(header["hdrvid:options"]))
-        changed = [f"{k} {before.get(k)}, now {v}" for k, v in settings.items() if before.get(k) != v]
-        if {k for k in {*before, *settings} if before.get(k) != settings.get(k)} <= {*_MACHINE_SETTINGS}:
+        keys = [k for k in {**settings, **before} if before.get(k) != settings.get(k)]
+        changed = [f"{k} {before.get(k)}, now {settings.get(k)}" for k in keys]
+        if {*keys} <= {*_MACHINE_SETTINGS}:
             return None
     except (KeyError, ValueError, AttributeError, TypeError):
         changed = []

@@ -8,11 +8,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from hdrvid.compiled import bands
-from hdrvid.detect.clip import Detection, required_cycle
+from hdrvid.detect.clip import Detection, required_exposures
 from hdrvid.errors import OutputError
 from hdrvid.io import open_clip
 from hdrvid.pipeline.distributed import agreed_detection, in_each
-from hdrvid.pipeline.job import Job, frame_range, require_class
+from hdrvid.pipeline.job import Job, frame_range, require_class, require_windows
 from hdrvid.pipeline.options import ReconstructOptions, parse_white, validate_options
 from hdrvid.predict.registry import BUILT_IN, load_reconstructor
 from hdrvid.predict.runner import ModelRunner
@@ -51,16 +51,17 @@ def prepare_job(
     background = stack.enter_context(ThreadPoolExecutor(1, "hdrvid-prepare"))
     compiling = None if options.model in BUILT_IN else background.submit(bands.prepare)
     detection = agreed_detection(reader, options, ranks)
-    cycle = required_cycle(detection)
-    require_class(options, cycle)
+    exposures = required_exposures(detection)
+    require_class(options, exposures)
     first, last = frame_range(options, reader.info)
     for text in detection_messages(detection):
         message(text)
-    parse_white(options.white, cycle)
-    reconstructor = _load_model(options, len(cycle), reader.info, ranks)
+    parse_white(options.white, exposures)
+    reconstructor = _load_model(options, exposures.network_exposures, reader.info, ranks)
+    require_windows(reconstructor, exposures)
     if compiling is not None and compiling.result() and getattr(reconstructor, "compiles", False):
         message("compiling for this CPU, which the first run on a machine does: 15 to 40 seconds")
-    return Job(reader, detection, cycle, reconstructor, options, out, first, last, ranks)
+    return Job(reader, detection, exposures, reconstructor, options, out, first, last, ranks)
 
 
 def detection_messages(detection: Detection) -> list[str]:

@@ -11,12 +11,15 @@ from typing import TypeVar
 
 import numpy as np
 
-from hdrvid.detect.phases import Event, Labeller
+from hdrvid.detect.labels import Event
+from hdrvid.detect.listed import ListLabeller
+from hdrvid.detect.phases import Labeller
+from hdrvid.detect.window_choice import WindowRule
 from hdrvid.errors import InputError
 from hdrvid.io.prefetch import Prefetcher
 from hdrvid.pipeline.encode import EncodedFrame, encode_frame
 from hdrvid.pipeline.job import Job
-from hdrvid.types import ExposureCycle, Frame, Window
+from hdrvid.types import ExposureCycle, ExposureList, Exposures, Frame, Window
 
 Item = TypeVar("Item")
 
@@ -43,6 +46,8 @@ class FrameWindow:
     """Exposure of each."""
     pts_seconds: float
     """Presentation time of the frame."""
+    phase: int = 0
+    """Its place in the cycle."""
 
     @property
     def reference_stops(self) -> float:
@@ -66,7 +71,9 @@ class FrameWindow:
 
     def as_window(self) -> Window:
         """What a model takes."""
-        return Window(self.index, tuple(f.ldr for f in self.frames), tuple(2.0**s for s in self.stops))
+        reference = self.frames[len(self.frames) // 2].index
+        times = tuple(float(f.index - reference) for f in self.frames)
+        return Window(self.index, tuple(f.ldr for f in self.frames), tuple(2.0**s for s in self.stops), times)
 
 
 class LabelledWindows:
@@ -80,7 +87,7 @@ class LabelledWindows:
         self,
         frames: Iterator[EncodedFrame],
         subsampled: Iterator[tuple[int, np.ndarray, int]],
-        labeller: Labeller,
+        labeller: Labeller | ListLabeller,
         first: int,
         last: int | None,
     ) -> None:
@@ -144,7 +151,8 @@ class LabelledWindows:
             # a frame that repeats another one has its window, and a time of its own
             shown = self._held.get(index, self._held[indices[len(indices) // 2]])
             stops = tuple(labeller.label(i).stops for i in indices)
-            yield FrameWindow(index, tuple(self._held[i] for i in indices), stops, shown.pts_seconds)
+            phase = labeller.label(indices[len(indices) // 2]).phase
+            yield FrameWindow(index, tuple(self._held[i] for i in indices), stops, shown.pts_seconds, phase)
             needed: set[int] = set()
             for later in range(index + 1, index + labeller.reach + 1):
                 self._label(later)
@@ -156,23 +164,23 @@ class LabelledWindows:
 
 
 class RegularWindows:
-    """Windows first <= index <= last in order, from coded frames that come one by one; the cycle never slips.
+    """Windows first <= index <= last in order, from coded frames that come one by one; no frame leaves its exposure.
 
     Whether a clip goes on is known only by reading on, so the frames after the reference are read before its window
     is made: the last windows are mirrored correctly even where the container lied about the number of frames.
     """
 
-    def __init__(self, frames: Iterator[EncodedFrame], cycle: ExposureCycle, first: int, last: int | None) -> None:
-        self._frames, self._cycle = frames, cycle
+    def __init__(self, frames: Iterator[EncodedFrame], rule: WindowRule, first: int, last: int | None) -> None:
+        self._frames, self._rule = frames, rule
         self._first, self._last = first, last
         self._held: dict[int, EncodedFrame] = {}
-        self._next = max(0, first - cycle.window_radius)
+        self._next = max(0, first - rule.reach)
         self.num_frames: int | None = None
         """Frames of the clip, once its end was seen."""
         self.problem: str | None = None
         """Why reading stopped before the end, where it did."""
         self.lost: list[int] = []
-        """Always empty: a damaged frame ends the clip here."""
+        """Frames of the range that no frame of another exposure is near; a damaged frame ends the clip here."""
         self.events: list[Event] = []
         """Always empty: nothing is looked for."""
 
@@ -189,7 +197,7 @@ class RegularWindows:
                 self._next = frame.index + 1
 
     def __iter__(self) -> Iterator[FrameWindow]:
-        radius = self._cycle.window_radius
+        radius, exposures = self._rule.reach, self._rule.exposures
         range_ = itertools.count(self._first) if self._last is None else range(self._first, self._last + 1)
         for index in range_:
             self._read_to(index + radius)
@@ -197,13 +205,17 @@ class RegularWindows:
                 return
             # while the end is out of sight any count beyond the window gives the same indices
             count = index + radius + 1 if self.num_frames is None else self.num_frames
-            if self.problem and count < len(self._cycle):
+            if self.problem and count < (exposures.period or 2):
                 raise InputError(self.problem)
-            indices = self._cycle.window_indices(index, count)
+            indices = self._rule.regular(index, count)
             for old in [i for i in self._held if i < index - radius]:
                 del self._held[old]
-            stops = tuple(self._cycle.stops_at(i) for i in indices)
-            yield FrameWindow(index, tuple(self._held[i] for i in indices), stops, self._held[index].pts_seconds)
+            if indices is None:
+                self.lost.append(index)
+                continue
+            stops = tuple(exposures.recorded_stops(i, exposures.stops_at(i)) for i in indices)
+            phase = index % (exposures.period or 1)
+            yield FrameWindow(index, tuple(self._held[i] for i in indices), stops, self._held[index].pts_seconds, phase)
 
 
 class DamagedFrames:
@@ -218,13 +230,21 @@ class DamagedFrames:
         self.texts.setdefault(index, text)
 
 
+def _labeller(exposures: Exposures, repeats: tuple[int, int], bracket: bool) -> Labeller | ListLabeller:
+    if isinstance(exposures, ExposureList):
+        return ListLabeller(exposures)
+    assert isinstance(exposures, ExposureCycle)
+    return Labeller(exposures, repeats, bracket)
+
+
 def open_windows(
     stack: ExitStack, job: Job, first: int, last: int | None, damaged: DamagedFrames
 ) -> LabelledWindows | RegularWindows:
     """The windows first <= index <= last of a clip. The threads that decode it end with `stack`."""
-    info, cycle, response, regular = job.info, job.cycle, job.detection.response, job.options.regular
-    labeller = Labeller(cycle, job.detection.repeats)
-    reach = cycle.window_radius if regular else labeller.reach
+    info, response, regular = job.info, job.detection.response, job.options.regular
+    rule = WindowRule(job.exposures, job.options.every == "bracket")
+    labeller = _labeller(job.exposures, job.detection.repeats, rule.bracket)
+    reach = rule.reach if regular else labeller.reach
     start, stop = max(0, first - reach), None if last is None else last + reach + 1
     step = max(1, max(info.width, info.height) // LABEL_SIDE)
 
@@ -241,7 +261,7 @@ def open_windows(
         return iter(stack.enter_context(prefetcher))
 
     if regular:
-        return RegularWindows(read(encoded, start, stop), cycle, first, last)
+        return RegularWindows(read(encoded, start, stop), rule, first, last)
     if start or info.width * info.height > SHARED_PIXELS:
         return LabelledWindows(read(encoded, start, stop), read(subsampled, 0), labeller, first, last)
     labels, frames = itertools.tee(read(lambda frame: (subsampled(frame), encoded(frame)), 0))

@@ -156,6 +156,11 @@ class ModelRunner:
         return networks
 
     @property
+    def takes_any_window(self) -> bool:
+        """Whether it takes windows that are not those of a plain cycle."""
+        return self.descriptor.preset != "memo"
+
+    @property
     def compiled_loops(self) -> bool:
         """Whether compiled functions do the work around the networks: in the last bits PyTorch's results differ."""
         return self.compiles and bands.usable()
@@ -171,7 +176,7 @@ class ModelRunner:
             # with the window, so that its id cannot be given to another one meanwhile
             self._expected[id(window)] = (
                 window,
-                self._ahead.submit(self._dis.window, window.frames, window.exposures),
+                self._ahead.submit(self._dis.window, window.frames, window.exposures, window.times),
             )
 
     def _classical_flow(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
@@ -180,15 +185,28 @@ class ModelRunner:
         expected = self._expected.pop(id(window), None)
         if expected is not None:
             return expected[1].result()
-        return self._dis.window(window.frames, window.exposures)
+        return self._dis.window(window.frames, window.exposures, window.times)
 
     def reconstruct(self, window: Window, diagnostics: bool = False) -> Reconstruction:
-        """See `hdrvid.types.Reconstructor`. Raises ModelError when the window does not fit the model."""
+        """See `hdrvid.types.Reconstructor`. Raises ModelError when the window does not fit the model.
+
+        The networks see exposures in units of the shortest one of the window.
+        """
         expected = self.descriptor.window_frames
         if len(window.frames) != expected:
             raise ModelError(
                 f"model '{self.name}' is for {self.num_exposures} exposures; it needs {expected} frames a window"
             )
+        shortest = min(window.exposures)
+        if shortest != 1.0:
+            given, window = window, replace(window, exposures=tuple(e / shortest for e in window.exposures))
+            if id(given) in self._expected:
+                self._expected[id(window)] = window, self._expected.pop(id(given))[1]
+            result = self._reconstruct(window, diagnostics)
+            return replace(result, radiance=result.radiance / np.float32(shortest))
+        return self._reconstruct(window, diagnostics)
+
+    def _reconstruct(self, window: Window, diagnostics: bool) -> Reconstruction:
         run = self._run
         while True:
             try:

@@ -669,7 +669,7 @@ def test_wrong_declared_exposures_are_an_error(clip: Path, tmp_path: Path) -> No
     ("changes", "error", "text"),
     [
         ({"format": "png"}, UsageError, "--format takes exr or hdr"),
-        ({"compression": "best"}, UsageError, "--compression takes one of"),
+        ({"compression": "best"}, UsageError, "--compression takes auto or one of"),
         ({"tonemap": "nonsense"}, UsageError, "--tonemap takes one of"),
         ({"precision": "fp8"}, UsageError, "--precision takes"),
         ({"tile": "-5"}, UsageError, "--tile takes"),

@@ -20,7 +20,7 @@ import numpy as np
 from av.video.reformatter import ColorTrc
 
 from hdrvid.bounds import MAX_DIGITS, require_pixels
-from hdrvid.color.gamuts import GAMUTS, Gamut
+from hdrvid.color.gamuts import REC709, Gamut, convert, known_gamut
 from hdrvid.errors import InputError
 from hdrvid.io.exr import read_exr
 from hdrvid.io.hdr import read_hdr, read_hdr_attributes
@@ -87,6 +87,11 @@ class Picture:
     gamut: Gamut | None = None
     """As in `ClipInfo`."""
 
+    @property
+    def rec709(self) -> np.ndarray:
+        """Linear pixels (H, W, 3) with Rec. 709 primaries, by the primaries that the file names; others as they are."""
+        return convert(self.pixels, self.gamut, REC709) if self.linear and self.gamut else self.pixels
+
     def __repr__(self) -> str:
         return f"Picture(pixels={self.pixels.shape}, bit_depth={self.bit_depth}, linear={self.linear})"
 
@@ -129,10 +134,10 @@ def read_picture(path: PathLike, white_balance: Sequence[float] | None = None) -
     if kind == "OpenEXR":
         stored_pixels, header = read_exr(source)
         pixels, count = _repaired(stored_pixels, source)
-        return Picture(pixels, 32, True, count, gamut=_stored_gamut(header.get("chromaticities")))
+        return Picture(pixels, 32, True, count, gamut=known_gamut(header.get("chromaticities")))
     if kind == "Radiance HDR":
         primaries = read_hdr_attributes(source).get("PRIMARIES", "").split()
-        return Picture(read_hdr(source), 32, True, gamut=_stored_gamut(primaries))
+        return Picture(read_hdr(source), 32, True, gamut=known_gamut(primaries))
     if kind == "DNG":
         raw = read_dng(source, white_balance)
         return Picture(raw.pixels, raw.bit_depth, True, white_balance=raw.white_balance)
@@ -160,18 +165,6 @@ def read_picture(path: PathLike, white_balance: Sequence[float] | None = None) -
         transfer="" if profile is None else profile.transfer,
         gamut=None if profile is None else profile.gamut,
     )
-
-
-def _stored_gamut(values: object) -> Gamut | None:
-    """The gamut of the x and y of red, green, blue and white in a header."""
-    if not isinstance(values, (tuple, list)) or len(values) != 8:
-        return None
-    try:
-        gamut = Gamut.from_chromaticities(tuple(float(v) for v in values))
-    except ValueError:
-        return None
-    known = (g for g in GAMUTS.values() if np.allclose(g.chromaticities, gamut.chromaticities, atol=2e-3))
-    return next(known, gamut)
 
 
 def _bytes_of(source: Path) -> bytes:

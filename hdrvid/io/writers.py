@@ -10,9 +10,10 @@ from typing import Literal, Self
 
 import numpy as np
 
+from hdrvid.color.gamuts import REC709, Gamut
 from hdrvid.errors import HdrvidError
 from hdrvid.io.atomic import make_folder
-from hdrvid.io.exr import COMPRESSIONS, exr_is_truncated, write_exr
+from hdrvid.io.exr import check_format, exr_is_truncated, write_exr
 from hdrvid.io.hdr import read_hdr, write_hdr
 
 
@@ -31,17 +32,22 @@ class SequenceWriter:
         format: Literal["exr", "hdr"] = "exr",
         compression: str = "zip",
         workers: int = 2,
+        *,
+        depth: str = "half",
+        gamut: Gamut = REC709,
     ) -> None:
         if format not in ("exr", "hdr"):
             raise ValueError(f"unknown frame format {format!r}: use exr or hdr")
-        if format == "exr" and compression not in COMPRESSIONS:
-            raise ValueError(f"unknown EXR compression {compression!r}: use one of {', '.join(COMPRESSIONS)}")
+        if format == "exr":
+            check_format(compression, depth)
         if workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
         self.folder = Path(folder)
         self.stem = stem
         self.format = format
         self.compression = compression
+        self.depth = depth
+        self.gamut = gamut
         make_folder(self.folder)
         self._slots = threading.BoundedSemaphore(2 * workers)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="hdrvid-write")
@@ -111,9 +117,16 @@ class SequenceWriter:
             return
         try:
             if self.format == "exr":
-                write_exr(path, pixels, compression=self.compression, attributes=attributes)
+                write_exr(
+                    path,
+                    pixels,
+                    compression=self.compression,
+                    depth=self.depth,
+                    gamut=self.gamut,
+                    attributes=attributes,
+                )
             else:
-                write_hdr(path, pixels, attributes=attributes)
+                write_hdr(path, pixels, gamut=self.gamut, attributes=attributes)
         except BaseException as error:
             with self._lock:
                 self._first_error = self._first_error or error

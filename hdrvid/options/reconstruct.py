@@ -14,6 +14,9 @@ EXPOSURE_CLASSES = ("all", "short", "middle", "long")
 FORMATS = ("exr", "hdr")
 """What `--format` takes."""
 
+OUTPUT_PRIMARIES = ("rec709", "rec2020", "p3d65", "acescg", "aces2065-1")
+"""What `--primaries` takes."""
+
 
 @dataclass(frozen=True)
 class ClipOptions:
@@ -43,7 +46,7 @@ class ClipOptions:
         default="auto",
         metadata=option(
             "Primaries of the clip: rec709, rec2020, p3d65, sgamut3, ... auto takes the tag, ICC profile or EXR "
-            "header, or the gamut that a log curve comes with. Output files hold Rec. 709.",
+            "header, or the gamut that a log curve comes with. --primaries is that of the results.",
             metavar="auto|NAME",
             panel=CAMERA,
         ),
@@ -122,13 +125,27 @@ class ReconstructOptions(DetectOptions):
     )
     format: str = field(
         default="exr",
-        metadata=option("OpenEXR (half float) or Radiance .hdr.", metavar="|".join(FORMATS), panel=OUTPUT),
+        metadata=option("OpenEXR or Radiance .hdr.", metavar="|".join(FORMATS), panel=OUTPUT),
+    )
+    primaries: str = field(
+        default="rec709",
+        metadata=option(
+            "Primaries of the frames, which the header names. Colours outside of them are negative in EXR and clipped "
+            "in .hdr. aces2065-1 without compression is an ACES container (ST 2065-4). Videos stay as they are.",
+            metavar="|".join(OUTPUT_PRIMARIES),
+            panel=OUTPUT,
+        ),
+    )
+    depth: str = field(
+        default="half",
+        metadata=option("Samples of EXR: 16 or 32 bits a channel.", metavar="half|float", panel=OUTPUT),
     )
     compression: str = field(
-        default="zip",
+        default="auto",
         metadata=option(
-            "EXR compression: zip, zips, piz, zstd, rle and none are exact; dwaa, dwab, b44 and b44a are "
-            "lossy and write some black pixels as values just below 0.",
+            "EXR compression: zip, zips, piz, rle and none are exact, and so is zstd, which is new: older readers "
+            "cannot open it. dwaa, dwab, b44 and b44a are lossy and write some black pixels as values just below 0. "
+            "auto: zip, but none for aces2065-1.",
             metavar="NAME",
             panel=OUTPUT,
         ),

@@ -10,10 +10,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from hdrvid.color.half import HALF_MAX, to_half
+from hdrvid.color.gamuts import GAMUTS, REC709, Gamut, convert
+from hdrvid.color.half import HALF_MAX, from_half, to_half
 from hdrvid.detect.clip import Detection
 from hdrvid.errors import InputError, UsageError
-from hdrvid.pipeline.options import LOSSY_COMPRESSIONS, ReconstructOptions, parse_white
+from hdrvid.io.exr import LOSSY_COMPRESSIONS
+from hdrvid.pipeline.options import ReconstructOptions, exr_compression, parse_white
 from hdrvid.pipeline.settings import frame_settings
 from hdrvid.ranks import Ranks
 from hdrvid.types import ClipInfo, ClipReader, ExposureCycle, Reconstructor
@@ -98,8 +100,18 @@ class Job:
 
     @property
     def is_lossless(self) -> bool:
-        """Whether a file holds exactly the half floats that were written."""
-        return self.frame_format == "exr" and self.options.compression not in LOSSY_COMPRESSIONS
+        """Whether a file holds exactly the floats that were written."""
+        return self.frame_format == "exr" and self.compression not in LOSSY_COMPRESSIONS
+
+    @property
+    def compression(self) -> str:
+        """EXR compression of the frames."""
+        return exr_compression(self.options)
+
+    @property
+    def gamut(self) -> Gamut:
+        """Primaries of the frames."""
+        return GAMUTS[self.options.primaries]
 
     @property
     def is_large(self) -> bool:
@@ -126,18 +138,30 @@ class Job:
         rate = Fraction(self.info.frames_per_second)
         return rate if self.options.only == "all" else rate / len(self.cycle)
 
-    def output_radiance(self, radiance: np.ndarray) -> np.ndarray:
+    def rec709_radiance(self, radiance: np.ndarray) -> np.ndarray:
         """Radiance (H, W, 3) of the clip's primaries in Rec. 709: colours outside it get negative components."""
-        matrix = self.detection.to_output
-        return radiance if matrix is None else radiance @ matrix.astype(np.float32).T
+        return convert(radiance, self.detection.gamut, REC709)
 
     def file_values(self, radiance: np.ndarray) -> np.ndarray:
-        """Radiance (H, W, 3) as the file holds it: Rec. 709, scaled; float16 for EXR, float32 for Radiance HDR."""
-        radiance = self.output_radiance(radiance)
+        """Radiance (H, W, 3) of the clip's primaries as the file holds it: in its primaries, scaled.
+
+        float16 for EXR of half floats, else float32.
+        """
+        radiance = convert(radiance, self.detection.gamut, self.gamut)
         if self.frame_format == "hdr":
             radiance = np.maximum(radiance, np.float32(0))
-        values = np.minimum(radiance * np.float32(self.scale), np.float32(HALF_MAX))
+        values = radiance * np.float32(self.scale)
+        if self.options.depth == "float":
+            return values
+        values = np.minimum(values, np.float32(HALF_MAX))
         return to_half(values) if self.frame_format == "exr" else values
+
+    def viewed(self, file_values: np.ndarray) -> np.ndarray:
+        """File values (H, W, 3) with Rec. 709 primaries, as `hdrvid.pipeline.resume.read_output` gives them."""
+        if self.gamut == REC709:
+            return file_values
+        floats = from_half(file_values) if file_values.dtype == np.float16 else file_values
+        return convert(floats, self.gamut, REC709)
 
 
 def part_name(stem: str, frame_range: tuple[int, int]) -> str:

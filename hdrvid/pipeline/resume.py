@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from hdrvid import __version__
+from hdrvid.color.gamuts import REC709, convert, known_gamut
 from hdrvid.errors import InputError, OutputError
 from hdrvid.io.exr import read_exr
 from hdrvid.io.hdr import read_hdr, read_hdr_attributes
@@ -31,10 +32,15 @@ def source_text(window: FrameWindow) -> str:
 
 
 def read_output(path: Path) -> tuple[np.ndarray, Mapping[str, object]]:
-    """File values (H, W, 3) float32 and header entries of a finished frame. Raises InputError for a damaged one."""
+    """File values (H, W, 3) float32, with Rec. 709 primaries, and header entries of a finished frame.
+
+    Raises InputError for a damaged one.
+    """
     if path.suffix == ".hdr":
-        return read_hdr(path), read_hdr_attributes(path)
-    return read_exr(path)
+        lines = read_hdr_attributes(path)
+        return convert(read_hdr(path), known_gamut(lines.get("PRIMARIES", "").split()) or REC709, REC709), lines
+    pixels, header = read_exr(path)
+    return convert(pixels, known_gamut(header.get("chromaticities")) or REC709, REC709), header
 
 
 def kept_frame(job: Job, writer: SequenceWriter, window: FrameWindow) -> np.ndarray | None:

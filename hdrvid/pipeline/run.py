@@ -3,7 +3,7 @@
     decode, encode    a thread reads, linearises and re-codes frames, 3 ahead (`windows`, `encode`)
     window            a sliding window of 3 or 5 frames; nothing else of the clip is held in memory (`windows`)
     network           the calling thread (`predict`)
-    file values       scaled, Rec. 709, rounded to half (`job`)
+    file values       scaled, in the primaries of the file, rounded to half (`job`)
     write             threads of the sequence writer; a frame appears complete or not at all (`io.writers`)
     preview           a thread tonemaps and encodes what was written (`preview`)
 
@@ -115,10 +115,19 @@ def make_piece(
     through_file = job.is_large or not job.is_lossless  # the preview shows what the file holds
     with ExitStack() as stack:
         writer = stack.enter_context(
-            SequenceWriter(job.out, job.info.stem, job.frame_format, job.options.compression, WRITERS)
+            SequenceWriter(
+                job.out,
+                job.info.stem,
+                job.frame_format,
+                job.compression,
+                WRITERS,
+                depth=job.options.depth,
+                gamut=job.gamut,
+            )
         )
         windows = open_windows(stack, job, *piece_range, damaged)
-        previous_key, previous_values = "", None
+        previous_key: str = ""
+        previous_values: np.ndarray | None = None
         for frame in _pending_frames(job, windows, writer):
             _announce(windows.events, piece, message)
             window, values = frame.window, frame.kept_values
@@ -130,11 +139,11 @@ def make_piece(
                     before = time.perf_counter()
                     previous_values = job.file_values(job.reconstructor.reconstruct(frame.model_input).radiance)
                     piece.network_seconds += time.perf_counter() - before
-                previous_key, values = window.key, previous_values
+                previous_key, values = window.key, job.viewed(previous_values)
                 if through_file:
                     writable_target(path)
                     path.unlink(missing_ok=True)  # the preview must not read the frame that is replaced
-                writer.submit(window.index, values, frame_attributes(job, window))
+                writer.submit(window.index, previous_values, frame_attributes(job, window))
                 if job.detection.repeats[0] == 1:
                     previous_values = None  # large
             assert values is not None
@@ -241,7 +250,7 @@ def _finish(
         warnings.append(f"{job.info.source} ends at frame {piece.indices[-1]}, before the end of --frames")
     if job.frame_format == "exr" and not job.is_lossless:
         warnings.append(
-            f"the compression {job.options.compression} is lossy and turns some black pixels into values just below 0, "
+            f"the compression {job.compression} is lossy and turns some black pixels into values just below 0, "
             "about -3e-5: clip them, or take --compression zip, piz or zstd"
         )
     starts = [p.indices[0] for p in pieces if p.indices][1:]

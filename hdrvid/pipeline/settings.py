@@ -12,7 +12,8 @@ import numpy as np
 
 from hdrvid import __version__
 from hdrvid.detect.clip import Detection
-from hdrvid.pipeline.options import LOSSY_COMPRESSIONS, ReconstructOptions
+from hdrvid.io.exr import LOSSY_COMPRESSIONS
+from hdrvid.pipeline.options import ReconstructOptions, exr_compression
 from hdrvid.predict.runner import ModelRunner
 from hdrvid.types import ExposureCycle, Reconstructor
 
@@ -42,7 +43,9 @@ def frame_settings(
         "white_code": detection.white_code,
         "repeats": list(detection.repeats),
         "white": options.white if options.white in ("longest", "shortest") else f"{float(options.white):g}",
-        "compression": options.compression if options.compression in LOSSY_COMPRESSIONS else "exact",
+        "compression": compression if (compression := exr_compression(options)) in LOSSY_COMPRESSIONS else "exact",
+        "output_primaries": options.primaries,
+        "depth": options.depth,
     }
 
 

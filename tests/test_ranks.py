@@ -332,7 +332,7 @@ def write_coded(folder: Path, name: str, stops: Sequence[float], seed: int) -> P
 
     folder.mkdir(parents=True)
     for i, codes in enumerate(coded_clip(RESPONSES[name], tuple(stops), 12, seed, noise=0.0001)):
-        cv2.imwrite(str(folder / f"f{i:03d}.png"), np.round(codes[..., ::-1] * 255).astype(np.uint8))
+        cv2.imwrite(str(folder / f"f{i:06d}.png"), np.round(codes[..., ::-1] * 255).astype(np.uint8))
     return folder
 
 

@@ -23,6 +23,7 @@ from hdrvid.color.gamuts import COLOR_INTEROP_IDS, REC709, Gamut
 from hdrvid.color.half import HALF_MAX, to_half
 from hdrvid.errors import InputError
 from hdrvid.io.atomic import atomic_path
+from hdrvid.timecode import Timecode
 from hdrvid.types import PathLike
 
 MOST_PIXELS_PER_BYTE = 1 << 14
@@ -30,6 +31,9 @@ MOST_PIXELS_PER_BYTE = 1 << 14
 
 FLOAT_MAX = float(np.finfo(np.float32).max)
 """Largest finite 32-bit float."""
+
+MAX_STORED_RATE = 30
+"""Frames a second up to which the time code of a header counts every one."""
 
 _HALF_INFINITY = np.uint16(0x7C00)
 """Bits of an infinite half float, which are all set in what is no number too."""
@@ -78,8 +82,8 @@ def write_exr(
     depth: 'half' or 'float', 16 or 32 bits a channel.
     gamut: the primaries of the pixels. ACES2065-1 in uncompressed half floats is an ACES container (SMPTE ST 2065-4)
         and marked as one, `acesImageContainerFlag`.
-    attributes: header entries of str, int, float, Fraction, or lists of numbers or str; they override the default
-        `chromaticities` and `colorInteropID`. Read back, floats have single precision.
+    attributes: header entries of str, int, float, Fraction, Timecode, or lists of numbers or str; they override the
+        default `chromaticities` and `colorInteropID`. Read back, floats have single precision.
     Raises ValueError for a wrong shape, non-finite pixels, an unknown compression or an attribute that EXR cannot
     hold; OutputError where the disk refuses.
     """
@@ -150,6 +154,8 @@ def _attribute(name: str, value: object) -> object:
         return value
     if isinstance(value, (str, float, Fraction)):
         return value
+    if isinstance(value, Timecode):
+        return _exr_timecode(value)
     if isinstance(value, (list, tuple, np.ndarray)):
         items = np.ravel(value).tolist() if isinstance(value, np.ndarray) else list(value)
         if items and all(isinstance(item, str) for item in items):
@@ -157,6 +163,17 @@ def _attribute(name: str, value: object) -> object:
         if items and all(isinstance(item, (int, float, np.number)) for item in items):
             return [float(item) for item in items]
     raise ValueError(f"EXR attribute {name!r} cannot hold a {type(value).__name__}: {value!r}")
+
+
+def _exr_timecode(code: Timecode) -> OpenEXR.TimeCode:
+    """A code as SMPTE ST 12-1 stores it: above 30 frames a second it counts pairs, and a flag marks the second one."""
+    stored = OpenEXR.TimeCode()
+    stored.hours, stored.minutes, stored.seconds = code.hours, code.minutes, code.seconds
+    pairs = code.counted_rate > MAX_STORED_RATE
+    stored.frame = code.frames // 2 if pairs else code.frames
+    stored.fieldPhase = bool(pairs and code.frames % 2)
+    stored.dropFrame = code.drop
+    return stored
 
 
 def read_exr(path: PathLike) -> tuple[np.ndarray, dict[str, object]]:

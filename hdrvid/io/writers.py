@@ -15,10 +15,11 @@ from hdrvid.errors import HdrvidError
 from hdrvid.io.atomic import make_folder
 from hdrvid.io.exr import check_format, exr_is_truncated, write_exr
 from hdrvid.io.hdr import read_hdr, write_hdr
+from hdrvid.types import FrameNumbers
 
 
 class SequenceWriter:
-    """Writes `<folder>/<stem>.NNNNNN.exr` (or .hdr), NNNNNN = index of the input frame.
+    """Writes `<folder>/<stem>.NNNNNN.exr` (or .hdr), NNNNNN = number of the input frame, its index by default.
 
     A context manager. On leaving it, every submitted frame is on the disk, also when the body failed (a frame that is
     reconstructed is worth keeping); after a failed write the frames still waiting are dropped. No partial file stays.
@@ -35,6 +36,7 @@ class SequenceWriter:
         *,
         depth: str = "half",
         gamut: Gamut = REC709,
+        numbers: FrameNumbers = FrameNumbers(),  # noqa: B008 -- frozen
     ) -> None:
         if format not in ("exr", "hdr"):
             raise ValueError(f"unknown frame format {format!r}: use exr or hdr")
@@ -48,6 +50,7 @@ class SequenceWriter:
         self.compression = compression
         self.depth = depth
         self.gamut = gamut
+        self.numbers = numbers
         make_folder(self.folder)
         self._slots = threading.BoundedSemaphore(2 * workers)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="hdrvid-write")
@@ -58,7 +61,7 @@ class SequenceWriter:
 
     def path_for(self, index: int) -> Path:
         """Where frame `index` is written."""
-        return self.folder / f"{self.stem}.{index:06d}.{self.format}"
+        return self.folder / f"{self.stem}.{self.numbers.text(index)}.{self.format}"
 
     def is_complete(self, index: int) -> bool:
         """True where the file of frame `index` exists and nothing of it is missing."""

@@ -14,6 +14,9 @@ EXPOSURE_CLASSES = ("all", "short", "middle", "long")
 FORMATS = ("exr", "hdr")
 """What `--format` takes."""
 
+MAX_START_NUMBER = 99_999_999
+"""Largest `--start-number`."""
+
 OUTPUT_PRIMARIES = ("rec709", "rec2020", "p3d65", "acescg", "aces2065-1")
 """What `--primaries` takes."""
 
@@ -98,7 +101,8 @@ class ReconstructOptions(DetectOptions):
     frame_range: tuple[int, int] | None = field(
         default=None,
         metadata=option(
-            "Only these input frames, counted from 0, both included. They come out exactly as in a full run.",
+            "Only these input frames, both included. They are counted from 0, whatever their numbers, and come out "
+            "exactly as in a full run.",
             flag="--frames",
             metavar="A-B",
             parse=parse_frame_range,
@@ -106,6 +110,17 @@ class ReconstructOptions(DetectOptions):
         ),
     )
     """None: all."""
+    start_number: int | None = field(
+        default=None,
+        metadata=option(
+            "Number of the first frame of the clip in the names of the results. By default an image sequence keeps "
+            "the numbers of its files, and a video counts from 000000. Gaps stay gaps.",
+            metavar="N",
+            minimum=0,
+            maximum=MAX_START_NUMBER,
+            panel=OUTPUT,
+        ),
+    )
     only: str = field(
         default="all",
         metadata=option(
@@ -189,6 +204,10 @@ class ReconstructOptions(DetectOptions):
     audio: bool = field(
         default=True,
         metadata=option("Videos carry the sound of the clip.", flag="--audio/--no-audio", panel=VIEWING),
+    )
+    anyway: bool = field(
+        default=False,
+        metadata=option("Begin although the disk will not hold the results.", panel=OUTPUT),
     )
     overwrite: bool = field(
         default=False,

@@ -18,11 +18,16 @@ from hdrvid.io.exr import LOSSY_COMPRESSIONS
 from hdrvid.pipeline.options import ReconstructOptions, exr_compression, parse_white
 from hdrvid.pipeline.settings import frame_settings
 from hdrvid.ranks import Ranks
-from hdrvid.types import ClipInfo, ClipReader, ExposureCycle, Reconstructor
+from hdrvid.timecode import Timecode
+from hdrvid.types import ClipInfo, ClipReader, ExposureCycle, FrameNumbers, Reconstructor
 
 LARGE_PIXELS = 12_000_000
 """Frames larger than this (DCI 4K is not) take hundreds of megabytes: one of them waits for the network, and the
 preview reads them back from their files."""
+
+
+START_DIGITS = 4
+"""Digits of the numbers that `--start-number` gives to frames without numbers of their own."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -86,7 +91,15 @@ class Job:
 
     def frame_path(self, index: int) -> Path:
         """Where frame `index` goes."""
-        return self.out / f"{self.info.stem}.{index:06d}.{self.frame_format}"
+        return self.out / f"{self.info.stem}.{self.numbers.text(index)}.{self.frame_format}"
+
+    @cached_property
+    def numbers(self) -> FrameNumbers:
+        """Numbers of the frames in the names of their files: those of the clip's own files, or as asked for."""
+        start = self.options.start_number
+        if start is None:
+            return self.info.numbers or FrameNumbers()
+        return (self.info.numbers or FrameNumbers(digits=START_DIGITS)).starting_at(start)
 
     @property
     def audio_from(self) -> Path | None:
@@ -137,6 +150,13 @@ class Job:
         """Frames per second of the videos."""
         rate = Fraction(self.info.frames_per_second)
         return rate if self.options.only == "all" else rate / len(self.cycle)
+
+    def video_timecode(self, index: int) -> Timecode | None:
+        """Time code of a video whose first frame is `index`; None where there is none, or the rate has none."""
+        code = self.reader.metadata(index).timecode
+        if code is None or code.counted_rate != round(self.info.frames_per_second):
+            return None
+        return code if self.options.only == "all" else code.at_rate(round(self.video_rate))
 
     def rec709_radiance(self, radiance: np.ndarray) -> np.ndarray:
         """Radiance (H, W, 3) of the clip's primaries in Rec. 709: colours outside it get negative components."""

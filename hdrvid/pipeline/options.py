@@ -15,7 +15,13 @@ from hdrvid.io.exposure_files import parse_exposures
 from hdrvid.io.exr import COMPRESSIONS, DEPTHS, LOSSY_COMPRESSIONS, is_aces_container
 from hdrvid.io.hdr_video import check_peak
 from hdrvid.io.response_files import load_response
-from hdrvid.options.reconstruct import EXPOSURE_CLASSES, FORMATS, OUTPUT_PRIMARIES, ReconstructOptions
+from hdrvid.options.reconstruct import (
+    EXPOSURE_CLASSES,
+    FORMATS,
+    MAX_START_NUMBER,
+    OUTPUT_PRIMARIES,
+    ReconstructOptions,
+)
 from hdrvid.predict.device import check_precision
 from hdrvid.predict.registry import available_models
 from hdrvid.predict.tiling import resolve_tile
@@ -88,6 +94,8 @@ def validate_options(options: ReconstructOptions, out: PathLike) -> None:
 
 def _check_files(options: ReconstructOptions) -> None:
     """Raise UsageError where the options of the files do not exist or do not go together."""
+    if options.start_number is not None and not 0 <= options.start_number <= MAX_START_NUMBER:
+        raise UsageError(f"--start-number takes 0 to {MAX_START_NUMBER}, not {options.start_number}")
     if options.format == "exr" and options.compression not in ("auto", *COMPRESSIONS):
         raise UsageError(f"--compression takes auto or one of {', '.join(COMPRESSIONS)}, not '{options.compression}'")
     if options.primaries not in OUTPUT_PRIMARIES:

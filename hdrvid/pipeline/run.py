@@ -44,8 +44,9 @@ from hdrvid.pipeline.job import Job, beyond_the_end
 from hdrvid.pipeline.options import ReconstructOptions
 from hdrvid.pipeline.preview import PreviewThread
 from hdrvid.pipeline.report import ClipReport, make_report
-from hdrvid.pipeline.resume import frame_attributes, kept_frame, read_output
+from hdrvid.pipeline.resume import check_numbers, frame_attributes, kept_frame, read_output
 from hdrvid.pipeline.setup import set_up
+from hdrvid.pipeline.space import check_space
 from hdrvid.pipeline.windows import DamagedFrames, FrameWindow, LabelledWindows, RegularWindows, open_windows
 from hdrvid.ranks import Ranks
 from hdrvid.types import PathLike, Window
@@ -83,7 +84,7 @@ def reconstruct_clip(
     with ExitStack() as stack:
         job = set_up(stack, inputs, Path(out), options, ranks, message)
         require_same_settings(job)
-        piece_range = ranks.from_main(lambda: _claim(job, stack))[ranks.rank]
+        piece_range = ranks.from_main(lambda: _claim(job, stack, message))[ranks.rank]
         count, total, done = ranks.counter(), job.expected_frames, 0
 
         def report_progress(frames: int) -> None:
@@ -123,6 +124,7 @@ def make_piece(
                 WRITERS,
                 depth=job.options.depth,
                 gamut=job.gamut,
+                numbers=job.numbers,
             )
         )
         windows = open_windows(stack, job, *piece_range, damaged)
@@ -151,7 +153,7 @@ def make_piece(
             piece.indices.append(window.index)
             piece.times.append(window.pts_seconds)
             if preview is not None:
-                preview.add(path if through_file else values, window.pts_seconds)
+                preview.add(window.index, path if through_file else values, window.pts_seconds)
             del frame, window, values  # large
             progress(len(piece.indices))
         writer.close()
@@ -206,9 +208,11 @@ def _announce(events: Sequence[Event], piece: Piece, message: Callable[[str], No
     piece.announced = len(events)
 
 
-def _claim(job: Job, stack: ExitStack) -> list[Range | None]:
+def _claim(job: Job, stack: ExitStack, message: Callable[[str], None]) -> list[Range | None]:
     """Lock the range, check and clear the folder; what every process is to make."""
     stack.enter_context(frames_lock(job.out, job.info.stem, job.first, job.last))
+    if (text := check_numbers(job)) is not None:
+        message(f"warning: {text}")
     wanted = {"preview": job.options.preview, "hdr10": job.options.hdr10, "hlg": job.options.hlg}
     targets = [job.report_path, *(job.video_path(kind) for kind, asked in wanted.items() if asked)]
     for path in targets:
@@ -217,7 +221,8 @@ def _claim(job: Job, stack: ExitStack) -> list[Range | None]:
     options = job.options
     inputs = [job.info.source, options.exposures, options.response, options.model]
     require_unread(targets, inputs, "choose another folder")
-    remove_leftovers(job.out, job.info.stem, job.first, job.last)
+    remove_leftovers(job.out, job.info.stem, job.numbers, job.first, job.last)
+    message(check_space(job))
     return split_job(job)
 
 
@@ -238,11 +243,11 @@ def _finish(
     with ExitStack() as stack:
         if preview is None and job.options.preview:
             preview = stack.enter_context(PreviewThread(job))
-            for path, pts_seconds in zip(paths, piece.times, strict=True):
-                preview.add(path, pts_seconds)
+            for index, path, pts_seconds in zip(piece.indices, paths, piece.times, strict=True):
+                preview.add(index, path, pts_seconds)
         if preview is not None:
             preview.finish()
-        videos, video_warnings = write_hdr_videos(job, paths, piece.times)
+        videos, video_warnings = write_hdr_videos(job, piece.indices[0], paths, piece.times)
     if preview is not None:
         video_warnings = [*preview.warnings, *video_warnings]
     warnings = [*piece.warnings, *dict.fromkeys(video_warnings)]

@@ -13,6 +13,7 @@ from hdrvid.detect.clip import Detection, required_cycle
 from hdrvid.errors import OutputError
 from hdrvid.io import open_clip
 from hdrvid.io.exr import is_aces_container
+from hdrvid.io.frames import FramesReader
 from hdrvid.pipeline.distributed import agreed_detection, in_each
 from hdrvid.pipeline.job import Job, frame_range, require_class
 from hdrvid.pipeline.options import ReconstructOptions, exr_compression, parse_white, validate_options
@@ -35,7 +36,7 @@ def set_up(
     def opened() -> ClipReader:
         validate_options(options, out)
         reader = stack.enter_context(open_clip(inputs, options.fps))
-        _require_other_folder(inputs, reader.info, out)
+        _require_other_folder(reader, out)
         return reader
 
     return prepare_job(stack, in_each(ranks, opened), out, options, ranks, message)
@@ -107,11 +108,10 @@ def _load_model(options: ReconstructOptions, num_exposures: int, info: ClipInfo,
     return model
 
 
-def _require_other_folder(inputs: Sequence[str], info: ClipInfo, out: Path) -> None:
+def _require_other_folder(reader: ClipReader, out: Path) -> None:
     """Raise OutputError where results would be written among the frames they are made from, or over them."""
-    if info.kind != "frames":
+    if not isinstance(reader, FramesReader):
         return
-    for item in map(Path, inputs):
-        folder = item if item.is_dir() else item.parent
+    for folder in dict.fromkeys(path.parent for path in reader.paths):
         if folder.resolve() == out.resolve():
-            raise OutputError(f"{out} holds the frames of {info.source}: choose another folder for the results")
+            raise OutputError(f"{out} holds the frames of {reader.info.source}: choose another folder for the results")

@@ -335,5 +335,17 @@ def test_damaged_headers_say_nothing(name: str, tmp_path: Path) -> None:
     assert read_frame_metadata(tmp_path / name, Fraction(24)) == FrameMetadata()
 
 
+def test_a_damaged_frame_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """OpenEXR reports on stdout, where results for machines go."""
+    for i in range(3):
+        write_exr(tmp_path / f"{i:04d}.exr", np.zeros((40, 40, 3), np.float32))
+    whole = (tmp_path / "0001.exr").read_bytes()
+    for data in (whole[:-9], whole[:300], whole[:100] + b"\xff" * 200 + whole[300:]):
+        (tmp_path / "0001.exr").write_bytes(data)
+        with open_clip(tmp_path) as reader:
+            assert reader.metadata(1).timecode is None
+    assert capfd.readouterr().out == ""
+
+
 def test_metadata_without_code_and_date_moves_on_unchanged() -> None:
     assert later(FrameMetadata(reel="A"), 1000, Fraction(24)) == FrameMetadata(reel="A")

@@ -208,6 +208,18 @@ def read_exr(path: PathLike) -> tuple[np.ndarray, dict[str, object]]:
     raise InputError(f"{source} has no R, G and B channels of one size (it has: {names}): export it as plain RGB")
 
 
+def read_exr_header(path: PathLike) -> dict[str, object]:
+    """The attributes of the first part, as `read_exr` gives them. Raises InputError where they cannot be read."""
+    source = Path(path)
+    if not source.is_file() or exr_is_truncated(source):
+        raise InputError(f"{source} is missing or incomplete: copy or render it again")
+    try:
+        with _thread_stdout_muted():
+            return _plain_header(OpenEXR.File(str(source), header_only=True).parts[0].header)
+    except Exception as error:
+        raise InputError(f"{source} cannot be read as OpenEXR: it is damaged or another kind of file") from error
+
+
 def _in_display_window(source: Path, pixels: np.ndarray, header: Mapping[str, Any]) -> np.ndarray:
     """The picture (H, W, 3) of the display window: stored pixels outside of it are cut off, missing ones are black.
 

@@ -18,7 +18,9 @@ from typing import Any
 
 import OpenEXR
 
+from hdrvid.errors import InputError
 from hdrvid.io.exif import read_settings
+from hdrvid.io.exr import read_exr_header
 from hdrvid.timecode import Timecode
 from hdrvid.types import FrameMetadata
 
@@ -39,9 +41,8 @@ def read_frame_metadata(path: Path, rate: Fraction) -> FrameMetadata:
             with open(path, "rb") as file:
                 return _of_dpx(file.read(_DPX_HEADER_BYTES), rate)
         if suffix == ".exr":
-            with OpenEXR.File(str(path), header_only=True) as file:
-                return _of_exr(file.parts[0].header, rate)
-    except (OSError, RuntimeError, ValueError, IndexError, struct.error):
+            return _of_exr(read_exr_header(path), rate)
+    except (InputError, OSError, struct.error):
         return FrameMetadata()
     settings = read_settings(path) if suffix in _EXIF_SUFFIXES else None
     if settings is None:
@@ -127,12 +128,12 @@ def _of_exr(header: Mapping[str, Any], rate: Fraction) -> FrameMetadata:
             frames = 2 * frames + int(stored.fieldPhase)
         code = _code(stored.hours, stored.minutes, stored.seconds, frames, rate, bool(stored.dropFrame))
     numbers = {name: _positive(header.get(name)) for name in ("expTime", "isoSpeed", "aperture", "pixelAspectRatio")}
-    captured = str(header.get("capDate", ""))
+    captured, offset = str(header.get("capDate", "")), header.get("utcOffset")
     return FrameMetadata(
         timecode=code,
         reel=str(header.get("reelName", "")),
         captured=captured if re.fullmatch(r"\d{4}:\d\d:\d\d \d\d:\d\d:\d\d", captured) else "",
-        utc_offset_seconds=header["utcOffset"] if isinstance(header.get("utcOffset"), float) else None,
+        utc_offset_seconds=offset if isinstance(offset, float) else None,
         exposure_seconds=numbers["expTime"],
         iso=numbers["isoSpeed"],
         f_number=numbers["aperture"],

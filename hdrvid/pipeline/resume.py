@@ -20,7 +20,7 @@ from hdrvid.io.hdr import read_hdr, read_hdr_attributes
 from hdrvid.io.ownership import FRAME, OVERWRITE_ADVICE, REPORT, is_own, replaceable_target
 from hdrvid.io.writers import SequenceWriter
 from hdrvid.pipeline.job import Job
-from hdrvid.pipeline.settings import canonical_json, changed_settings, frame_settings, settings_id
+from hdrvid.pipeline.settings import canonical_json, changed_settings, frame_settings
 from hdrvid.pipeline.windows import FrameWindow
 
 SOURCE_CHECKSUM = "all"
@@ -62,10 +62,8 @@ def kept_frame(job: Job, writer: SequenceWriter, window: FrameWindow) -> np.ndar
     advice = OVERWRITE_ADVICE
     if (made_of := str(header.get("hdrvid:frame", window.index))) != str(window.index):
         raise OutputError(f"{path} holds frame {made_of} of its clip, not frame {window.index}: {advice}")
-    if header.get("hdrvid:settings") != settings_id(job.settings):
-        difference = changed_settings(header, job.settings)
-        if difference is not None:
-            raise OutputError(f"{path} was made with other settings ({difference}): {advice}")
+    if (difference := changed_settings(header, job.settings)) is not None:
+        raise OutputError(f"{path} was made with other settings ({difference}): {advice}")
     if isinstance(rate := header.get("framesPerSecond"), Fraction) and rate != job.info.frames_per_second:
         return None  # an image sequence that was given another rate; Radiance files do not say theirs
     if header.get("hdrvid:window") != window.window_id:
@@ -109,7 +107,7 @@ def check_numbers(job: Job) -> str | None:
         wanted = job.frame_path(job.first).name
         text = f"{job.out} holds frames with other numbers, such as {others[0].name}, while this run begins"
         if not job.options.overwrite:
-            raise OutputError(f"{text} with {wanted}: remove them, or choose another folder or --start-number")
+            raise OutputError(f"{text} with {wanted}: remove them, or choose another folder")
         return f"{text} with {wanted}: remove them, or they are taken for frames of the clip"
     if job.info.kind == "frames":
         name = Path(job.info.source).resolve().name
@@ -142,7 +140,7 @@ def frame_attributes(job: Job, window: FrameWindow) -> dict[str, object]:
     """Header entries of a frame that has just been made."""
     # not job.settings: the tiles may have shrunk since the start, or a compiled function failed
     settings = frame_settings(job.options, job.cycle, job.detection, job.reconstructor)
-    attributes: dict[str, object] = {
+    return {
         "framesPerSecond": job.info.frames_per_second,
         **_metadata_attributes(job, window.index),
         "hdrvid:version": __version__,
@@ -154,11 +152,7 @@ def frame_attributes(job: Job, window: FrameWindow) -> dict[str, object]:
         "hdrvid:cycle_stops": [float(s) for s in job.cycle.stops],
         "hdrvid:response": job.detection.response.name,
         "hdrvid:input_primaries": job.detection.gamut.name,
-        "hdrvid:settings": settings_id(settings),
         "hdrvid:options": canonical_json(settings),
         "hdrvid:window": window.window_id,
         "hdrvid:source": source_text(window),
     }
-    if "sha256" in job.reconstructor.provenance:
-        attributes["hdrvid:model_sha256"] = job.reconstructor.provenance["sha256"]
-    return attributes

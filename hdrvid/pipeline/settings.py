@@ -67,6 +67,7 @@ def changed_settings(header: Mapping[str, object], settings: Mapping[str, Any]) 
     """The settings in which an existing frame differs, in words; None where it is kept all the same."""
     try:
         before = json.loads(str(header["hdrvid:options"]))
+        settings = json.loads(canonical_json(settings))
         changed = [f"{k} {before.get(k)}, now {v}" for k, v in settings.items() if before.get(k) != v]
         if {k for k in {*before, *settings} if before.get(k) != settings.get(k)} <= {*_MACHINE_SETTINGS}:
             return None

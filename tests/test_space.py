@@ -63,12 +63,13 @@ def test_the_estimate_is_near_the_files(changed: dict, tmp_path: Path, monkeypat
 
 
 def test_the_plan_is_said_before_the_work(clip: Path, tmp_path: Path, free) -> None:
-    free(5e9)
-    said: list[str] = []
-    reconstruct_clip([str(clip)], tmp_path, options(**QUICK), message=said.append)
-    text = next(text for text in said if "in all" in text)
-    assert text.startswith("8 frames of about ")
-    assert text.endswith("; 5.0 GB are free")
+    for num_bytes, end in ((5e9, "in all"), (150_000, "in all; 150 kB are free")):
+        free(num_bytes)
+        said: list[str] = []
+        reconstruct_clip([str(clip)], tmp_path / end, options(**QUICK), message=said.append)
+        text = next(text for text in said if "in all" in text)
+        assert text.startswith("8 frames of about ")
+        assert text.endswith(end)
 
 
 def test_a_disk_that_is_too_small_is_an_early_error(clip: Path, tmp_path: Path, free) -> None:
@@ -101,6 +102,20 @@ def test_a_disk_that_just_holds_the_results_is_enough(kind: str, tmp_path: Path,
         free(1.5 * sum(frame_sizes(tmp_path / "first")))
     reconstruct_clip([str(folder)], tmp_path / "second", run)
     assert frame_sizes(tmp_path / "second") == frame_sizes(tmp_path / "first")
+
+
+@pytest.mark.parametrize("answer", [Usage(0, 0, 0), OSError("no answer")])
+def test_a_disk_that_does_not_tell_its_size_is_trusted(
+    answer: object, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def disk_usage(path: Path) -> object:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(space.shutil, "disk_usage", disk_usage)
+    reconstruct_clip([str(clip)], tmp_path, options(frame_range=(0, 1), **QUICK))
+    assert len(frame_sizes(tmp_path)) == 2
 
 
 def test_frames_that_are_there_count(clip: Path, undisturbed: Path, tmp_path: Path, free) -> None:

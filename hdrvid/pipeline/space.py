@@ -40,14 +40,16 @@ def check_space(job: Job) -> str:
     total = job.expected_frames
     if total is None:
         return f"about {size_text(frame_bytes)} a frame"
-    free = shutil.disk_usage(job.out).free + (sum(present) if job.options.overwrite else 0)
+    free = _free_bytes(job.out) + (sum(present) if job.options.overwrite else 0)
     count = max(0, total - reused)
     needed = count * frame_bytes
     if needed > free and not reused:
         frame_bytes = min(frame_bytes, _measured_bytes(job))
         needed = count * frame_bytes
     what = "frame" if count == 1 else "frames"
-    plan = f"{count} {what} of about {size_text(frame_bytes)}, {size_text(needed)} in all; {size_text(free)} are free"
+    plan = f"{count} {what} of about {size_text(frame_bytes)}, {size_text(needed)} in all"
+    if needed > free / 2:  # in other runs the free space says nothing
+        plan += f"; {size_text(free)} are free"
     if needed > free:
         if not job.options.anyway:
             raise OutputError(
@@ -56,6 +58,15 @@ def check_space(job: Job) -> str:
             )
         return f"warning: {plan}"
     return plan
+
+
+def _free_bytes(folder: Path) -> float:
+    """Free space of a disk; infinite where the system cannot tell, as with some that lie in a network."""
+    try:
+        usage = shutil.disk_usage(folder)
+    except OSError:
+        return float("inf")
+    return usage.free if usage.total else float("inf")
 
 
 def expected_bytes(job: Job) -> float:

@@ -66,7 +66,7 @@ def frames(clip: Clip, **options: Any) -> Iterator[tuple[int, np.ndarray]]:
         job = prepare_job(stack, reader, Path(), chosen, Ranks(), lambda text: None)
         for window in open_windows(stack, job, job.first, job.last, DamagedFrames()):
             if job.is_wanted(window.phase, window.reference_stops):
-                yield window.index, job.output_radiance(job.reconstructor.reconstruct(window.as_window()).radiance)
+                yield window.index, job.rec709_radiance(job.reconstructor.reconstruct(window.as_window()).radiance)
 
 
 def merge(

@@ -10,6 +10,7 @@ Conventions, everywhere:
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -22,6 +23,7 @@ import numpy as np
 
 from hdrvid.color.gamuts import Gamut
 from hdrvid.errors import ExposureError
+from hdrvid.timecode import Timecode
 
 NETWORK_EXPOSURES = (2, 3)
 """Numbers of exposures that there are networks for: windows of 3 and of 5 frames."""
@@ -299,6 +301,70 @@ def _plain(stops: Sequence[float]) -> str:
 
 
 @dataclass(frozen=True)
+class FrameNumbers:
+    """Numbers of frames in the names of files.
+
+    >>> numbers = FrameNumbers(((0, 1001), (3, 1005)), 4)  # 1004 is missing
+    >>> numbers.text(2), numbers.text(3), numbers.index_of("1005"), numbers.index_of("1004")
+    ('1003', '1005', 3, None)
+    """
+
+    runs: tuple[tuple[int, int], ...] = ((0, 0),)
+    """(index, number) where every run of consecutive numbers begins, in order; the first has index 0."""
+    digits: int = 6
+    """Digits that a number has at least, with zeros in front."""
+
+    def number_of(self, index: int) -> int:
+        """The number of frame `index`. The last run has no end."""
+        first, number = self.runs[bisect_right(self.runs, index, key=lambda run: run[0]) - 1]
+        return number + index - first
+
+    def text(self, index: int) -> str:
+        """The number of frame `index` as names have it."""
+        return f"{self.number_of(index):0{self.digits}d}"
+
+    def index_of(self, text: str) -> int | None:
+        """The frame whose number is written like this; None where there is none."""
+        place = bisect_right(self.runs, int(text), key=lambda run: run[1]) - 1
+        if place < 0:
+            return None
+        first, number = self.runs[place]
+        index = first + int(text) - number
+        return index if self.text(index) == text else None
+
+    def starting_at(self, number: int) -> FrameNumbers:
+        """The same gaps, with `number` for the first frame."""
+        shift = number - self.runs[0][1]
+        return FrameNumbers(tuple((index, n + shift) for index, n in self.runs), self.digits)
+
+    def pattern(self, stem: str, format: str) -> str:
+        """The names of files `stem` as a printf pattern."""
+        return f"{stem.replace('%', '%%')}.%0{self.digits}d.{format}"
+
+
+@dataclass(frozen=True)
+class FrameMetadata:
+    """What a file says of one frame beside its pixels."""
+
+    timecode: Timecode | None = None
+    """Its time code."""
+    reel: str = ""
+    """Name of its reel or card."""
+    captured: str = ""
+    """When it was taken, 'YYYY:MM:DD hh:mm:ss' by the clock of the camera."""
+    utc_offset_seconds: float | None = None
+    """What is to be added to that clock for UTC."""
+    exposure_seconds: float | None = None
+    """Exposure time."""
+    iso: float | None = None
+    """ISO speed."""
+    f_number: float | None = None
+    """Focal length over the diameter of the aperture."""
+    pixel_aspect: Fraction = Fraction(1)
+    """Width of a pixel over its height; above 1 for anamorphic pictures."""
+
+
+@dataclass(frozen=True)
 class ClipInfo:
     """What is known of a clip before its pixels are read."""
 
@@ -327,6 +393,10 @@ class ClipInfo:
     it names none."""
     gamut: Gamut | None = None
     """Primaries that the file names: its tag, ICC profile or EXR chromaticities; None where it names none."""
+    first: FrameMetadata = FrameMetadata()
+    """Of the first frame; the shape of its pixels is that of all."""
+    numbers: FrameNumbers | None = None
+    """Numbers in the names of the files of an image sequence; None where they have none, and for videos."""
 
 
 @dataclass(frozen=True)
@@ -359,6 +429,10 @@ class ClipReader(Protocol):
         With `on_damage` a damaged frame is reported there, with its index and a sentence, and left out; the frames
         behind it keep their indices.
         """
+        ...
+
+    def metadata(self, index: int) -> FrameMetadata:
+        """What the file says of frame `index` beside its pixels. Reads no pixels, and never fails."""
         ...
 
     def warnings(self) -> list[str]:

@@ -235,9 +235,9 @@ def test_the_first_run_compiles_and_says_so_and_without_numba_frames_are_the_sam
     for path in frames:
         first, second = (read_exr(tmp_path / out / path.name) for out in ("first", "second"))
         np.testing.assert_array_equal(first[0], second[0])
-        assert first[1]["hdrvid:settings"] == second[1]["hdrvid:settings"]
+        assert first[1]["hdrvid:options"] == second[1]["hdrvid:options"]
         for how in hows:
             pixels, header = read_exr(tmp_path / how / path.name)
             np.testing.assert_allclose(first[0], pixels, rtol=3e-3, atol=1e-4, err_msg=how)
             assert json.loads(header["hdrvid:options"])["compiled_loops"] is False
-            assert first[1]["hdrvid:settings"] != header["hdrvid:settings"]
+            assert first[1]["hdrvid:options"] != header["hdrvid:options"]

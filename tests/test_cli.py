@@ -159,7 +159,7 @@ def one_frame(folder: Path) -> Path:
 
 def mixed_sizes(folder: Path) -> Path:
     clip = write_frames(folder / "mixed", num_frames=4)
-    cv2.imwrite(str(clip / "f001.png"), np.zeros((20, 30, 3), np.uint8))
+    cv2.imwrite(str(clip / "f000001.png"), np.zeros((20, 30, 3), np.uint8))
     return clip
 
 
@@ -212,7 +212,7 @@ def truncated_mp4(folder: Path) -> Path:
         (lambda folder: folder / "missing.%04d.png", "missing.%04d.png"),
         (no_frames, "empty holds no frames"),
         (one_frame, "only 1 frame"),
-        (mixed_sizes, "f001.png"),
+        (mixed_sizes, "f000001.png"),
         (not_a_video, "letter.mp4"),
         (nan_frames, "NaN"),
         (truncated_mp4, "cut.mp4"),
@@ -242,10 +242,10 @@ def test_a_video_that_ends_early_is_finished_with_a_warning(tmp_path: Path, capf
 
 def test_a_clip_damaged_in_the_middle_ends_with_exit_code_1(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     source = write_frames(tmp_path / "shot", num_frames=6)
-    (source / "f004.png").write_bytes(b"")
+    (source / "f000004.png").write_bytes(b"")
     code, stdout, stderr = hdrvid(capfd, "reconstruct", source, "-o", tmp_path / "out", *CLASSICAL)
     assert code == 1
-    assert "f004.png" in sentence(stderr)
+    assert "f000004.png" in sentence(stderr)
     assert "5 frame(s)" in stdout
     assert len(exr_frames(tmp_path / "out")) == 5
     assert not (tmp_path / "out" / "shot.000004.exr").exists()

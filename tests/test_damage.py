@@ -118,7 +118,7 @@ def grain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(3)
     for i in range(24):
         code = gamma_encode(np.clip(rng.random((12, 16, 3)) * 0.12 * (1, 8)[i % 2], 0, 1))
-        cv2.imwrite(str(folder / f"f{i:03d}.png"), np.round(code * 255).astype(np.uint8))
+        cv2.imwrite(str(folder / f"f{i:06d}.png"), np.round(code * 255).astype(np.uint8))
     return folder
 
 
@@ -203,14 +203,14 @@ def test_frame_that_cannot_be_read(
     folder = tmp_path / "clip"
     folder.mkdir()
     for path in clip.iterdir():
-        if path.name == "f003.png":
+        if path.name == "f000003.png":
             make(folder / path.name)
         else:
             (folder / path.name).hardlink_to(path)
     out = tmp_path / "out"
-    code, _, stderr = hdrvid(capfd, "reconstruct", folder / "f%03d.png", "-o", out, *CLASSICAL)
+    code, _, stderr = hdrvid(capfd, "reconstruct", folder / "f%06d.png", "-o", out, *CLASSICAL)
     assert code == 1
-    assert "f003.png" in sentence(stderr)
+    assert "f000003.png" in sentence(stderr)
     assert list(exr_frames(out)) == [f"f.{i:06d}.exr" for i in range(8) if i != 3]
     assert not list(out.glob(".*"))
 

@@ -17,6 +17,7 @@ LAYER_OF = {
     "bounds": 2,
     "disk_errors": 2,
     "threads": 0,
+    "timecode": 0,
     "opencv_filters": 1,
     "ranks": 1,
     "warp": 2,

@@ -242,14 +242,15 @@ def test_hdm_footage_loses_its_border() -> None:
         frame[edge] = 100.0
 
     class Read:
-        pixels = frame
+        pixels = frame  # published frames are taken as they are stored
+        rec709 = 2 * frame
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layouts, "read_picture", lambda _: Read)
         reduced = layouts.read_hdr_frame("f.exr", "bistro_01")
         assert reduced.shape == (720, 1280, 3)
         np.testing.assert_allclose(reduced, 2.0, rtol=1e-6)
-        assert layouts.read_hdr_frame("f.exr", "mine").shape == (1080, 1920, 3)
+        np.testing.assert_array_equal(layouts.read_hdr_frame("f.exr", "mine"), 2 * frame)
 
 
 def test_small_frames_are_mirrored() -> None:

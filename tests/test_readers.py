@@ -777,6 +777,8 @@ class TestNamesAndPlaces:
         bad = os.fsdecode(b"bad\xff")
         clips.write_images(tmp_path / "c", PICTURES[:2], ".png")
         folder = (tmp_path / "c").rename(tmp_path / bad)
+        for path in folder.iterdir():
+            path.rename(folder / path.name.removeprefix("shot."))
         video = clips.write_rgb_mp4(tmp_path / "c.mp4", PICTURES[:2]).rename(tmp_path / f"{bad}.mp4")
         for path in (folder, video):
             with open_clip(path) as clip:

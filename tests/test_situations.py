@@ -301,10 +301,16 @@ DIGITS = "9" * 5000
 SITUATIONS = [
     # a file of the user is lost
     Situation(
-        "info {clip} --exposures 0,3 --plot {clip}/f000.png", 1, "was not written by this command", "clip/f000.png"
+        "info {clip} --exposures 0,3 --plot {clip}/f000000.png",
+        1,
+        "was not written by this command",
+        "clip/f000000.png",
     ),
     Situation(
-        "info {clip}/f000.png {clip}/f001.png --exposures 0,3 --plot {clip}/f001.png", 1, "is read by", "clip/f001.png"
+        "info {clip}/f000000.png {clip}/f000001.png --exposures 0,3 --plot {clip}/f000001.png",
+        1,
+        "is read by",
+        "clip/f000001.png",
     ),
     Situation(
         "info {clip} --exposures 0,3 --plot {user}/photo.png", 1, "was not written by this command", "user/photo.png"
@@ -314,7 +320,7 @@ SITUATIONS = [
     Situation("report {out} -o {out}/clip.preview.mp4", 1, "was not written by this command", "out/clip.preview.mp4"),
     Situation("report {out} -o {user}/page.html", 1, "was not written by this command", "user/page.html"),
     Situation("report {out} -o {user}/notes.txt", 1, "was not written by this command", "user/notes.txt"),
-    Situation("report {out} -o {clip}/f000.png", 1, "was not written by this command", "clip/f000.png"),
+    Situation("report {out} -o {clip}/f000000.png", 1, "was not written by this command", "clip/f000000.png"),
     Situation(
         "synth {synth}/truth -o {synth} --frames 3 --size 32x32",
         1, "choose another folder", "synth/truth/truth.000000.exr",
@@ -354,8 +360,8 @@ SITUATIONS = [
         "reconstruct {clip} -o {stops} --model classical --exposures {stops}/clip.json --overwrite",
         1, "is read by", "stops/clip.json",
     ),
-    Situation("reconstruct {clip} -o {clip} CLASSICAL", 1, "holds the frames of", "clip/f000.png"),
-    Situation("reconstruct {clip}/f%03d.png -o {clip} CLASSICAL", 1, "holds the frames of", "clip/f000.png"),
+    Situation("reconstruct {clip} -o {clip} CLASSICAL", 1, "holds the frames of", "clip/f000000.png"),
+    Situation("reconstruct {clip}/f%06d.png -o {clip} CLASSICAL", 1, "holds the frames of", "clip/f000000.png"),
     Situation("eval -o {scores} EVAL", 1, "give --overwrite", "scores/results.json"),
     Situation("eval -o {scores2} EVAL", 1, "give --overwrite", "scores2/report.html"),
     Situation("eval -o {scores3} EVAL", 1, "give --overwrite", "scores3/results.csv"),

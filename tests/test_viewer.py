@@ -245,7 +245,7 @@ def test_the_range_of_a_reconstruction(written, page, original):
     assert written.input_range_stops["short"] == pytest.approx(true_range(1, 1), abs=0.25)
     # a pixel is clipped where one channel is, which its luminance does not tell
     assert true_range(8, 1) - 0.6 < written.input_range_stops["long"] < true_range(8, 1)
-    long_frames = [cv2.imread(str(original / f"f{i:03d}.png")) / 255 for i in written.shown if i % 2]
+    long_frames = [cv2.imread(str(original / f"f{i:06d}.png")) / 255 for i in written.shown if i % 2]
     usable = [(f.max(-1) <= 0.98) & (luminance(f[..., ::-1] ** 2.2) >= 0.05**2.2) for f in long_frames]
     share = re.search(r"long frames [\d.]+ stops, (\d+) % of their pixels", page.text)[1]
     assert float(share) == pytest.approx(100 * np.mean(usable), abs=1)
@@ -331,7 +331,7 @@ def test_the_page_needs_nothing_else(page):
 
 def test_before_is_the_frame_as_shot(written, page, original):
     for index in written.shown:
-        shot = cv2.imread(str(original / f"f{index:03d}.png"))[..., ::-1]
+        shot = cv2.imread(str(original / f"f{index:06d}.png"))[..., ::-1]
         assert (page.picture(f"Frame {index} as shot") == shot).all()
 
 
@@ -353,7 +353,7 @@ def test_weights_and_flow_are_those_of_the_model(written, page, original):
     model = load_reconstructor("classical", 2, device="cpu")
     index = written.shown[3]
     window = [i if i < NUM_FRAMES else NUM_FRAMES - 2 for i in (index - 1, index, index + 1)]
-    frames = [cv2.imread(str(original / f"f{i:03d}.png"))[..., ::-1].astype(np.float32) / 255 for i in window]
+    frames = [cv2.imread(str(original / f"f{i:06d}.png"))[..., ::-1].astype(np.float32) / 255 for i in window]
     made = model.reconstruct(Window(index, tuple(frames), tuple((1.0, 8.0)[i % 2] for i in window)), diagnostics=True)
     assert (page.picture("blend weights", 3) == pictures.weights_picture(made.weights, 2)).all()
     assert (page.picture("flow to the frame before", 3) == pictures.flow_picture(made.flow_px[0])).all()
@@ -408,7 +408,7 @@ def test_the_window_is_that_of_the_header(results, original, tmp_path, text, ind
     own = {k: v for k, v in header.items() if k.startswith("hdrvid:")}
     write_exr(path, pixels, attributes={**own, "hdrvid:window": text})
     _, page = report_of(results, tmp_path, ReportOptions(frames="3"))
-    frames = [cv2.imread(str(original / f"f{i:03d}.png"))[..., ::-1].astype(np.float32) / 255 for i in indices]
+    frames = [cv2.imread(str(original / f"f{i:06d}.png"))[..., ::-1].astype(np.float32) / 255 for i in indices]
     model = load_reconstructor("classical", 2, device="cpu")
     made = model.reconstruct(Window(3, tuple(frames), exposures), diagnostics=True)
     assert (page.picture("blend weights") == pictures.weights_picture(made.weights, 2)).all()
@@ -473,7 +473,7 @@ def test_linear_frames(tmp_path, original):
         write_exr(clip / f"{path.stem}.exr", np.ascontiguousarray(code**2.2))
     written, page = report_of(reconstructed(clip, tmp_path / "out"), tmp_path)
     assert not written.notes
-    shot = cv2.imread(str(original / "f001.png"))[..., ::-1].astype(int)
+    shot = cv2.imread(str(original / "f000001.png"))[..., ::-1].astype(int)
     shown = page.picture("Frame 1 as shot").astype(int)
     assert np.abs(shown - shot).max() < 12, "sRGB-coded, which is nearly gamma 2.2"
 
@@ -513,7 +513,7 @@ def test_folders_without_results(results, prepare, said):
 
 def test_a_file_is_no_folder(original):
     with pytest.raises(InputError, match="neither a folder"):
-        find_clips(original / "f000.png")
+        find_clips(original / "f000000.png")
 
 
 # ---- damage ----------------------------------------------------------------------------------------------------------
@@ -594,8 +594,8 @@ def test_another_clip_is_not_taken_for_the_original(results, tmp_path):
 
 def test_an_original_that_lost_frames(results, original, tmp_path):
     short = shutil.copytree(original, tmp_path / "short")
-    (short / "f011.png").unlink()
-    truncate(short / "f006.png")
+    (short / "f000011.png").unlink()
+    truncate(short / "f000006.png")
     written, page = report_of(results, tmp_path, ReportOptions(clip=str(short), frames="0,6,8,11"))
     notes = " ".join(written.notes)
     assert "Frame 6 as shot" in notes

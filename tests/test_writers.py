@@ -21,6 +21,7 @@ import hdrvid.io.exr
 import hdrvid.io.hdr
 import hdrvid.io.preview
 import hdrvid.io.writers
+from hdrvid.color.gamuts import REC709
 from hdrvid.errors import InputError, OutputError
 from hdrvid.io import open_clip
 from hdrvid.io.atomic import atomic_path, partial_path
@@ -215,7 +216,7 @@ class TestExr:
         }
         write_exr(path, radiance(), attributes=own)
         found = read_exr(path)[1]
-        assert found["chromaticities"] == pytest.approx(hdrvid.io.exr.REC709_CHROMATICITIES)
+        assert found["chromaticities"] == pytest.approx(REC709.chromaticities)
         assert found["colorInteropID"] == "lin_rec709_scene"
         assert found["framesPerSecond"] == Fraction(24000, 1001)
         assert found["expTime"] == 0.5

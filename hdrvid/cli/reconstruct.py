@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 HELP = """Reconstruct the full radiance of every frame of an alternating-exposure clip.
 
 INPUT is a video file, a folder of frames, or a pattern (shot.%06d.tif, 'shot.*.tif'). Several clips are done in turn.
-For each the folder given with -o gets STEM.NNNNNN.exr (NNNNNN = input frame), STEM.preview.mp4 and STEM.json, which
-says what was detected and used. A run that was stopped goes on where it was when the same command is given again.
+For each the folder given with -o gets STEM.NNNNNN.exr, STEM.preview.mp4 and STEM.json, which says what was detected and
+used. Frames keep the numbers of an image sequence, shotA.1001.exr from shotA.1001.png; those of a video count from 0.
+A run that was stopped goes on where it was when the same command is given again.
 
 [bold]Examples[/bold]
 

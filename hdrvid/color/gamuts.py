@@ -65,7 +65,7 @@ def _xyz_of(white: tuple[float, float]) -> np.ndarray:
 
 
 REC709 = Gamut("rec709", (0.640, 0.330), (0.300, 0.600), (0.150, 0.060))
-"""ITU-R BT.709-6, and sRGB: what output files hold."""
+"""ITU-R BT.709-6, and sRGB: what previews are made from, and output files hold unless `--primaries` says otherwise."""
 
 GAMUTS = {
     gamut.name: gamut
@@ -88,7 +88,7 @@ GAMUTS = {
         Gamut("cinemagamut", (0.740, 0.270), (0.170, 1.140), (0.080, -0.100)),  # Canon, Cinema Gamut
     )
 }
-"""Gamuts by the name that `--input-primaries` takes."""
+"""Gamuts by the name that `--input-primaries` takes; `--primaries` takes those of COLOR_INTEROP_IDS."""
 
 GAMUT_OF_RESPONSE = {
     "slog3": "sgamut3cine",
@@ -112,6 +112,30 @@ GAMUT_OF_TAG = {
 """Gamuts by the name of a stream's primaries tag (ITU-T H.273, table 2)."""
 
 
+COLOR_INTEROP_IDS = {
+    "rec709": "lin_rec709_scene",
+    "rec2020": "lin_rec2020_scene",
+    "p3d65": "lin_p3d65_scene",
+    "acescg": "lin_ap1_scene",
+    "aces2065-1": "lin_ap0_scene",
+}
+"""Gamuts that `--primaries` takes, and their names in the list of the ASWF Color Interop Forum (scene-linear RGB)."""
+
+
+def known_gamut(values: object) -> Gamut | None:
+    """The gamut of the eight numbers in a header, red, green, blue and white; that of GAMUTS where one is as near as
+    0.002. None where they are no gamut.
+    """
+    if not isinstance(values, (tuple, list)) or len(values) != 8:
+        return None
+    try:
+        gamut = Gamut.from_chromaticities(tuple(float(v) for v in values))
+    except ValueError:
+        return None
+    known = (g for g in GAMUTS.values() if np.allclose(g.chromaticities, gamut.chromaticities, atol=2e-3))
+    return next(known, gamut)
+
+
 def find_gamut(name: str) -> Gamut:
     """The gamut of this name. Raises UsageError for an unknown one."""
     key = name.strip().lower()
@@ -131,6 +155,16 @@ def conversion_matrix(source: Gamut, target: Gamut) -> np.ndarray:
     if source.chromaticities == target.chromaticities:
         return np.eye(3)
     return np.linalg.solve(target.to_xyz(), _adaptation(source.white, target.white) @ source.to_xyz())
+
+
+def convert(linear: np.ndarray, source: Gamut, target: Gamut) -> np.ndarray:
+    """Linear light (..., 3) float32 of `source` in `target`; colours outside of it get negative components.
+
+    The very array where the two are the same.
+    """
+    if source.chromaticities == target.chromaticities:
+        return linear
+    return linear @ conversion_matrix(source, target).astype(np.float32).T
 
 
 def to_white(gamut: Gamut, white: tuple[float, float]) -> Gamut:

@@ -512,7 +512,9 @@ def random_curve(rng: np.random.Generator) -> Response:
 
 def read_hdr_frame(file: str, scene: str) -> np.ndarray:
     """(H, W, 3) radiance >= 0; HdM footage without its border, at 720 rows."""
-    pixels = np.maximum(read_picture(file).pixels, 0.0)
+    picture = read_picture(file)
+    # published results are of the set as it is stored
+    pixels = np.maximum(picture.pixels if scene in HDM_SCENES else picture.rec709, 0.0)
     if scene in HDM_SCENES and pixels.shape[1::-1] == _HDM_SIZE:
         b = _HDM_BORDER
         pixels = cv2.resize(np.ascontiguousarray(pixels[b:-b, b:-b]), _HDM_REDUCED, interpolation=cv2.INTER_AREA)

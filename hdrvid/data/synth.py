@@ -192,10 +192,10 @@ def _hdr_files(folder: Path) -> list[Path]:
 
 
 def read_hdr_image(path: Path) -> np.ndarray:
-    """(h, w, 3) float32 radiance of an .exr or .hdr file, negative values 0."""
+    """(h, w, 3) float32 radiance of an .exr or .hdr file, Rec. 709 primaries, negative values 0."""
     from hdrvid.io.frames import read_picture
 
-    return np.maximum(read_picture(path).pixels, 0.0)
+    return np.maximum(read_picture(path).rec709, 0.0)
 
 
 def _fitted(image: np.ndarray, width: int, height: int) -> np.ndarray:

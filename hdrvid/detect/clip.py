@@ -141,7 +141,7 @@ class Detection:
 
     @property
     def to_output(self) -> np.ndarray | None:
-        """(3, 3) linear RGB of the clip to the Rec. 709 of the output files; None where they are the same."""
+        """(3, 3) linear RGB of the clip to Rec. 709; None where they are the same."""
         matrix = conversion_matrix(self.gamut, REC709)
         return None if np.array_equal(matrix, np.eye(3)) else matrix
 

@@ -12,16 +12,16 @@ from typing import Any
 
 from hdrvid.errors import ExposureError, InputError
 from hdrvid.io.json_files import read_object
-from hdrvid.types import MAX_CYCLE_FRAMES, ExposureCycle, ExposureList, Exposures, PathLike
+from hdrvid.types import MAX_CYCLE_FRAMES, ExposureCycle, ExposureList, Exposures, FrameNumbers, PathLike
 
 MAX_GAP_FRAMES = 2000
 """Missing frames that are counted between two results."""
 
-_FRAME_NAME = re.compile(r"(?P<stem>.+)\.(?P<index>\d{6,})\.(?P<format>exr|hdr)", re.DOTALL)
+_FRAME_NAME = re.compile(r"(?P<stem>.+)\.(?P<number>\d{1,18})\.(?P<format>exr|hdr)", re.DOTALL)
 _PART_NAME = re.compile(r"(?P<stem>.+)\.(?P<first>\d{6,})-(?P<last>\d{6,})", re.DOTALL)
 
-_FrameFiles = dict[tuple[str, str], dict[int, Path]]
-"""Frame files by (stem, format) and input index."""
+_FrameFiles = dict[tuple[str, str], dict[str, Path]]
+"""Frame files by (stem, format) and their number."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def find_clips(results: PathLike) -> list[ClipResults]:
     files: _FrameFiles = {}
     for name in names:
         if match := _FRAME_NAME.fullmatch(name):
-            files.setdefault((match["stem"], match["format"]), {})[int(match["index"])] = folder / name
+            files.setdefault((match["stem"], match["format"]), {})[match["number"]] = folder / name
     clips = []
     for path in [chosen] if chosen else [folder / n for n in names if n.endswith(".json") and n[0] != "."]:
         values = _read_json(path)
@@ -106,14 +106,34 @@ def _frames_of(stem: str, values: Mapping[str, Any], files: _FrameFiles) -> dict
     """Frame files of a clip, in the format that its JSON names where both are present."""
     pattern = Path(str(as_mapping(values.get("outputs")).get("frames"))).name.replace("%%", "%")
     formats = ["hdr", "exr"] if pattern.endswith(".hdr") else ["exr", "hdr"]
+    numbers = _numbers(values)
     for name in formats:
-        if (stem, name) in files:
-            return files[stem, name]
+        if frames := _by_index(files.get((stem, name), {}), numbers):
+            return frames
     # of a run with --frames the JSON carries the range in its name, the frames do not
     if part := _PART_NAME.fullmatch(stem):
-        whole = files.get((part["stem"], formats[0]), {})
+        whole = _by_index(files.get((part["stem"], formats[0]), {}), numbers)
         return {i: p for i, p in whole.items() if int(part["first"]) <= i <= int(part["last"])}
     return {}
+
+
+def _by_index(files: Mapping[str, Path], numbers: FrameNumbers) -> dict[int, Path]:
+    """Frame files by input index; those with other numbers are left out."""
+    indices = {path: numbers.index_of(text) for text, path in files.items()}
+    return {index: path for path, index in indices.items() if index is not None}
+
+
+def _numbers(values: Mapping[str, Any]) -> FrameNumbers:
+    """The numbers of the frames, as the JSON has them; those of hdrvid 0.1.0 were the input indices."""
+    stored = as_mapping(values.get("numbers"))
+    try:
+        runs = tuple((int(index), int(number)) for index, number in as_list(stored.get("runs")))
+        digits = int(stored.get("digits", 0))
+    except (TypeError, ValueError, OverflowError):
+        return FrameNumbers()
+    rising = all(b[0] > a[0] and b[1] > a[1] for a, b in itertools.pairwise(runs))
+    is_whole = rising and runs[:1] and runs[0][0] == 0 and runs[0][1] >= 0 and 0 < digits < 20
+    return FrameNumbers(runs, digits) if is_whole else FrameNumbers()
 
 
 def _clip(path: Path, stem: str, values: Mapping[str, Any], frames: Mapping[int, Path]) -> ClipResults:

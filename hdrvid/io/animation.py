@@ -16,7 +16,7 @@ from hdrvid.errors import InputError
 from hdrvid.io.frames import SEQUENCE_RATE
 from hdrvid.io.icc import parse_profile
 from hdrvid.io.video import output_stem
-from hdrvid.types import ClipInfo, Frame, PathLike
+from hdrvid.types import ClipInfo, Frame, FrameMetadata, PathLike
 
 SUFFIXES = {".webp": "WebP", ".avif": "AVIF", ".avifs": "AVIF"}
 """Format by suffix of the files that this module reads."""
@@ -100,6 +100,10 @@ class AnimationReader:
                 if index >= start:
                     yield Frame(index, codes, milliseconds / 1000)
                 milliseconds += float(duration or 1000 / self.info.frames_per_second)
+
+    def metadata(self, index: int) -> FrameMetadata:
+        """Nothing: animated pictures say nothing of their frames."""
+        return FrameMetadata()
 
     def warnings(self) -> list[str]:
         """Nothing is noticed here."""

@@ -7,6 +7,7 @@ strange file is a file without metadata, never an error: the pixels decide then.
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ class CameraSettings:
     """ISO speed, above 0; None where the file does not tell."""
     f_number: float | None
     """Focal length over the diameter of the aperture, above 0; None where the file does not tell."""
+    captured: str = ""
+    """When it was taken, 'YYYY:MM:DD hh:mm:ss'; '' where the file does not tell."""
 
 
 def read_settings(path: Path) -> CameraSettings | None:
@@ -44,8 +47,12 @@ def read_settings(path: Path) -> CameraSettings | None:
     iso = _positive(tags.get(ExifTags.Base.ISOSpeedRatings))
     if seconds is None:
         return None
+    date = str(tags.get(ExifTags.Base.DateTimeOriginal) or tags.get(ExifTags.Base.DateTime) or "").strip("\0 ")
     return CameraSettings(
-        seconds, None if iso == _ISO_IS_ELSEWHERE else iso, _positive(tags.get(ExifTags.Base.FNumber))
+        seconds,
+        None if iso == _ISO_IS_ELSEWHERE else iso,
+        _positive(tags.get(ExifTags.Base.FNumber)),
+        date if re.fullmatch(r"\d{4}:\d\d:\d\d \d\d:\d\d:\d\d", date) else "",
     )
 
 

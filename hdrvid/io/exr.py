@@ -1,7 +1,7 @@
-"""OpenEXR frames: half RGB out, any RGB or luminance image in.
+"""OpenEXR frames: half or float RGB out, any RGB or luminance image in.
 
-Convention: pixels are scene-linear with Rec. 709 primaries; the header says so with `chromaticities` and
-`colorInteropID` (OpenEXR technical introduction; ASWF Color Interop Forum recommendation for texture assets).
+Convention: pixels are scene-linear; the header says their primaries with `chromaticities` and `colorInteropID` (OpenEXR
+technical introduction; ASWF Color Interop Forum recommendation for texture assets).
 """
 
 from __future__ import annotations
@@ -19,13 +19,21 @@ import numpy as np
 import OpenEXR
 
 from hdrvid.bounds import require_pixels
+from hdrvid.color.gamuts import COLOR_INTEROP_IDS, REC709, Gamut
 from hdrvid.color.half import HALF_MAX, to_half
 from hdrvid.errors import InputError
 from hdrvid.io.atomic import atomic_path
+from hdrvid.timecode import Timecode
 from hdrvid.types import PathLike
 
 MOST_PIXELS_PER_BYTE = 1 << 14
 """An EXR with more pixels than so many times its bytes has a damaged header: black pictures stay far below."""
+
+FLOAT_MAX = float(np.finfo(np.float32).max)
+"""Largest finite 32-bit float."""
+
+MAX_STORED_RATE = 30
+"""Frames a second up to which the time code of a header counts every one."""
 
 _HALF_INFINITY = np.uint16(0x7C00)
 """Bits of an infinite half float, which are all set in what is no number too."""
@@ -33,11 +41,8 @@ _HALF_INFINITY = np.uint16(0x7C00)
 DWA_MAX = 60000.0
 """Largest value handed to DWAA/DWAB, whose quantisation may overshoot by some per cent."""
 
-REC709_CHROMATICITIES = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06, 0.3127, 0.3290)
-"""x and y of red, green, blue and white (ITU-R BT.709-6, item 1.3 and 1.4)."""
-
-COLOR_INTEROP_ID = "lin_rec709_scene"
-"""Name of the colour space in the Color Interop Forum's list: linear, Rec. 709 primaries, scene-referred."""
+DEPTHS = ("half", "float")
+"""Sample types that `write_exr` takes: 16 and 32 bits a channel."""
 
 COMPRESSIONS = {
     "none": OpenEXR.NO_COMPRESSION,
@@ -51,7 +56,10 @@ COMPRESSIONS = {
     "dwab": OpenEXR.DWAB_COMPRESSION,
     "zstd": OpenEXR.ZSTD_COMPRESSION,
 }
-"""Compressions by the name `write_exr` takes. b44, b44a, dwaa and dwab lose precision; older readers lack zstd."""
+"""Compressions by the name `write_exr` takes. Older readers lack zstd."""
+
+LOSSY_COMPRESSIONS = ("b44", "b44a", "dwaa", "dwab")
+"""Compressions after which a file no longer holds exactly the half floats it was given."""
 
 _LINES_PER_CHUNK = {0: 1, 1: 1, 2: 1, 3: 16, 4: 32, 5: 16, 6: 32, 7: 32, 8: 32, 9: 256}
 _LAYOUT_ATTRIBUTES = {"channels", "dataWindow", "displayWindow", "lineOrder", "type", "tiles", "chunkCount", "version"}
@@ -62,32 +70,58 @@ def write_exr(
     pixels: np.ndarray,
     *,
     compression: str = "zip",
+    depth: str = "half",
+    gamut: Gamut = REC709,
     attributes: Mapping[str, object] | None = None,
 ) -> None:
-    """Write `pixels` as a half-float RGB scanline image; the file appears complete or not at all.
+    """Write `pixels` as an RGB scanline image; the file appears complete or not at all.
 
-    pixels: (H, W, 3) scene-linear, any float type and memory layout, finite; clamped to +-65504 (60000 for dwaa, dwab).
-    compression: a key of COMPRESSIONS.
-    attributes: header entries of str, int, float, Fraction, or lists of numbers or str; they override the default
-        `chromaticities` and `colorInteropID`. Read back, floats have single precision.
+    pixels: (H, W, 3) scene-linear, any float type and memory layout, finite. Half floats are clamped to +-65504 (60000
+        for dwaa, dwab).
+    compression: a key of COMPRESSIONS; those that lose precision take half floats alone.
+    depth: 'half' or 'float', 16 or 32 bits a channel.
+    gamut: the primaries of the pixels. ACES2065-1 in uncompressed half floats is an ACES container (SMPTE ST 2065-4)
+        and marked as one, `acesImageContainerFlag`.
+    attributes: header entries of str, int, float, Fraction, Timecode, or lists of numbers or str; they override the
+        default `chromaticities` and `colorInteropID`. Read back, floats have single precision.
     Raises ValueError for a wrong shape, non-finite pixels, an unknown compression or an attribute that EXR cannot
     hold; OutputError where the disk refuses.
     """
-    if compression not in COMPRESSIONS:
-        raise ValueError(f"unknown EXR compression {compression!r}: use one of {', '.join(COMPRESSIONS)}")
+    check_format(compression, depth)
     check_pixels(pixels)
     limit = DWA_MAX if compression.startswith("dwa") else HALF_MAX
-    half = pixels
-    if pixels.dtype != np.float16 or limit < HALF_MAX:
-        half = to_half(np.clip(pixels, -limit, limit).astype(np.float32, copy=False))
-    half = np.ascontiguousarray(half)  # OpenEXR ignores strides, and would write a view scrambled, without a word
-    header: dict[str, Any] = {"chromaticities": REC709_CHROMATICITIES, "colorInteropID": COLOR_INTEROP_ID}
+    stored = pixels
+    if depth == "float":
+        stored = np.clip(pixels, -FLOAT_MAX, FLOAT_MAX).astype(np.float32, copy=False)
+    elif pixels.dtype != np.float16 or limit < HALF_MAX:
+        stored = to_half(np.clip(pixels, -limit, limit).astype(np.float32, copy=False))
+    stored = np.ascontiguousarray(stored)  # OpenEXR ignores strides, and would write a view scrambled, without a word
+    header: dict[str, Any] = {"chromaticities": gamut.chromaticities}
+    if gamut.name in COLOR_INTEROP_IDS:
+        header["colorInteropID"] = COLOR_INTEROP_IDS[gamut.name]
+    if is_aces_container(gamut.name, compression, depth):
+        header["acesImageContainerFlag"] = 1
     for name, value in (attributes or {}).items():
         header[name] = _attribute(name, value)
     header["compression"] = COMPRESSIONS[compression]
     header["type"] = OpenEXR.scanlineimage
     with atomic_path(path) as partial:
-        OpenEXR.File(header, {"RGB": half}).write(str(partial))
+        OpenEXR.File(header, {"RGB": stored}).write(str(partial))
+
+
+def check_format(compression: str, depth: str) -> None:
+    """Raise ValueError unless `write_exr` writes samples of `depth` with this compression."""
+    if compression not in COMPRESSIONS:
+        raise ValueError(f"unknown EXR compression {compression!r}: use one of {', '.join(COMPRESSIONS)}")
+    if depth not in DEPTHS:
+        raise ValueError(f"unknown EXR depth {depth!r}: use half or float")
+    if depth == "float" and compression in LOSSY_COMPRESSIONS:
+        raise ValueError(f"the EXR compression {compression} keeps no 32-bit floats: use zip, piz or none")
+
+
+def is_aces_container(gamut_name: str, compression: str, depth: str) -> bool:
+    """Whether a file of `write_exr` is what SMPTE ST 2065-4 calls an ACES container."""
+    return gamut_name == "aces2065-1" and compression == "none" and depth == "half"
 
 
 def check_pixels(pixels: np.ndarray) -> None:
@@ -120,6 +154,8 @@ def _attribute(name: str, value: object) -> object:
         return value
     if isinstance(value, (str, float, Fraction)):
         return value
+    if isinstance(value, Timecode):
+        return _exr_timecode(value)
     if isinstance(value, (list, tuple, np.ndarray)):
         items = np.ravel(value).tolist() if isinstance(value, np.ndarray) else list(value)
         if items and all(isinstance(item, str) for item in items):
@@ -127,6 +163,17 @@ def _attribute(name: str, value: object) -> object:
         if items and all(isinstance(item, (int, float, np.number)) for item in items):
             return [float(item) for item in items]
     raise ValueError(f"EXR attribute {name!r} cannot hold a {type(value).__name__}: {value!r}")
+
+
+def _exr_timecode(code: Timecode) -> OpenEXR.TimeCode:
+    """A code as SMPTE ST 12-1 stores it: above 30 frames a second it counts pairs, and a flag marks the second one."""
+    stored = OpenEXR.TimeCode()
+    stored.hours, stored.minutes, stored.seconds = code.hours, code.minutes, code.seconds
+    pairs = code.counted_rate > MAX_STORED_RATE
+    stored.frame = code.frames // 2 if pairs else code.frames
+    stored.fieldPhase = bool(pairs and code.frames % 2)
+    stored.dropFrame = code.drop
+    return stored
 
 
 def read_exr(path: PathLike) -> tuple[np.ndarray, dict[str, object]]:
@@ -159,6 +206,18 @@ def read_exr(path: PathLike) -> tuple[np.ndarray, dict[str, object]]:
             return _in_display_window(source, pixels, part.header), _plain_header(part.header)
     names = ", ".join(sorted({name for part in image.parts for name in part.channels})) or "none"
     raise InputError(f"{source} has no R, G and B channels of one size (it has: {names}): export it as plain RGB")
+
+
+def read_exr_header(path: PathLike) -> dict[str, object]:
+    """The attributes of the first part, as `read_exr` gives them. Raises InputError where they cannot be read."""
+    source = Path(path)
+    if not source.is_file() or exr_is_truncated(source):
+        raise InputError(f"{source} is missing or incomplete: copy or render it again")
+    try:
+        with _thread_stdout_muted():
+            return _plain_header(OpenEXR.File(str(source), header_only=True).parts[0].header)
+    except Exception as error:
+        raise InputError(f"{source} cannot be read as OpenEXR: it is damaged or another kind of file") from error
 
 
 def _in_display_window(source: Path, pixels: np.ndarray, header: Mapping[str, Any]) -> np.ndarray:

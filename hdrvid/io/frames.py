@@ -20,16 +20,17 @@ import numpy as np
 from av.video.reformatter import ColorTrc
 
 from hdrvid.bounds import MAX_DIGITS, require_pixels
-from hdrvid.color.gamuts import GAMUTS, Gamut
+from hdrvid.color.gamuts import REC709, Gamut, convert, known_gamut
 from hdrvid.errors import InputError
 from hdrvid.io.exr import read_exr
+from hdrvid.io.frame_metadata import read_frame_metadata
 from hdrvid.io.hdr import read_hdr, read_hdr_attributes
 from hdrvid.io.icc import read_profile
 from hdrvid.io.opencv import decode_with_opencv
 from hdrvid.io.raw import read_dng
 from hdrvid.io.tiff import decode_tiff
-from hdrvid.io.video import frame_bits, frame_codes, output_stem, tag_name
-from hdrvid.types import ClipInfo, Frame, PathLike
+from hdrvid.io.video import described, frame_bits, frame_codes, output_stem, tag_name
+from hdrvid.types import ClipInfo, Frame, FrameMetadata, FrameNumbers, PathLike
 
 IMAGE_KINDS = {
     ".png": "PNG",
@@ -87,6 +88,11 @@ class Picture:
     gamut: Gamut | None = None
     """As in `ClipInfo`."""
 
+    @property
+    def rec709(self) -> np.ndarray:
+        """Linear pixels (H, W, 3) with Rec. 709 primaries, by the primaries that the file names; others as they are."""
+        return convert(self.pixels, self.gamut, REC709) if self.linear and self.gamut else self.pixels
+
     def __repr__(self) -> str:
         return f"Picture(pixels={self.pixels.shape}, bit_depth={self.bit_depth}, linear={self.linear})"
 
@@ -129,10 +135,10 @@ def read_picture(path: PathLike, white_balance: Sequence[float] | None = None) -
     if kind == "OpenEXR":
         stored_pixels, header = read_exr(source)
         pixels, count = _repaired(stored_pixels, source)
-        return Picture(pixels, 32, True, count, gamut=_stored_gamut(header.get("chromaticities")))
+        return Picture(pixels, 32, True, count, gamut=known_gamut(header.get("chromaticities")))
     if kind == "Radiance HDR":
         primaries = read_hdr_attributes(source).get("PRIMARIES", "").split()
-        return Picture(read_hdr(source), 32, True, gamut=_stored_gamut(primaries))
+        return Picture(read_hdr(source), 32, True, gamut=known_gamut(primaries))
     if kind == "DNG":
         raw = read_dng(source, white_balance)
         return Picture(raw.pixels, raw.bit_depth, True, white_balance=raw.white_balance)
@@ -160,18 +166,6 @@ def read_picture(path: PathLike, white_balance: Sequence[float] | None = None) -
         transfer="" if profile is None else profile.transfer,
         gamut=None if profile is None else profile.gamut,
     )
-
-
-def _stored_gamut(values: object) -> Gamut | None:
-    """The gamut of the x and y of red, green, blue and white in a header."""
-    if not isinstance(values, (tuple, list)) or len(values) != 8:
-        return None
-    try:
-        gamut = Gamut.from_chromaticities(tuple(float(v) for v in values))
-    except ValueError:
-        return None
-    known = (g for g in GAMUTS.values() if np.allclose(g.chromaticities, gamut.chromaticities, atol=2e-3))
-    return next(known, gamut)
 
 
 def _bytes_of(source: Path) -> bytes:
@@ -416,14 +410,49 @@ def _require_one_kind(paths: Iterable[Path], what: str, folder: Path) -> None:
         raise InputError(f'{what} mixes {listed} files: choose one kind with a pattern such as "{folder / "*.png"}"')
 
 
+NO_NAMES = frozenset({"frame", "frames", "img", "image", "dsc", "dscf", "dscn", "pic", "pict", "out", "output"})
+"""Words before the numbers of files that name no shot."""
+
+MAX_NUMBER_DIGITS = 9
+"""Longer numbers in the names of files are times, not frame numbers."""
+
+
+def numbered_names(paths: Sequence[Path]) -> tuple[str, FrameNumbers] | None:
+    """What stands before the numbers of files, and the numbers; None unless these differ alone, and rise.
+
+    The last number of a name counts.
+
+    >>> numbered_names([Path("a_v2.0998.png"), Path("a_v2.0999.png"), Path("a_v2.1001.png")])
+    ('a_v2', FrameNumbers(runs=((0, 998), (2, 1001)), digits=4))
+    """
+    matches = [re.fullmatch(r"(.*?)(\d+)(\D*)", path.stem) for path in paths]
+    parts = [(m[1], m[2], m[3]) for m in matches if m is not None]
+    if len(parts) < max(2, len(paths)) or len({(before, after) for before, _, after in parts}) > 1:
+        return None
+    texts = [text for _, text, _ in parts]
+    digits = min(map(len, texts))
+    numbers = [int(text) for text in texts if len(text) <= MAX_NUMBER_DIGITS]
+    if len(numbers) < len(texts) or any(b <= a for a, b in pairwise(numbers)):
+        return None
+    if any(f"{number:0{digits}d}" != text for number, text in zip(numbers, texts, strict=True)):
+        return None
+    runs = [(i, n) for i, n in enumerate(numbers) if i == 0 or n != numbers[i - 1] + 1]
+    return parts[0][0].strip(" ._-"), FrameNumbers(tuple(runs), digits)
+
+
 def sequence_stem(source: str, paths: Sequence[Path]) -> str:
     """A base name for the outputs of a sequence: the constant beginning of the file names, else the folder's name.
+
+    Of a whole folder the files give it only with a name of at least two letters that is none of NO_NAMES.
 
     >>> sequence_stem("shot.%04d.png", [Path("shot.0001.png"), Path("shot.0002.png")])
     'shot'
     """
     if Path(source).is_dir():
-        return output_stem(Path(source).resolve().name)
+        named = numbered_names(paths)
+        name = "" if named is None else named[0]
+        has_name = len(re.sub(r"[\W\d_]", "", name)) > 1 and name.lower() not in NO_NAMES
+        return output_stem(name if has_name else Path(source).resolve().name)
     first, last = min(p.stem for p in paths), max(p.stem for p in paths)
     same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
     common = first[:same]
@@ -452,6 +481,15 @@ class FramesReader:
         self._white_balance = first.white_balance
         self._stored_bits = first.bit_depth
         height, width = first.pixels.shape[:2]
+        named = numbered_names(self.paths)
+        metadata = read_frame_metadata(self.paths[0], frames_per_second)
+        if len(self.paths) > 1:
+            # a code that stands still is what a writer left in every header
+            second = read_frame_metadata(self.paths[1], frames_per_second)
+            self._has_timecodes = metadata.timecode != second.timecode
+        else:
+            self._has_timecodes = True
+        metadata = self._with_own_timecode(metadata)
         self.info = ClipInfo(
             source=source,
             stem=sequence_stem(source, self.paths),
@@ -467,11 +505,21 @@ class FramesReader:
                 "first": self.paths[0].name,
                 "last": self.paths[-1].name,
                 **first.details,
+                **described(metadata),
             },
             transfer=first.transfer,
             gamut=first.gamut,
+            first=metadata,
+            numbers=None if named is None else named[1],
         )
         self._note_gap()
+
+    def metadata(self, index: int) -> FrameMetadata:
+        """What the header of the file of frame `index` says beside its pixels."""
+        return self._with_own_timecode(read_frame_metadata(self.paths[index], self.info.frames_per_second))
+
+    def _with_own_timecode(self, metadata: FrameMetadata) -> FrameMetadata:
+        return metadata if self._has_timecodes else replace(metadata, timecode=None)
 
     def set_white_code(self, code: int | None) -> None:
         """Take `code` of 16-bit files as white, from now on: sensors store 10, 12 or 14 bits in them. None: 65535."""

@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 
 from hdrvid.bounds import require_pixels
+from hdrvid.color.gamuts import REC709, Gamut
 from hdrvid.errors import InputError
 from hdrvid.io.atomic import atomic_path
-from hdrvid.io.exr import REC709_CHROMATICITIES, check_pixels
+from hdrvid.io.exr import check_pixels
 from hdrvid.io.opencv import decode_with_opencv
 from hdrvid.types import PathLike
 
@@ -20,10 +21,13 @@ RGBE_MAX = 2.0**126
 """Values are clamped here: just below the largest exponent of the format."""
 
 
-def write_hdr(path: PathLike, pixels: np.ndarray, *, attributes: Mapping[str, object] | None = None) -> None:
+def write_hdr(
+    path: PathLike, pixels: np.ndarray, *, gamut: Gamut = REC709, attributes: Mapping[str, object] | None = None
+) -> None:
     """Write `pixels` as run-length coded RGBE; the file appears complete or not at all.
 
     pixels: (H, W, 3) scene-linear, any float type and memory layout, finite; clamped to [0, 2^126].
+    gamut: the primaries of the pixels, for the PRIMARIES line.
     attributes: written as `name=value` header lines, which every reader skips.
     Every channel is within half a mantissa step, 1/256 to 1/512 of the pixel's largest channel.
     Raises ValueError for a wrong shape or non-finite pixels; OutputError where the disk refuses.
@@ -34,7 +38,7 @@ def write_hdr(path: PathLike, pixels: np.ndarray, *, attributes: Mapping[str, ob
     signature, _, rest = data.tobytes().partition(b"\n") if encoded else (b"", b"", b"")
     if not rest:
         raise ValueError(f"a frame of shape {pixels.shape} cannot be coded as Radiance .hdr")
-    header = {"PRIMARIES": " ".join(f"{v:g}" for v in REC709_CHROMATICITIES), **(attributes or {})}
+    header = {"PRIMARIES": " ".join(f"{v:g}" for v in gamut.chromaticities), **(attributes or {})}
     lines = "".join(f"{' '.join(str(k).split())}={' '.join(str(v).split())}\n" for k, v in header.items())
     with atomic_path(path) as partial:
         partial.write_bytes(signature + b"\n" + lines.encode() + rest)

@@ -205,12 +205,19 @@ class HdrVideoWriter(MovieWriter):
         *,
         audio_from: PathLike | None = None,
         audio_start_seconds: float | None = None,
+        pixel_aspect: Fraction = Fraction(1),
     ) -> None:
         """`grade`: from `grade_clip`, over the same frames. `crf`: x265's quality, lower is better. `audio_from`,
-        `audio_start_seconds`: see `MovieWriter`.
+        `audio_start_seconds`, `pixel_aspect`: see `MovieWriter`.
         """
         super().__init__(
-            path, width, height, frames_per_second, audio_from=audio_from, audio_start_seconds=audio_start_seconds
+            path,
+            width,
+            height,
+            frames_per_second,
+            audio_from=audio_from,
+            audio_start_seconds=audio_start_seconds,
+            pixel_aspect=pixel_aspect,
         )
         self.grade = grade
         self.crf = crf

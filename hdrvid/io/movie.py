@@ -16,6 +16,7 @@ from av.codec.codec import UnknownCodecError
 from hdrvid.io.atomic import atomic_path, output_error
 from hdrvid.io.audio import AudioTrack, open_audio
 from hdrvid.io.ownership import MOVIE_COMMENT
+from hdrvid.timecode import Timecode
 from hdrvid.types import PathLike
 
 _TICKS_PER_SECOND = 90_000
@@ -38,10 +39,11 @@ class MovieWriter(ABC):
         *,
         audio_from: PathLike | None = None,
         audio_start_seconds: float | None = None,
+        pixel_aspect: Fraction = Fraction(1),
     ) -> None:
         """`audio_from`: a file whose first sound track is carried over, cut to the frames that are written; see
         `hdrvid.io.audio`. `audio_start_seconds`: time in that file of the first frame that is written; None: the
-        presentation time of that frame, or 0 where it has none.
+        presentation time of that frame, or 0 where it has none. `pixel_aspect`: width of a pixel over its height.
         """
         if width < 1 or height < 1:
             raise ValueError(f"a video needs a positive size, not {width}x{height}")
@@ -51,6 +53,9 @@ class MovieWriter(ABC):
         self.path = Path(path)
         self.width = width
         self.height = height
+        self.pixel_aspect = pixel_aspect
+        self.timecode: Timecode | None = None
+        """Of the first frame, for a track of time codes. To be set before that frame is written."""
         self.frames_per_second = rate if rate.numerator < 10**7 else rate.limit_denominator(1001)
         # a multiple of the frame rate: constant rates are exact, and other times are within 6 microseconds
         num = self.frames_per_second.numerator
@@ -69,6 +74,11 @@ class MovieWriter(ABC):
     def warnings(self) -> list[str]:
         """What the user should know: sound that could not be carried over. Complete after the `with` block."""
         return list(self._warnings)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no frame was written yet."""
+        return self._container is None
 
     def __enter__(self) -> Self:
         return self
@@ -109,6 +119,10 @@ class MovieWriter(ABC):
             try:
                 with av_errors(self.path):
                     self._stream = self._add_stream(self._container)
+                    if self.pixel_aspect != 1:
+                        self._stream.codec_context.sample_aspect_ratio = self.pixel_aspect
+                    if self.timecode is not None:
+                        self._stream.metadata["timecode"] = str(self.timecode)
                     self._stream.time_base = self._time_base
                     self._stream.codec_context.time_base = self._time_base
                 if self._audio_from is not None:

@@ -34,10 +34,18 @@ class PreviewWriter(MovieWriter):
         transfer: ColorTrc = ColorTrc.BT709,
         audio_from: PathLike | None = None,
         audio_start_seconds: float | None = None,
+        pixel_aspect: Fraction = Fraction(1),
     ) -> None:
-        """`crf`: x264's quality, lower is better. `audio_from`, `audio_start_seconds`: see `MovieWriter`."""
+        """`crf`: x264's quality, lower is better. `audio_from`, `audio_start_seconds`, `pixel_aspect`: see
+        `MovieWriter`."""
         super().__init__(
-            path, width, height, frames_per_second, audio_from=audio_from, audio_start_seconds=audio_start_seconds
+            path,
+            width,
+            height,
+            frames_per_second,
+            audio_from=audio_from,
+            audio_start_seconds=audio_start_seconds,
+            pixel_aspect=pixel_aspect,
         )
         self.crf = crf
         self.transfer = transfer

@@ -30,7 +30,9 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from hdrvid.bounds import require_pixels
 from hdrvid.color.gamuts import GAMUT_OF_TAG, GAMUTS
 from hdrvid.errors import InputError
-from hdrvid.types import ClipInfo, Frame, PathLike
+from hdrvid.io.frame_metadata import aspect_of, date_and_offset, later
+from hdrvid.timecode import Timecode
+from hdrvid.types import ClipInfo, Frame, FrameMetadata, PathLike
 
 LONGEST_STEM = 200
 """Bytes of a base name: file systems allow 255 for the whole name."""
@@ -348,6 +350,10 @@ class VideoReader:
         self._open_iterators.add(iterator)
         return iterator
 
+    def metadata(self, index: int) -> FrameMetadata:
+        """What the file says of frame `index` beside its pixels: that of the first frame, so many frames later."""
+        return later(self.info.first, index, self._rate)
+
     def warnings(self) -> list[str]:
         """What was noticed in the frames read so far: a file that ends early, frames marked as damaged."""
         return list(self._warnings)
@@ -654,9 +660,8 @@ class VideoReader:
             details["scan"] = "interlaced"
         if str(self._orientation):
             details["rotation"] = str(self._orientation)
-        aspect = stream.sample_aspect_ratio
-        if aspect and aspect != 1:
-            details["pixel_aspect_ratio"] = str(aspect)
+        metadata = self._first_metadata(container, stream)
+        details |= described(metadata)
         return ClipInfo(
             source=str(self.path),
             stem=output_stem(self.path.stem),
@@ -669,7 +674,37 @@ class VideoReader:
             details=details,
             transfer="" if details["transfer"] == "unspecified" else details["transfer"],
             gamut=GAMUTS.get(GAMUT_OF_TAG.get(details["primaries"], "")),
+            first=metadata,
         )
+
+    def _first_metadata(self, container: Any, stream: Any) -> FrameMetadata:
+        """Of the first frame: from the tags of its stream, of the track of time codes, or of the file."""
+        tags: dict[str, str] = {}
+        for source in (stream, *container.streams, container):
+            tags = {**{name.lower(): str(value) for name, value in source.metadata.items()}, **tags}
+        captured, offset = "", None
+        for name in ("com.apple.quicktime.creationdate", "creation_time"):
+            if not captured:
+                captured, offset = date_and_offset(tags.get(name, ""))
+        aspect = aspect_of(stream.sample_aspect_ratio, 1)
+        return FrameMetadata(
+            timecode=Timecode.parse(tags.get("timecode", ""), self._rate),
+            reel=tags.get("reel_name", ""),
+            captured=captured,
+            utc_offset_seconds=offset,
+            pixel_aspect=1 / aspect if self._orientation.transpose else aspect,
+        )
+
+
+def described(metadata: FrameMetadata) -> dict[str, str]:
+    """What the first frame of a clip says beside its pixels, for people to read."""
+    texts = {
+        "timecode": "" if metadata.timecode is None else str(metadata.timecode),
+        "reel": metadata.reel,
+        "captured": metadata.captured,
+        "pixel_aspect_ratio": "" if metadata.pixel_aspect == 1 else str(metadata.pixel_aspect),
+    }
+    return {name: text for name, text in texts.items() if text}
 
 
 def output_stem(name: str) -> str:

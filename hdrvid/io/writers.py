@@ -10,14 +10,16 @@ from typing import Literal, Self
 
 import numpy as np
 
+from hdrvid.color.gamuts import REC709, Gamut
 from hdrvid.errors import HdrvidError
 from hdrvid.io.atomic import make_folder
-from hdrvid.io.exr import COMPRESSIONS, exr_is_truncated, write_exr
+from hdrvid.io.exr import check_format, exr_is_truncated, write_exr
 from hdrvid.io.hdr import read_hdr, write_hdr
+from hdrvid.types import FrameNumbers
 
 
 class SequenceWriter:
-    """Writes `<folder>/<stem>.NNNNNN.exr` (or .hdr), NNNNNN = index of the input frame.
+    """Writes `<folder>/<stem>.NNNNNN.exr` (or .hdr), NNNNNN = number of the input frame, its index by default.
 
     A context manager. On leaving it, every submitted frame is on the disk, also when the body failed (a frame that is
     reconstructed is worth keeping); after a failed write the frames still waiting are dropped. No partial file stays.
@@ -31,17 +33,24 @@ class SequenceWriter:
         format: Literal["exr", "hdr"] = "exr",
         compression: str = "zip",
         workers: int = 2,
+        *,
+        depth: str = "half",
+        gamut: Gamut = REC709,
+        numbers: FrameNumbers = FrameNumbers(),  # noqa: B008 -- frozen
     ) -> None:
         if format not in ("exr", "hdr"):
             raise ValueError(f"unknown frame format {format!r}: use exr or hdr")
-        if format == "exr" and compression not in COMPRESSIONS:
-            raise ValueError(f"unknown EXR compression {compression!r}: use one of {', '.join(COMPRESSIONS)}")
+        if format == "exr":
+            check_format(compression, depth)
         if workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
         self.folder = Path(folder)
         self.stem = stem
         self.format = format
         self.compression = compression
+        self.depth = depth
+        self.gamut = gamut
+        self.numbers = numbers
         make_folder(self.folder)
         self._slots = threading.BoundedSemaphore(2 * workers)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="hdrvid-write")
@@ -52,7 +61,7 @@ class SequenceWriter:
 
     def path_for(self, index: int) -> Path:
         """Where frame `index` is written."""
-        return self.folder / f"{self.stem}.{index:06d}.{self.format}"
+        return self.folder / f"{self.stem}.{self.numbers.text(index)}.{self.format}"
 
     def is_complete(self, index: int) -> bool:
         """True where the file of frame `index` exists and nothing of it is missing."""
@@ -111,9 +120,16 @@ class SequenceWriter:
             return
         try:
             if self.format == "exr":
-                write_exr(path, pixels, compression=self.compression, attributes=attributes)
+                write_exr(
+                    path,
+                    pixels,
+                    compression=self.compression,
+                    depth=self.depth,
+                    gamut=self.gamut,
+                    attributes=attributes,
+                )
             else:
-                write_hdr(path, pixels, attributes=attributes)
+                write_hdr(path, pixels, gamut=self.gamut, attributes=attributes)
         except BaseException as error:
             with self._lock:
                 self._first_error = self._first_error or error

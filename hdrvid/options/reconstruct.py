@@ -17,6 +17,12 @@ RESULTS = ("frame", "bracket")
 FORMATS = ("exr", "hdr")
 """What `--format` takes."""
 
+MAX_START_NUMBER = 99_999_999
+"""Largest `--start-number`."""
+
+OUTPUT_PRIMARIES = ("rec709", "rec2020", "p3d65", "acescg", "aces2065-1")
+"""What `--primaries` takes."""
+
 
 @dataclass(frozen=True)
 class ClipOptions:
@@ -46,7 +52,7 @@ class ClipOptions:
         default="auto",
         metadata=option(
             "Primaries of the clip: rec709, rec2020, p3d65, sgamut3, ... auto takes the tag, ICC profile or EXR "
-            "header, or the gamut that a log curve comes with. Output files hold Rec. 709.",
+            "header, or the gamut that a log curve comes with. --primaries is that of the results.",
             metavar="auto|NAME",
             panel=CAMERA,
         ),
@@ -98,7 +104,8 @@ class ReconstructOptions(DetectOptions):
     frame_range: tuple[int, int] | None = field(
         default=None,
         metadata=option(
-            "Only these input frames, counted from 0, both included. They come out exactly as in a full run.",
+            "Only these input frames, both included. They are counted from 0, whatever their numbers, and come out "
+            "exactly as in a full run.",
             flag="--frames",
             metavar="A-B",
             parse=parse_frame_range,
@@ -106,6 +113,17 @@ class ReconstructOptions(DetectOptions):
         ),
     )
     """None: all."""
+    start_number: int | None = field(
+        default=None,
+        metadata=option(
+            "Number of the first frame of the clip in the names of the results. By default an image sequence keeps "
+            "the numbers of its files, and a video counts from 000000. Gaps stay gaps.",
+            metavar="N",
+            minimum=0,
+            maximum=MAX_START_NUMBER,
+            panel=OUTPUT,
+        ),
+    )
     only: str = field(
         default="all",
         metadata=option(
@@ -135,13 +153,27 @@ class ReconstructOptions(DetectOptions):
     )
     format: str = field(
         default="exr",
-        metadata=option("OpenEXR (half float) or Radiance .hdr.", metavar="|".join(FORMATS), panel=OUTPUT),
+        metadata=option("OpenEXR or Radiance .hdr.", metavar="|".join(FORMATS), panel=OUTPUT),
+    )
+    primaries: str = field(
+        default="rec709",
+        metadata=option(
+            "Primaries of the frames, which the header names. Colours outside of them are negative in EXR and clipped "
+            "in .hdr. aces2065-1 without compression is an ACES container (ST 2065-4). Videos stay as they are.",
+            metavar="|".join(OUTPUT_PRIMARIES),
+            panel=OUTPUT,
+        ),
+    )
+    depth: str = field(
+        default="half",
+        metadata=option("Samples of EXR: 16 or 32 bits a channel.", metavar="half|float", panel=OUTPUT),
     )
     compression: str = field(
-        default="zip",
+        default="auto",
         metadata=option(
-            "EXR compression: zip, zips, piz, zstd, rle and none are exact; dwaa, dwab, b44 and b44a are "
-            "lossy and write some black pixels as values just below 0.",
+            "EXR compression: zip, zips, piz, rle and none are exact, and so is zstd, which is new: older readers "
+            "cannot open it. dwaa, dwab, b44 and b44a are lossy and write some black pixels as values just below 0. "
+            "auto: zip, but none for aces2065-1.",
             metavar="NAME",
             panel=OUTPUT,
         ),
@@ -185,6 +217,10 @@ class ReconstructOptions(DetectOptions):
     audio: bool = field(
         default=True,
         metadata=option("Videos carry the sound of the clip.", flag="--audio/--no-audio", panel=VIEWING),
+    )
+    anyway: bool = field(
+        default=False,
+        metadata=option("Begin although the disk will not hold the results.", panel=OUTPUT),
     )
     overwrite: bool = field(
         default=False,

@@ -12,6 +12,7 @@ from hdrvid.io.atomic import is_abandoned
 from hdrvid.io.json_files import read_object
 from hdrvid.pipeline.job import part_name
 from hdrvid.pipeline.options import FORMATS
+from hdrvid.types import FrameNumbers
 
 
 def remove_parts(folder: Path, stem: str) -> None:
@@ -34,10 +35,11 @@ def _is_part_of(stem: str, report: Path) -> bool:
         frames = Path(read_object(report, "a report")["outputs"]["frames"]).name
     except (InputError, TypeError, LookupError):
         return False
-    return frames in {f"{stem}.%06d.{format}" for format in FORMATS}
+    escaped = re.escape(stem.replace("%", "%%"))
+    return re.fullmatch(rf"{escaped}\.%0\d+d\.(?:{'|'.join(FORMATS)})", frames) is not None
 
 
-def remove_leftovers(folder: Path, stem: str, first: int, last: int | None) -> None:
+def remove_leftovers(folder: Path, stem: str, numbers: FrameNumbers, first: int, last: int | None) -> None:
     """Remove the temporary files of killed runs: of the frames and videos of this run, and of all for a whole clip.
 
     Files of processes that still run stay, and so do other frames than those of a range: another machine may be
@@ -46,14 +48,15 @@ def remove_leftovers(folder: Path, stem: str, first: int, last: int | None) -> N
     whole = first == 0 and last is None
     part = "" if last is None else part_name("", (first, last))
     pattern = re.compile(
-        rf"\.{re.escape(stem)}(?P<index>\.\d{{6,}})?(?P<part>\.\d{{6,}}-\d{{6,}})?(?:\.(?:preview|hdr10|hlg))?"
+        rf"\.{re.escape(stem)}(?P<number>\.\d{{1,18}})?(?P<part>\.\d{{6,}}-\d{{6,}})?(?:\.(?:preview|hdr10|hlg))?"
         r"\.partial-(?:[0-9a-f]{8}-)?\d+\.(?:exr|hdr|mp4|json)"
     )
     for path in folder.iterdir() if folder.is_dir() else ():
         match = pattern.fullmatch(path.name)
         if match is None or not is_abandoned(path):
             continue
-        index = int(match["index"][1:]) if match["index"] else -1
-        if whole or match["part"] == part or first <= index <= (math.inf if last is None else last):
+        index = numbers.index_of(match["number"][1:]) if match["number"] else None
+        is_in_range = index is not None and first <= index <= (math.inf if last is None else last)
+        if whole or match["part"] == part or is_in_range:
             with suppress(OSError):
                 path.unlink()

@@ -14,12 +14,12 @@ from hdrvid.pipeline.resume import read_output
 
 
 def write_hdr_videos(
-    job: Job, paths: Sequence[Path], times: Sequence[float]
+    job: Job, first: int, paths: Sequence[Path], times: Sequence[float]
 ) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """Write the HDR videos that the options ask for.
 
-    `paths`: the frames; `times`: presentation time of each in seconds. Returns what the report says of each video, by
-    kind, and warnings.
+    `first`: index of the first frame; `paths`: the frames; `times`: presentation time of each in seconds. Returns what
+    the report says of each video, by kind, and warnings.
     """
     wanted: dict[HdrKind, bool] = {"hdr10": job.options.hdr10, "hlg": job.options.hlg}
     kinds = [kind for kind, asked in wanted.items() if asked]
@@ -37,7 +37,11 @@ def write_hdr_videos(
         grade = grade_clip(frames, kind, peak_nits=job.options.peak_nits if kind == "hdr10" else None, light=light)
         path = job.video_path(kind)
         size = job.info.width, job.info.height
-        with HdrVideoWriter(path, *size, job.video_rate, grade, audio_from=job.audio_from) as video:
+        aspect = job.info.first.pixel_aspect
+        with HdrVideoWriter(
+            path, *size, job.video_rate, grade, audio_from=job.audio_from, pixel_aspect=aspect
+        ) as video:
+            video.timecode = job.video_timecode(first)
             for frame, pts_seconds in zip(frames(), times, strict=True):
                 video.write(frame, pts_seconds)
         warnings += video.warnings()

@@ -10,17 +10,24 @@ from typing import Any, Literal
 
 import numpy as np
 
-from hdrvid.color.half import HALF_MAX, to_half
+from hdrvid.color.gamuts import GAMUTS, REC709, Gamut, convert
+from hdrvid.color.half import HALF_MAX, from_half, to_half
 from hdrvid.detect.clip import Detection
 from hdrvid.errors import InputError, ModelError, UsageError
-from hdrvid.pipeline.options import LOSSY_COMPRESSIONS, ReconstructOptions, parse_white
+from hdrvid.io.exr import LOSSY_COMPRESSIONS
+from hdrvid.pipeline.options import ReconstructOptions, exr_compression, parse_white
 from hdrvid.pipeline.settings import frame_settings
 from hdrvid.ranks import Ranks
-from hdrvid.types import ClipInfo, ClipReader, ExposureCycle, Exposures, Reconstructor
+from hdrvid.timecode import Timecode
+from hdrvid.types import ClipInfo, ClipReader, ExposureCycle, Exposures, FrameNumbers, Reconstructor
 
 LARGE_PIXELS = 12_000_000
 """Frames larger than this (DCI 4K is not) take hundreds of megabytes: one of them waits for the network, and the
 preview reads them back from their files."""
+
+
+START_DIGITS = 4
+"""Digits of the numbers that `--start-number` gives to frames without numbers of their own."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -84,7 +91,15 @@ class Job:
 
     def frame_path(self, index: int) -> Path:
         """Where frame `index` goes."""
-        return self.out / f"{self.info.stem}.{index:06d}.{self.frame_format}"
+        return self.out / f"{self.info.stem}.{self.numbers.text(index)}.{self.frame_format}"
+
+    @cached_property
+    def numbers(self) -> FrameNumbers:
+        """Numbers of the frames in the names of their files: those of the clip's own files, or as asked for."""
+        start = self.options.start_number
+        if start is None:
+            return self.info.numbers or FrameNumbers()
+        return (self.info.numbers or FrameNumbers(digits=START_DIGITS)).starting_at(start)
 
     @property
     def audio_from(self) -> Path | None:
@@ -98,8 +113,18 @@ class Job:
 
     @property
     def is_lossless(self) -> bool:
-        """Whether a file holds exactly the half floats that were written."""
-        return self.frame_format == "exr" and self.options.compression not in LOSSY_COMPRESSIONS
+        """Whether a file holds exactly the floats that were written."""
+        return self.frame_format == "exr" and self.compression not in LOSSY_COMPRESSIONS
+
+    @property
+    def compression(self) -> str:
+        """EXR compression of the frames."""
+        return exr_compression(self.options)
+
+    @property
+    def gamut(self) -> Gamut:
+        """Primaries of the frames."""
+        return GAMUTS[self.options.primaries]
 
     @property
     def is_large(self) -> bool:
@@ -158,18 +183,37 @@ class Job:
         made = [k for k, stops in enumerate(self.exposures.stops) if self.is_wanted(k, stops)]
         return rate * len(made) / period
 
-    def output_radiance(self, radiance: np.ndarray) -> np.ndarray:
+    def video_timecode(self, index: int) -> Timecode | None:
+        """Time code of a video whose first frame is `index`; None where there is none, or the rate has none."""
+        code = self.reader.metadata(index).timecode
+        if code is None or code.counted_rate != round(self.info.frames_per_second):
+            return None
+        return code if self.makes_all else code.at_rate(round(self.video_rate))
+
+    def rec709_radiance(self, radiance: np.ndarray) -> np.ndarray:
         """Radiance (H, W, 3) of the clip's primaries in Rec. 709: colours outside it get negative components."""
-        matrix = self.detection.to_output
-        return radiance if matrix is None else radiance @ matrix.astype(np.float32).T
+        return convert(radiance, self.detection.gamut, REC709)
 
     def file_values(self, radiance: np.ndarray) -> np.ndarray:
-        """Radiance (H, W, 3) as the file holds it: Rec. 709, scaled; float16 for EXR, float32 for Radiance HDR."""
-        radiance = self.output_radiance(radiance)
+        """Radiance (H, W, 3) of the clip's primaries as the file holds it: in its primaries, scaled.
+
+        float16 for EXR of half floats, else float32.
+        """
+        radiance = convert(radiance, self.detection.gamut, self.gamut)
         if self.frame_format == "hdr":
             radiance = np.maximum(radiance, np.float32(0))
-        values = np.minimum(radiance * np.float32(self.scale), np.float32(HALF_MAX))
+        values = radiance * np.float32(self.scale)
+        if self.options.depth == "float":
+            return values
+        values = np.minimum(values, np.float32(HALF_MAX))
         return to_half(values) if self.frame_format == "exr" else values
+
+    def viewed(self, file_values: np.ndarray) -> np.ndarray:
+        """File values (H, W, 3) with Rec. 709 primaries, as `hdrvid.pipeline.resume.read_output` gives them."""
+        if self.gamut == REC709:
+            return file_values
+        floats = from_half(file_values) if file_values.dtype == np.float16 else file_values
+        return convert(floats, self.gamut, REC709)
 
 
 def part_name(stem: str, frame_range: tuple[int, int]) -> str:

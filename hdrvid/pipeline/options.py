@@ -13,17 +13,28 @@ from hdrvid.color.tonemap import OPERATORS
 from hdrvid.errors import ModelError, OutputError, UsageError
 from hdrvid.io.atomic import require_short_names
 from hdrvid.io.exposure_files import parse_exposures
-from hdrvid.io.exr import COMPRESSIONS
+from hdrvid.io.exr import COMPRESSIONS, DEPTHS, LOSSY_COMPRESSIONS, is_aces_container
 from hdrvid.io.hdr_video import check_peak
 from hdrvid.io.response_files import load_response
-from hdrvid.options.reconstruct import EXPOSURE_CLASSES, FORMATS, RESULTS, ReconstructOptions
+from hdrvid.options.reconstruct import (
+    EXPOSURE_CLASSES,
+    FORMATS,
+    MAX_START_NUMBER,
+    OUTPUT_PRIMARIES,
+    RESULTS,
+    ReconstructOptions,
+)
 from hdrvid.predict.device import check_precision
 from hdrvid.predict.registry import available_models
 from hdrvid.predict.tiling import resolve_tile
 from hdrvid.types import Exposures, PathLike
 
-LOSSY_COMPRESSIONS = ("b44", "b44a", "dwaa", "dwab")
-"""EXR compressions after which a file no longer holds exactly the half floats it was given."""
+
+def exr_compression(options: ReconstructOptions) -> str:
+    """The EXR compression of a run: an ACES container has none."""
+    if options.compression != "auto":
+        return options.compression
+    return "none" if is_aces_container(options.primaries, "none", options.depth) else "zip"
 
 
 def parse_white(text: str, exposures: Exposures | None = None) -> float:
@@ -58,8 +69,7 @@ def validate_options(options: ReconstructOptions, out: PathLike) -> None:
     """
     if options.format not in FORMATS:
         raise UsageError(f"--format takes exr or hdr, not '{options.format}'")
-    if options.format == "exr" and options.compression not in COMPRESSIONS:
-        raise UsageError(f"--compression takes one of {', '.join(COMPRESSIONS)}, not '{options.compression}'")
+    _check_files(options)
     if options.preview and options.tonemap not in OPERATORS:
         raise UsageError(f"--tonemap takes one of {', '.join(OPERATORS)}, not '{options.tonemap}'")
     if options.only not in EXPOSURE_CLASSES and not re.fullmatch("[1-9]", options.only):
@@ -86,6 +96,22 @@ def validate_options(options: ReconstructOptions, out: PathLike) -> None:
         load_response(options.response)
     if options.input_primaries.lower() != "auto":
         find_gamut(options.input_primaries)
+
+
+def _check_files(options: ReconstructOptions) -> None:
+    """Raise UsageError where the options of the files do not exist or do not go together."""
+    if options.start_number is not None and not 0 <= options.start_number <= MAX_START_NUMBER:
+        raise UsageError(f"--start-number takes 0 to {MAX_START_NUMBER}, not {options.start_number}")
+    if options.format == "exr" and options.compression not in ("auto", *COMPRESSIONS):
+        raise UsageError(f"--compression takes auto or one of {', '.join(COMPRESSIONS)}, not '{options.compression}'")
+    if options.primaries not in OUTPUT_PRIMARIES:
+        raise UsageError(f"--primaries takes one of {', '.join(OUTPUT_PRIMARIES)}, not '{options.primaries[:60]}'")
+    if options.depth not in DEPTHS:
+        raise UsageError(f"--depth takes half or float, not '{options.depth[:60]}'")
+    if options.depth == "float" and options.format == "hdr":
+        raise UsageError("Radiance .hdr has 8 bits and an exponent, so --depth float needs --format exr")
+    if options.depth == "float" and exr_compression(options) in LOSSY_COMPRESSIONS:
+        raise UsageError(f"--compression {options.compression} keeps no 32-bit floats: --compression zip, piz or none")
 
 
 def check_folder(folder: Path) -> None:

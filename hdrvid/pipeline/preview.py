@@ -38,6 +38,8 @@ class PreviewThread:
             job.audio_from,
         )
         self._rate = job.video_rate
+        self._timecode_of = job.video_timecode
+        self._first_index: int | None = None
         self._tonemap = Tonemapper(
             job.options.tonemap, max_value=job.exposures.max_exposure, frames_per_second=float(self._rate)
         )
@@ -54,11 +56,14 @@ class PreviewThread:
         self._thread.start()
         return self
 
-    def add(self, frame: np.ndarray | Path, pts_seconds: float) -> None:
-        """The next frame: file values (H, W, 3), or the path of a file that holds them or soon will.
+    def add(self, index: int, frame: np.ndarray | Path, pts_seconds: float) -> None:
+        """The next frame: file values (H, W, 3) with Rec. 709 primaries, or the path of a file that holds it or soon
+        will.
 
         Raises OutputError where the video could not be written.
         """
+        if self._first_index is None:
+            self._first_index = index
         self._unsent.append((frame, pts_seconds))
         while self._unsent and (isinstance(self._unsent[0][0], np.ndarray) or self._unsent[0][0].exists()):
             self._put(self._unsent.popleft())
@@ -85,10 +90,18 @@ class PreviewThread:
         try:
             width, height = self._info.width, self._info.height
             with PreviewWriter(
-                self._path, width, height, self._rate, PREVIEW_CRF, audio_from=self._audio_from
+                self._path,
+                width,
+                height,
+                self._rate,
+                PREVIEW_CRF,
+                audio_from=self._audio_from,
+                pixel_aspect=self._info.first.pixel_aspect,
             ) as video:
                 while (item := self._take()) is not None:
                     frame, pts_seconds = item
+                    if video.is_empty and self._first_index is not None:
+                        video.timecode = self._timecode_of(self._first_index)
                     file_values = read_output(frame)[0] if isinstance(frame, Path) else frame
                     if file_values.dtype == np.float16:
                         file_values = from_half(file_values)

@@ -59,13 +59,13 @@ def make_report(
     flicker = flicker_stops(piece.brightness, job.exposures.num_classes)
     detected = job.detection.as_dict()
     count, first, last = len(piece.indices), piece.indices[0], piece.indices[-1]
-    escaped = str(job.out / job.info.stem).replace("%", "%%")
-    pattern = f"{escaped}.%06d.{job.frame_format}"
+    pattern = job.numbers.pattern(str(job.out / job.info.stem), job.frame_format)
     values: dict[str, Any] = {
         "version": __version__,
         **{key: value for key, value in detected.items() if key not in ("source", "warnings")},
         "response_curve": curve_samples(job.detection.response),
         "frames": {"first": first, "last": last, "count": count, "new": count - piece.kept, "kept": piece.kept},
+        "numbers": {"digits": job.numbers.digits, "runs": [list(run) for run in job.numbers.runs]},
         "events": [{"kind": e.kind, "index": e.index, "text": e.text} for e in piece.events],
         "damaged": {str(index): text for index, text in piece.damaged.items()},
         "white": job.options.white,
@@ -83,8 +83,8 @@ def make_report(
         "outputs": {
             "folder": str(job.out),
             "frames": pattern,
-            "first_frame": pattern % first,
-            "last_frame": pattern % last,
+            "first_frame": str(job.frame_path(first)),
+            "last_frame": str(job.frame_path(last)),
             "preview": str(job.video_path("preview")) if job.options.preview else None,
             **{kind: facts["path"] for kind, facts in videos.items()},
             "report": str(job.report_path),

@@ -3,7 +3,7 @@
     decode, encode    a thread reads, linearises and re-codes frames, 3 ahead (`windows`, `encode`)
     window            the frame and 2 or 4 that are near; nothing else of the clip is held in memory (`windows`)
     network           the calling thread (`predict`)
-    file values       scaled, Rec. 709, rounded to half (`job`)
+    file values       scaled, in the primaries of the file, rounded to half (`job`)
     write             threads of the sequence writer; a frame appears complete or not at all (`io.writers`)
     preview           a thread tonemaps and encodes what was written (`preview`)
 
@@ -45,8 +45,9 @@ from hdrvid.pipeline.job import Job, beyond_the_end
 from hdrvid.pipeline.options import ReconstructOptions
 from hdrvid.pipeline.preview import PreviewThread
 from hdrvid.pipeline.report import ClipReport, make_report
-from hdrvid.pipeline.resume import frame_attributes, kept_frame, read_output
+from hdrvid.pipeline.resume import check_numbers, frame_attributes, kept_frame, read_output
 from hdrvid.pipeline.setup import set_up
+from hdrvid.pipeline.space import check_space
 from hdrvid.pipeline.windows import DamagedFrames, FrameWindow, LabelledWindows, RegularWindows, open_windows
 from hdrvid.ranks import Ranks
 from hdrvid.types import PathLike, Window
@@ -84,7 +85,7 @@ def reconstruct_clip(
     with ExitStack() as stack:
         job = set_up(stack, inputs, Path(out), options, ranks, message)
         require_same_settings(job)
-        piece_range = ranks.from_main(lambda: _claim(job, stack))[ranks.rank]
+        piece_range = ranks.from_main(lambda: _claim(job, stack, message))[ranks.rank]
         count, total, done = ranks.counter(), job.expected_frames, 0
 
         def report_progress(frames: int) -> None:
@@ -116,10 +117,20 @@ def make_piece(
     through_file = job.is_large or not job.is_lossless  # the preview shows what the file holds
     with ExitStack() as stack:
         writer = stack.enter_context(
-            SequenceWriter(job.out, job.info.stem, job.frame_format, job.options.compression, WRITERS)
+            SequenceWriter(
+                job.out,
+                job.info.stem,
+                job.frame_format,
+                job.compression,
+                WRITERS,
+                depth=job.options.depth,
+                gamut=job.gamut,
+                numbers=job.numbers,
+            )
         )
         windows = open_windows(stack, job, *piece_range, damaged)
-        previous_key, previous_values = "", None
+        previous_key: str = ""
+        previous_values: np.ndarray | None = None
         for frame in _pending_frames(job, windows, writer):
             _announce(windows.events, piece, message)
             window, values = frame.window, frame.kept_values
@@ -131,11 +142,11 @@ def make_piece(
                     before = time.perf_counter()
                     previous_values = job.file_values(job.reconstructor.reconstruct(frame.model_input).radiance)
                     piece.network_seconds += time.perf_counter() - before
-                previous_key, values = window.key, previous_values
+                previous_key, values = window.key, job.viewed(previous_values)
                 if through_file:
                     writable_target(path)
                     path.unlink(missing_ok=True)  # the preview must not read the frame that is replaced
-                writer.submit(window.index, values, frame_attributes(job, window))
+                writer.submit(window.index, previous_values, frame_attributes(job, window))
                 if job.detection.repeats[0] == 1:
                     previous_values = None  # large
             assert values is not None
@@ -143,7 +154,7 @@ def make_piece(
             piece.indices.append(window.index)
             piece.times.append(window.pts_seconds)
             if preview is not None:
-                preview.add(path if through_file else values, window.pts_seconds)
+                preview.add(window.index, path if through_file else values, window.pts_seconds)
             del frame, window, values  # large
             progress(len(piece.indices))
         writer.close()
@@ -198,9 +209,11 @@ def _announce(events: Sequence[Event], piece: Piece, message: Callable[[str], No
     piece.announced = len(events)
 
 
-def _claim(job: Job, stack: ExitStack) -> list[Range | None]:
+def _claim(job: Job, stack: ExitStack, message: Callable[[str], None]) -> list[Range | None]:
     """Lock the range, check and clear the folder; what every process is to make."""
     stack.enter_context(frames_lock(job.out, job.info.stem, job.first, job.last))
+    if (text := check_numbers(job)) is not None:
+        message(f"warning: {text}")
     wanted = {"preview": job.options.preview, "hdr10": job.options.hdr10, "hlg": job.options.hlg}
     targets = [job.report_path, *(job.video_path(kind) for kind, asked in wanted.items() if asked)]
     for path in targets:
@@ -209,7 +222,8 @@ def _claim(job: Job, stack: ExitStack) -> list[Range | None]:
     options = job.options
     inputs = [job.info.source, options.exposures, options.response, options.model]
     require_unread(targets, inputs, "choose another folder")
-    remove_leftovers(job.out, job.info.stem, job.first, job.last)
+    remove_leftovers(job.out, job.info.stem, job.numbers, job.first, job.last)
+    message(check_space(job))
     return split_job(job)
 
 
@@ -232,11 +246,11 @@ def _finish(
     with ExitStack() as stack:
         if preview is None and job.options.preview:
             preview = stack.enter_context(PreviewThread(job))
-            for path, pts_seconds in zip(paths, piece.times, strict=True):
-                preview.add(path, pts_seconds)
+            for index, path, pts_seconds in zip(piece.indices, paths, piece.times, strict=True):
+                preview.add(index, path, pts_seconds)
         if preview is not None:
             preview.finish()
-        videos, video_warnings = write_hdr_videos(job, paths, piece.times)
+        videos, video_warnings = write_hdr_videos(job, piece.indices[0], paths, piece.times)
     if preview is not None:
         video_warnings = [*preview.warnings, *video_warnings]
     warnings = [*piece.warnings, *dict.fromkeys(video_warnings)]
@@ -244,7 +258,7 @@ def _finish(
         warnings.append(f"{job.info.source} ends at frame {piece.indices[-1]}, before the end of --frames")
     if job.frame_format == "exr" and not job.is_lossless:
         warnings.append(
-            f"the compression {job.options.compression} is lossy and turns some black pixels into values just below 0, "
+            f"the compression {job.compression} is lossy and turns some black pixels into values just below 0, "
             "about -3e-5: clip them, or take --compression zip, piz or zstd"
         )
     starts = [p.indices[0] for p in pieces if p.indices][1:]

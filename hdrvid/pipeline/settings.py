@@ -12,7 +12,8 @@ import numpy as np
 
 from hdrvid import __version__
 from hdrvid.detect.clip import Detection
-from hdrvid.pipeline.options import LOSSY_COMPRESSIONS, ReconstructOptions
+from hdrvid.io.exr import LOSSY_COMPRESSIONS
+from hdrvid.pipeline.options import ReconstructOptions, exr_compression
 from hdrvid.predict.runner import ModelRunner
 from hdrvid.types import Exposures, Reconstructor
 
@@ -42,7 +43,9 @@ def frame_settings(
         "white_code": detection.white_code,
         "repeats": list(detection.repeats),
         "white": options.white if options.white in ("longest", "shortest") else f"{float(options.white):g}",
-        "compression": options.compression if options.compression in LOSSY_COMPRESSIONS else "exact",
+        "compression": compression if (compression := exr_compression(options)) in LOSSY_COMPRESSIONS else "exact",
+        "output_primaries": options.primaries,
+        "depth": options.depth,
         **({} if options.every == "frame" else {"every": options.every}),
     }
 
@@ -65,6 +68,7 @@ def changed_settings(header: Mapping[str, object], settings: Mapping[str, Any]) 
     """The settings in which an existing frame differs, in words; None where it is kept all the same."""
     try:
         before = json.loads(str(header["hdrvid:options"]))
+        settings = json.loads(canonical_json(settings))
         keys = [k for k in {**settings, **before} if before.get(k) != settings.get(k)]
         changed = [f"{k} {before.get(k)}, now {settings.get(k)}" for k in keys]
         if {*keys} <= {*_MACHINE_SETTINGS}:

@@ -7,13 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
+from hdrvid.color.gamuts import GAMUTS
 from hdrvid.compiled import bands
 from hdrvid.detect.clip import Detection, required_exposures
 from hdrvid.errors import OutputError
 from hdrvid.io import open_clip
+from hdrvid.io.exr import is_aces_container
+from hdrvid.io.frames import FramesReader
 from hdrvid.pipeline.distributed import agreed_detection, in_each
 from hdrvid.pipeline.job import Job, frame_range, require_class, require_windows
-from hdrvid.pipeline.options import ReconstructOptions, parse_white, validate_options
+from hdrvid.pipeline.options import ReconstructOptions, exr_compression, parse_white, validate_options
 from hdrvid.predict.registry import BUILT_IN, load_reconstructor
 from hdrvid.predict.runner import ModelRunner
 from hdrvid.ranks import Ranks, local_device
@@ -33,7 +36,7 @@ def set_up(
     def opened() -> ClipReader:
         validate_options(options, out)
         reader = stack.enter_context(open_clip(inputs, options.fps))
-        _require_other_folder(inputs, reader.info, out)
+        _require_other_folder(reader, out)
         return reader
 
     return prepare_job(stack, in_each(ranks, opened), out, options, ranks, message)
@@ -54,7 +57,7 @@ def prepare_job(
     exposures = required_exposures(detection)
     require_class(options, exposures)
     first, last = frame_range(options, reader.info)
-    for text in detection_messages(detection):
+    for text in detection_messages(detection, options):
         message(text)
     parse_white(options.white, exposures)
     reconstructor = _load_model(options, exposures.network_exposures, reader.info, ranks)
@@ -64,8 +67,8 @@ def prepare_job(
     return Job(reader, detection, exposures, reconstructor, options, out, first, last, ranks)
 
 
-def detection_messages(detection: Detection) -> list[str]:
-    """What the user is told about a clip before its frames are made."""
+def detection_messages(detection: Detection, options: ReconstructOptions) -> list[str]:
+    """What the user is told about a clip, and the colours of its results, before its frames are made."""
     messages = [f"warning: {text}" for text in detection.warnings]
     if detection.measured and detection.measured.corrected:
         messages.append(f"{detection.measured.reason}: corrected (--no-deflicker leaves them)")
@@ -74,8 +77,15 @@ def detection_messages(detection: Detection) -> list[str]:
         messages.append(f"assuming the response {detection.response.name}{why}; --response names another")
     elif detection.response_from == "measured":
         messages.append(f"response {detection.response.name}: {detection.response_reason}")
-    if detection.to_output is not None:
-        messages.append(f"primaries {detection.gamut.name} ({detection.gamut_from}): converted to Rec. 709")
+    if detection.gamut != GAMUTS[options.primaries]:
+        messages.append(f"primaries {detection.gamut.name} ({detection.gamut_from}): converted to {options.primaries}")
+    compression = exr_compression(options)
+    is_aces = is_aces_container(options.primaries, compression, options.depth)
+    if options.primaries == "aces2065-1" and options.format == "exr" and not is_aces:
+        messages.append(
+            f"warning: {compression} {options.depth} frames are no ACES container, which has half floats without "
+            "compression (SMPTE ST 2065-4): the header has no acesImageContainerFlag"
+        )
     return messages
 
 
@@ -99,11 +109,10 @@ def _load_model(options: ReconstructOptions, num_exposures: int, info: ClipInfo,
     return model
 
 
-def _require_other_folder(inputs: Sequence[str], info: ClipInfo, out: Path) -> None:
+def _require_other_folder(reader: ClipReader, out: Path) -> None:
     """Raise OutputError where results would be written among the frames they are made from, or over them."""
-    if info.kind != "frames":
+    if not isinstance(reader, FramesReader):
         return
-    for item in map(Path, inputs):
-        folder = item if item.is_dir() else item.parent
+    for folder in dict.fromkeys(path.parent for path in reader.paths):
         if folder.resolve() == out.resolve():
-            raise OutputError(f"{out} holds the frames of {info.source}: choose another folder for the results")
+            raise OutputError(f"{out} holds the frames of {reader.info.source}: choose another folder for the results")

@@ -23,7 +23,7 @@ from hdrvid.cli.console import (
 from hdrvid.cli.options import fields_as_options
 from hdrvid.errors import HdrvidError, InputError
 from hdrvid.options.metadata import OUTPUT
-from hdrvid.options.reconstruct import ReconstructOptions
+from hdrvid.options.reconstruct import VIDEO_SUFFIXES, ReconstructOptions
 
 if TYPE_CHECKING:
     from hdrvid.pipeline.report import ClipReport
@@ -197,7 +197,7 @@ def _print_report(report: ClipReport) -> None:
     flicker = facts["quality"]["flicker_stops"]
     even = "" if flicker is None else f", flicker {flicker:.3f} stops"
     typer.echo(f"{outputs['first_frame']} ... {count} frame(s){kept}{even}")
-    for kind in ("preview", "hdr10", "hlg"):
+    for kind in VIDEO_SUFFIXES:
         if outputs.get(kind):
             typer.echo(outputs[kind])
     typer.echo(outputs["report"])

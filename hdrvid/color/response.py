@@ -162,16 +162,23 @@ def _with_numpy(function: Callable[[np.ndarray], np.ndarray]) -> Callable[[Any],
     return either
 
 
+_LOG_CURVES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "slog3": (slog3_decode, slog3_encode),
+    "vlog": (vlog_decode, vlog_encode),
+    "logc3": (logc3_decode, logc3_encode),
+    "logc4": (logc4_decode, logc4_encode),
+    "clog3": (clog3_decode, clog3_encode),
+}
+
+SCENE_OF_CODE_1 = {name: float(decode(np.array(1.0))) for name, (decode, _) in _LOG_CURVES.items()}
+"""Scene reflectance that code 1 of a log curve stands for."""
+
 RESPONSES: dict[str, Response] = {
     "gamma2.2": gamma_response(2.2),
     "srgb": Response("srgb", srgb_linearize, srgb_encode),
     "rec709": Response("rec709", rec709_linearize, rec709_encode),
     "linear": Response("linear", lambda c: c.clip(0.0, 1.0), lambda v: v.clip(0.0, 1.0)),
-    "slog3": log_response("slog3", slog3_decode, slog3_encode),
-    "vlog": log_response("vlog", vlog_decode, vlog_encode),
-    "logc3": log_response("logc3", logc3_decode, logc3_encode),
-    "logc4": log_response("logc4", logc4_decode, logc4_encode),
-    "clog3": log_response("clog3", clog3_decode, clog3_encode),
+    **{name: log_response(name, decode, encode) for name, (decode, encode) in _LOG_CURVES.items()},
     "pq": Response(
         "pq",
         _with_numpy(lambda code: pq_decode(code.clip(0.0, 1.0)) / PQ_PEAK_NITS),
@@ -181,7 +188,7 @@ RESPONSES: dict[str, Response] = {
 }
 """Responses by the name that `--response` takes."""
 
-LOG_RESPONSES = ("slog3", "vlog", "logc3", "logc4", "clog3")
+LOG_RESPONSES = tuple(_LOG_CURVES)
 """The log curves among `RESPONSES`: S-Log3, V-Log, ARRI LogC3 (EI 800), ARRI LogC4, Canon Log 3."""
 
 

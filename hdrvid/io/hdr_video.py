@@ -223,7 +223,7 @@ class HdrVideoWriter(MovieWriter):
         self.crf = crf
         self._coded_width = max(_SMALLEST, width + width % 2)
         self._coded_height = max(_SMALLEST, height + height % 2)
-        self._coder = _Coder(grade.kind)
+        self._coder = SignalCoder(grade.kind)
 
     def write(self, linear: np.ndarray, pts_seconds: float | None = None) -> None:
         """Append one frame: (H, W, 3) floating, scene-linear Rec. 709, the values that were graded.
@@ -342,7 +342,7 @@ def _doubled(plane: np.ndarray) -> np.ndarray:
     return out
 
 
-class _Coder:
+class SignalCoder:
     """Light to R'G'B' signals and back, float32, by tables.
 
     Light is cd/m2 for PQ and scene light for HLG. Encoding looks at the first 13 bits of the mantissa and is off by

@@ -1,4 +1,4 @@
-"""What every mp4 that hdrvid writes has in common: times, sound, and appearing complete or not at all."""
+"""What every video that hdrvid writes has in common: times, sound, and appearing complete or not at all."""
 
 from __future__ import annotations
 
@@ -23,12 +23,15 @@ _TICKS_PER_SECOND = 90_000
 
 
 class MovieWriter(ABC):
-    """Writes one mp4 with its index in front: a base for the writers of one kind of picture.
+    """Writes one mp4 or mov with its index in front: a base for the writers of one kind of picture.
 
     A context manager; the file appears when the body ends without an error, and only if a frame was written. Odd
     sizes are padded to even by repeating the last row and column.
     Raises OutputError where the disk or an encoder refuses.
     """
+
+    container_format = "mp4"
+    """FFmpeg's name of the container."""
 
     def __init__(
         self,
@@ -114,7 +117,9 @@ class MovieWriter(ABC):
         """From opening the encoder to the finished file; a failure anywhere removes what was written."""
         with atomic_path(self.path) as partial, ExitStack() as sources:
             with av_errors(self.path):
-                self._container = av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"})
+                self._container = av.open(
+                    str(partial), "w", format=self.container_format, options={"movflags": "+faststart"}
+                )
                 self._container.metadata["comment"] = MOVIE_COMMENT
             try:
                 with av_errors(self.path):

@@ -14,6 +14,9 @@ EXPOSURE_CLASSES = ("all", "short", "middle", "long")
 RESULTS = ("frame", "bracket")
 """What `--every` takes."""
 
+VIDEO_SUFFIXES = {"preview": "mp4", "hdr10": "mp4", "hlg": "mp4", "prores": "mov", "dnxhr": "mov"}
+"""Videos that a run can write, and the ends of their names."""
+
 FORMATS = ("exr", "hdr")
 """What `--format` takes."""
 
@@ -205,6 +208,21 @@ class ReconstructOptions(DetectOptions):
         default=False, metadata=option("Write STEM.hdr10.mp4: 10-bit HEVC, PQ, BT.2020.", panel=VIEWING)
     )
     hlg: bool = field(default=False, metadata=option("Write STEM.hlg.mp4: 10-bit HEVC, HLG, BT.2020.", panel=VIEWING))
+    prores: str | None = field(
+        default=None,
+        metadata=option(
+            "Write STEM.prores.mov for grading: ProRes 4444, 10 bit, of this curve: hlg, pq, slog3, vlog, logc3, "
+            "logc4, clog3. A log curve has its camera's gamut, and 1.0 of the frames is a reflectance of 1.",
+            metavar="CURVE",
+            panel=VIEWING,
+        ),
+    )
+    """None: no such video."""
+    dnxhr: str | None = field(
+        default=None,
+        metadata=option("The same as DNxHR HQX, STEM.dnxhr.mov.", metavar="CURVE", panel=VIEWING),
+    )
+    """None: no such video."""
     peak_nits: float | None = field(
         default=None,
         metadata=option(

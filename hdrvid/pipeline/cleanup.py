@@ -10,6 +10,7 @@ from pathlib import Path
 from hdrvid.errors import InputError
 from hdrvid.io.atomic import is_abandoned
 from hdrvid.io.json_files import read_object
+from hdrvid.options.reconstruct import VIDEO_SUFFIXES
 from hdrvid.pipeline.job import part_name
 from hdrvid.pipeline.options import FORMATS
 from hdrvid.types import FrameNumbers
@@ -21,10 +22,10 @@ def remove_parts(folder: Path, stem: str) -> None:
         name = re.fullmatch(rf"({re.escape(stem)}\.\d{{6,}}-\d{{6,}})\.json", report.name)
         if name is None or not _is_part_of(stem, report):
             continue
-        for kind in ("preview", "hdr10", "hlg"):
-            if (folder / f"{stem}.{kind}.mp4").exists():
+        for kind, suffix in VIDEO_SUFFIXES.items():
+            if (folder / f"{stem}.{kind}.{suffix}").exists():
                 with suppress(OSError):
-                    (folder / f"{name[1]}.{kind}.mp4").unlink(missing_ok=True)
+                    (folder / f"{name[1]}.{kind}.{suffix}").unlink(missing_ok=True)
         with suppress(OSError):
             report.unlink()
 
@@ -48,8 +49,9 @@ def remove_leftovers(folder: Path, stem: str, numbers: FrameNumbers, first: int,
     whole = first == 0 and last is None
     part = "" if last is None else part_name("", (first, last))
     pattern = re.compile(
-        rf"\.{re.escape(stem)}(?P<number>\.\d{{1,18}})?(?P<part>\.\d{{6,}}-\d{{6,}})?(?:\.(?:preview|hdr10|hlg))?"
-        r"\.partial-(?:[0-9a-f]{8}-)?\d+\.(?:exr|hdr|mp4|json)"
+        rf"\.{re.escape(stem)}(?P<number>\.\d{{1,18}})?(?P<part>\.\d{{6,}}-\d{{6,}})?"
+        rf"(?:\.(?:{'|'.join(VIDEO_SUFFIXES)}))?"
+        r"\.partial-(?:[0-9a-f]{8}-)?\d+\.(?:exr|hdr|mp4|mov|json)"
     )
     for path in folder.iterdir() if folder.is_dir() else ():
         match = pattern.fullmatch(path.name)

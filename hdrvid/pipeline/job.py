@@ -15,6 +15,7 @@ from hdrvid.color.half import HALF_MAX, from_half, to_half
 from hdrvid.detect.clip import Detection
 from hdrvid.errors import InputError, ModelError, UsageError
 from hdrvid.io.exr import LOSSY_COMPRESSIONS
+from hdrvid.options.reconstruct import VIDEO_SUFFIXES
 from hdrvid.pipeline.options import ReconstructOptions, exr_compression, parse_white
 from hdrvid.pipeline.settings import frame_settings
 from hdrvid.ranks import Ranks
@@ -86,8 +87,8 @@ class Job:
         return self.out / f"{self.name}.json"
 
     def video_path(self, kind: str) -> Path:
-        """Where the video of this kind goes: 'preview', 'hdr10' or 'hlg'."""
-        return self.out / f"{self.name}.{kind}.mp4"
+        """Where the video of this kind goes, a key of VIDEO_SUFFIXES."""
+        return self.out / f"{self.name}.{kind}.{VIDEO_SUFFIXES[kind]}"
 
     def frame_path(self, index: int) -> Path:
         """Where frame `index` goes."""

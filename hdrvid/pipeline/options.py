@@ -15,6 +15,7 @@ from hdrvid.io.atomic import require_short_names
 from hdrvid.io.exposure_files import parse_exposures
 from hdrvid.io.exr import COMPRESSIONS, DEPTHS, LOSSY_COMPRESSIONS, is_aces_container
 from hdrvid.io.hdr_video import check_peak
+from hdrvid.io.master_video import check_master
 from hdrvid.io.response_files import load_response
 from hdrvid.options.reconstruct import (
     EXPOSURE_CLASSES,
@@ -80,6 +81,10 @@ def validate_options(options: ReconstructOptions, out: PathLike) -> None:
         raise UsageError("--every bracket makes one frame of a bracket: --only short, long or a number names it")
     if options.align not in ("auto", "off"):
         raise UsageError(f"--align takes auto or off, not '{options.align}'")
+    if options.prores is not None:
+        check_master("prores", options.prores)
+    if options.dnxhr is not None:
+        check_master("dnxhr", options.dnxhr)
     if options.peak_nits is not None:
         check_peak(options.peak_nits)
     check_precision(options.precision)

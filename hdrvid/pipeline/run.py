@@ -38,6 +38,7 @@ from hdrvid.io.lock import frames_lock
 from hdrvid.io.ownership import MOVIE, OVERWRITE_ADVICE, REPORT, replaceable_target, require_unread
 from hdrvid.io.writers import SequenceWriter
 from hdrvid.metrics.exposure_flicker import FlickerMeter, flicker_warning, join_steps
+from hdrvid.options.reconstruct import VIDEO_SUFFIXES
 from hdrvid.pipeline.cleanup import remove_leftovers, remove_parts
 from hdrvid.pipeline.distributed import Piece, Range, join_pieces, require_same_settings, split_job
 from hdrvid.pipeline.hdr_videos import write_hdr_videos
@@ -214,8 +215,8 @@ def _claim(job: Job, stack: ExitStack, message: Callable[[str], None]) -> list[R
     stack.enter_context(frames_lock(job.out, job.info.stem, job.first, job.last))
     if (text := check_numbers(job)) is not None:
         message(f"warning: {text}")
-    wanted = {"preview": job.options.preview, "hdr10": job.options.hdr10, "hlg": job.options.hlg}
-    targets = [job.report_path, *(job.video_path(kind) for kind, asked in wanted.items() if asked)]
+    wanted = [kind for kind in VIDEO_SUFFIXES if getattr(job.options, kind)]
+    targets = [job.report_path, *(job.video_path(kind) for kind in wanted)]
     for path in targets:
         mark = REPORT if path == job.report_path else MOVIE
         replaceable_target(path, mark, OVERWRITE_ADVICE, overwrite=job.options.overwrite)

@@ -14,6 +14,7 @@ from hdrvid.errors import OutputError
 from hdrvid.io import open_clip
 from hdrvid.io.exr import is_aces_container
 from hdrvid.io.frames import FramesReader
+from hdrvid.io.master_video import check_master
 from hdrvid.pipeline.distributed import agreed_detection, in_each
 from hdrvid.pipeline.job import Job, frame_range, require_class, require_windows
 from hdrvid.pipeline.options import ReconstructOptions, exr_compression, parse_white, validate_options
@@ -56,6 +57,8 @@ def prepare_job(
     detection = agreed_detection(reader, options, ranks)
     exposures = required_exposures(detection)
     require_class(options, exposures)
+    if options.dnxhr is not None:
+        check_master("dnxhr", options.dnxhr, reader.info.width, reader.info.height)
     first, last = frame_range(options, reader.info)
     for text in detection_messages(detection, options):
         message(text)

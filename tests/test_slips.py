@@ -12,11 +12,12 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
+from test_reconstruct import scene_radiance
 
-from hdrvid.color.curves import gamma_linearize
+from hdrvid.color.curves import gamma_encode, gamma_linearize
 from hdrvid.data.camera import SynthesisOptions, clipping_level, expose
 from hdrvid.data.scenes import procedural_scene
-from hdrvid.detect.cycle import MIN_CONFIDENCE, estimate_cycle
+from hdrvid.detect.cycle import MIN_CONFIDENCE, contradiction, estimate_cycle
 from hdrvid.detect.phases import Labeller
 from hdrvid.types import ExposureCycle
 
@@ -347,6 +348,31 @@ def test_known_gaps_and_pixels(stops, at):
         labeller.finish()
         assert [(e.kind, e.index) for e in labeller.events] == [("dropped", at)] * is_missing
         assert [labeller.label(i).stops for i in range(LENGTH)] == [shot.stops for shot in clip]
+
+
+@lru_cache(maxsize=64)
+def bright_frame(index: int, stops: float) -> np.ndarray:
+    """(48, 64, 3) linear frame of a scene of which the longest exposure shows little that is not clipped."""
+    return gamma_linearize(
+        np.round(255 * gamma_encode(np.clip(scene_radiance(index, 64, 48) * 2.0**stops, 0, 1))) / 255
+    )
+
+
+@pytest.mark.parametrize("stops", [(0.0, 3.0), (3.0, 0.0), (0.0, 2.0, 4.0)])
+@pytest.mark.parametrize("at", range(3, 13))
+def test_gap_in_a_bright_scene(stops, at):
+    """Two long exposures in a row: both are clipped nearly everywhere, so nearly every exposure would explain them."""
+    kept = [i for i in range(25) if i != at]
+    frames = [bright_frame(i, stops[i % len(stops)]) for i in kept]
+    estimate = estimate_cycle(frames)
+    assert estimate.cycle is not None
+    assert np.allclose(estimate.cycle.stops, stops, atol=0.1)
+    assert contradiction(estimate, ExposureCycle(stops)) is None
+    labeller = labelled(frames, stops)
+    # what is white nearly everywhere tells nothing and loses nothing
+    told = [n for n, i in enumerate(kept) if stops[i % len(stops)] < 4]
+    assert [labeller.label(n).stops for n in told] == [stops[kept[n] % len(stops)] for n in told]
+    assert [e.kind for e in labeller.events if e.kind != "unsure"] == ["dropped"]
 
 
 if __name__ == "__main__":

@@ -189,6 +189,7 @@ def _print_report(report: ClipReport) -> None:
     typer.echo(
         f"{report.source}: {width}x{height}, exposures {stops} stops ({sure}), response {facts['response']} "
         f"({facts['response_from']}), model {facts['model']['name']}"
+        f"{', grey taken as R = G = B' if 'grey' in facts['details'] else ''}"
     )
     outputs = facts["outputs"]
     count = facts["frames"]["count"]

@@ -23,6 +23,7 @@ from hdrvid.bounds import MAX_DIGITS, require_pixels
 from hdrvid.color.gamuts import GAMUTS, Gamut
 from hdrvid.errors import InputError
 from hdrvid.io.exr import read_exr
+from hdrvid.io.grey_video import GREY
 from hdrvid.io.hdr import read_hdr, read_hdr_attributes
 from hdrvid.io.icc import read_profile
 from hdrvid.io.opencv import decode_with_opencv
@@ -145,18 +146,22 @@ def read_picture(path: PathLike, white_balance: Sequence[float] | None = None) -
         raise InputError(
             f"{source} holds {stored.dtype} samples: convert it to 8 or 16 bit {kind}, or to EXR if linear"
         )
-    if stored.ndim == 2 or stored.shape[2] < 3:
+    is_grey = stored.ndim == 2 or stored.shape[2] < 3
+    if is_grey:
         grey = stored if stored.ndim == 2 else stored[..., 0]
         rgb = np.repeat(grey[..., None], 3, axis=2)
     else:
         rgb = stored[..., 2::-1]
     top = np.float32(np.iinfo(stored.dtype).max)
     profile = read_profile(source)
+    details = {"grey": GREY} if is_grey else {}
+    if profile is not None:
+        details["icc_profile"] = profile.name
     return Picture(
         np.ascontiguousarray(rgb, dtype=np.float32) / top,
         stored.dtype.itemsize * 8,
         False,
-        details={} if profile is None else {"icc_profile": profile.name},
+        details=details,
         transfer="" if profile is None else profile.transfer,
         gamut=None if profile is None else profile.gamut,
     )

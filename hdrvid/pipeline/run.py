@@ -148,7 +148,7 @@ def make_piece(
         writer.close()
     piece.lost, piece.damaged, piece.events = windows.lost, damaged.texts, windows.events
     piece.num_frames, piece.problem = windows.num_frames, windows.problem
-    piece.warnings = [*job.reader.warnings(), *job.reconstructor.notes]
+    piece.warnings = [*job.reader.warnings(), *windows.warnings(), *job.reconstructor.notes]
     piece.brightness = meter.frames
     return piece
 

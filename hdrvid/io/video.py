@@ -32,6 +32,7 @@ from hdrvid.bounds import require_pixels
 from hdrvid.color.gamuts import GAMUT_OF_TAG, GAMUTS
 from hdrvid.errors import InputError
 from hdrvid.io.grey_video import GREY, RANGE_FRAMES, has_no_chroma, luma_plane, measured_range
+from hdrvid.io.text_files import require_file
 from hdrvid.types import ClipInfo, Frame, PathLike
 
 LONGEST_STEM = 200
@@ -307,11 +308,7 @@ class VideoReader:
 
     def __init__(self, path: PathLike) -> None:
         self.path = Path(path)
-        try:
-            if not self.path.is_file():
-                raise InputError(f"{self.path} does not exist: check the path")
-        except OSError as error:
-            raise InputError(f"{self.path} cannot be opened: {error.strerror or error}") from error
+        require_file(self.path)
         self._warnings: dict[str, None] = {}
         self._timeline: _Timeline | None = None
         self._timeline_known = False
@@ -424,8 +421,10 @@ class VideoReader:
                 yield container, stream
         except (av.FFmpegError, OSError) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            if isinstance(error, av.error.InvalidDataError):
+            if isinstance(error, (av.error.InvalidDataError, av.error.EOFError)):
                 reason = "it is damaged, incomplete or not a video"
+            elif isinstance(error, av.error.PermissionError) and os.access(self.path, os.R_OK):
+                reason = "it is a list of other files, which FFmpeg does not open: name these"
             raise InputError(f"{self.path} cannot be read: {reason}; check that it plays, or copy it again") from error
 
     def _decode(self, container: Any, stream: Any, index: int | None) -> Iterator[_Decoded]:

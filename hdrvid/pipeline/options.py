@@ -59,6 +59,8 @@ def validate_options(options: ReconstructOptions, out: PathLike) -> None:
         raise UsageError(f"--format takes exr or hdr, not '{options.format}'")
     if options.format == "exr" and options.compression not in COMPRESSIONS:
         raise UsageError(f"--compression takes one of {', '.join(COMPRESSIONS)}, not '{options.compression}'")
+    if options.format == "hdr" and options.compression != ReconstructOptions.compression:
+        raise UsageError("--compression is for EXR, and .hdr files have their own: leave it or --format hdr out")
     if options.preview and options.tonemap not in OPERATORS:
         raise UsageError(f"--tonemap takes one of {', '.join(OPERATORS)}, not '{options.tonemap}'")
     if options.only not in EXPOSURE_CLASSES:
@@ -67,6 +69,8 @@ def validate_options(options: ReconstructOptions, out: PathLike) -> None:
         raise UsageError(f"--align takes auto or off, not '{options.align}'")
     if options.peak_nits is not None:
         check_peak(options.peak_nits)
+        if not options.hdr10:
+            raise UsageError("--peak-nits is for the HDR10 video: give --hdr10 too, or leave it out")
     check_precision(options.precision)
     resolve_tile(options.tile)
     parse_white(options.white)

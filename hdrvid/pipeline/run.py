@@ -222,6 +222,11 @@ def _finish(
             raise InputError(piece.problem)
         if job.options.only != "all":
             raise InputError(f"no frame of the range is a {job.options.only} one: widen --frames or leave out --only")
+        if piece.lost:
+            raise InputError(
+                f"no frame of {job.info.source} can be made, for nothing of another exposure is near any of them: "
+                f"check --exposures {job.cycle} and whether the clip alternates (hdrvid info CLIP shows both)"
+            )
         raise beyond_the_end(job.info, job.first, job.last, piece.num_frames or 0)
     paths = [job.frame_path(index) for index in piece.indices]
     _require_all(job, paths)

@@ -1,6 +1,7 @@
 """Every kind of slip at every position: each frame has its own exposure, or the run names it as not sure.
 
-`python tests/test_slips.py` prints the table of kinds and positions.
+`python tests/test_slips.py` prints the counts by kind, `python tests/test_slips.py declared` (or `measured`, with
+`details`) a mark for every position, and `python tests/test_slips.py clean` what is said of clips without a slip.
 """
 
 from __future__ import annotations
@@ -375,10 +376,30 @@ def test_gap_in_a_bright_scene(stops, at):
     assert [e.kind for e in labeller.events if e.kind != "unsure"] == ["dropped"]
 
 
+def print_summary(seeds: Sequence[int]) -> None:
+    """Markdown: clips with a slip at every position, by kind, declared exposures; the table of weights/README.md."""
+    print("| slip | 2 exposures: right | named | silent | 3 exposures: right | named | silent |")
+    print("|---|---|---|---|---|---|---|")
+    for kind, (make, positions) in SLIPS.items():
+        cells = []
+        for n in (2, 3):
+            verdicts = [
+                verdict(make(stops, at), stops, seed, measured=False).word
+                for stops in CYCLES
+                if len(stops) == n
+                for at in positions
+                for seed in seeds
+            ]
+            cells += [str(verdicts.count(word)) for word in ("right", "said", "SILENT")]
+        print(f"| {kind} | {' | '.join(cells)} |", flush=True)
+
+
 if __name__ == "__main__":
     words = sys.argv[1:]
     chosen = [k for k in SLIPS if not words[1:] or k in words[1:]]
-    if words[:1] == ["clean"]:
+    if not words:
+        print_summary((3, 4))
+    elif words[0] == "clean":
         print_clean((3, 4, 5, 6))
     else:
         print_table("measured" in words[0], (3, 4), chosen, "details" in words[0])

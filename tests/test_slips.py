@@ -1,7 +1,8 @@
 """Every kind of slip at every position: each frame has its own exposure, or the run names it as not sure.
 
 `python tests/test_slips.py` prints the counts by kind, `python tests/test_slips.py declared` (or `measured`, with
-`details`) a mark for every position, and `python tests/test_slips.py clean` what is said of clips without a slip.
+`details`) a mark for every position, `python tests/test_slips.py clean` what is said of clips without a slip, and
+`python tests/test_slips.py stops` how well the exposures of regular clips are measured.
 """
 
 from __future__ import annotations
@@ -394,11 +395,31 @@ def print_summary(seeds: Sequence[int]) -> None:
         print(f"| {kind} | {' | '.join(cells)} |", flush=True)
 
 
+def print_measured(seeds: Sequence[int]) -> None:
+    """Markdown: regular clips whose exposures are measured; right is the order and every stop within 0.15."""
+    print("| stops apart | 2 exposures: right | not sure | wrong | 3 exposures: right | not sure | wrong |")
+    print("|---|---|---|---|---|---|---|")
+    for apart in range(1, 7):
+        cells = []
+        for stops in ((0.0, float(apart)), (0.0, apart / 2, float(apart))):
+            counts = {"right": 0, "not sure": 0, "wrong": 0}
+            for seed in seeds:
+                estimate = estimate_cycle([frame(shot, seed, 2.0) for shot in regular(stops, 24)])
+                sure = estimate.cycle is not None and estimate.confidence >= MIN_CONFIDENCE
+                found = estimate.cycle.stops if estimate.cycle else ()
+                right = len(found) == len(stops) and np.allclose(found, stops, atol=0.15)
+                counts["not sure" if not sure else "right" if right else "wrong"] += 1
+            cells += [str(count) for count in counts.values()]
+        print(f"| {apart} | {' | '.join(cells)} |", flush=True)
+
+
 if __name__ == "__main__":
     words = sys.argv[1:]
     chosen = [k for k in SLIPS if not words[1:] or k in words[1:]]
     if not words:
         print_summary((3, 4))
+    elif words[0] == "stops":
+        print_measured(range(10, 18))
     elif words[0] == "clean":
         print_clean((3, 4, 5, 6))
     else:

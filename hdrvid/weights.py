@@ -52,7 +52,9 @@ def read_weights(path: Path) -> tuple[nn.ModuleDict, ModelConfig, dict[str, str]
             metadata = f.metadata() or {}
             stored = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{path} is not a readable safetensors file ({error})") from error
+        raise ModelError(
+            f"{path} is damaged, incomplete or no safetensors file ({error}): copy or train it again"
+        ) from error
     if metadata.get("format") != FORMAT or "config" not in metadata:
         raise ModelError(f"{path} was not written by hdrvid: a weights file carries its config in the header")
     if not all(t.is_floating_point() for t in stored.values()):
@@ -63,7 +65,8 @@ def read_weights(path: Path) -> tuple[nn.ModuleDict, ModelConfig, dict[str, str]
     try:
         networks.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
-        raise ModelError(f"the tensors of {path} do not fit its config ({str(error).splitlines()[0]})") from error
+        differences = " ".join(line.strip() for line in str(error).splitlines()[1:])[:200]
+        raise ModelError(f"the tensors of {path} do not fit its config ({differences}): train it again") from error
     if not all(torch.isfinite(t).all() for t in tensors.values()):
         raise ModelError(f"{path} holds numbers that are not finite: it is damaged")
     try:

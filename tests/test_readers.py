@@ -305,6 +305,58 @@ class TestVideo:
         expected = [0, 110 / 219, 1] if color_range == 1 else [16 / 255, 126 / 255, 235 / 255]
         assert frame_codes(frame)[0, :3, 1] == pytest.approx(expected, abs=1e-4)
 
+    @pytest.mark.parametrize("color_range", [0, 1, 2])
+    @pytest.mark.parametrize("stored_full", [False, True])
+    @pytest.mark.parametrize(
+        ("name", "codec", "pixel_format"),
+        [
+            ("a.mp4", "libx264", "gray"),
+            ("a.ts", "libx264", "gray"),
+            ("a.mkv", "libx264", "gray10le"),
+            ("a.mp4", "libx265", "gray"),
+            ("a.mkv", "libx265", "gray12le"),
+            ("a.mkv", "ffv1", "gray"),
+        ],
+    )
+    def test_grey_video_is_as_bright_as_its_colour_version(
+        self, tmp_path: Path, name: str, codec: str, pixel_format: str, stored_full: bool, color_range: int
+    ) -> None:
+        """Whatever the tag says: FFmpeg's encoders write full range and tag it as limited, or not at all."""
+        if (stored_full, color_range) in ((False, 2), (False, 0) if codec == "ffv1" else (True, 3)):
+            pytest.skip("a false tag that the codes do not contradict")
+        bits = 10 if "10" in pixel_format else 12 if "12" in pixel_format else 8
+        ramp = np.repeat(np.tile(np.linspace(0, 1, 128), (64, 1))[..., None], 3, axis=2)
+        luma, cb, cr = clips.yuv_planes(ramp, bits, full_range=stored_full)
+        options = {"x265-params": "log-level=none:lossless=1"} if codec == "libx265" else {"qp": "0"}
+        options = {} if codec == "ffv1" else options
+        frames = [clips.frame_of_planes([luma], pixel_format) for _ in range(8)]
+        grey = clips.write_frames(tmp_path / name, frames, codec, options=options, color_range=color_range)
+        colour = tmp_path / "colour.mkv"
+        kind = {8: "yuv444p", 10: "yuv444p10le", 12: "yuv444p12le"}[bits]
+        frames = [clips.frame_of_planes([luma, cb, cr], kind) for _ in range(8)]
+        clips.write_frames(colour, frames, "ffv1", color_range=2 if stored_full else 1)
+        with open_clip(grey) as one, open_clip(colour) as other:
+            pixels, expected = next(one.frames()).pixels, next(other.frames()).pixels
+            assert np.abs(pixels - expected).max() <= 0.05 / (219 << (bits - 8))
+            assert np.array_equal(pixels, np.repeat(pixels[..., :1], 3, axis=2))
+            assert one.info.details["matrix"] == "none"
+            assert "R = G = B" in one.info.details["grey"]
+            assert one.info.details["range"].startswith("full" if stored_full else "limited")
+            assert one.warnings() == []
+
+    @pytest.mark.parametrize("codec", ["libx264", "libx265", "ffv1"])
+    def test_grey_video_whose_range_nothing_tells(self, tmp_path: Path, codec: str) -> None:
+        luma = np.tile(np.linspace(60, 180, 64).round().astype(np.uint8), (64, 1))
+        frames = [clips.frame_of_planes([luma], "gray") for _ in range(8)]
+        path = clips.write_frames(tmp_path / "a.mkv", frames, codec, color_range=1 if codec == "ffv1" else 0)
+        with open_clip(path) as clip:
+            assert clip.info.details["range"].startswith("limited")
+            pixels = next(clip.frames()).pixels[32]
+            assert pixels[:, 1] == pytest.approx((luma[0].astype(float) - 16) / 219, abs=0.02)
+            # the tag of FFV1 is one that its encoder was given
+            said = [w for w in clip.warnings() if "taken as limited range" in w]
+            assert len(said) == (codec != "ffv1")
+
     @pytest.mark.parametrize("weights", [clips.BT709, clips.BT601, clips.BT2020])
     @pytest.mark.parametrize("full_range", [False, True])
     def test_ten_bit_colours_honour_the_tags(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -534,6 +535,29 @@ def test_a_damaged_frame_is_left_out_and_its_neighbours_are_made(tmp_path: Path)
     assert repaired.as_dict()["frames"]["kept"] == 5
     reconstruct_clip([str(tmp_path / "whole" / "shot")], tmp_path / "expected", CLASSICAL)
     assert_same_results(tmp_path / "out", tmp_path / "expected")
+
+
+@pytest.mark.parametrize("stops", [(0, 3), (3, 0), (0, 2, 4)])
+@pytest.mark.parametrize(("missing", "first"), [(11, 0), (11, 7), (5, 0), (None, 0), (None, 5)])
+def test_a_gap_is_named_where_the_cycle_is_trusted(
+    tmp_path: Path, stops: tuple[float, ...], missing: int | None, first: int
+) -> None:
+    """No time and no number tells of the gap: the pixels do."""
+    clip = write_frames(tmp_path / "clip", stops, num_frames=24)
+    paths = sorted(clip.iterdir())
+    if missing is not None:
+        for before, after in itertools.pairwise(paths[missing:]):
+            after.replace(before)
+    chosen = options(regular=True, exposures=",".join(map(str, stops)), preview=False, frame_range=(first, 21))
+    report = reconstruct_clip([str(clip)], tmp_path / "out", chosen).as_dict()
+    said = [w for w in report["warnings"] if "that the cycle gives them" in w]
+    if missing is None:
+        assert said == []
+    else:
+        assert len(said) == 1
+        assert f"from frame {missing} on" in said[0]
+        assert f"dropped at frame {missing}" in said[0]
+    assert report["events"] == []
 
 
 def test_a_regular_clip_is_reconstructed_up_to_the_damage(tmp_path: Path) -> None:

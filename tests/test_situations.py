@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -22,8 +23,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import odd_files
 import OpenEXR
 import pytest
+import situations
 import tifffile
 from PIL import Image
 from test_cli import CLASSICAL, hdrvid, sentence
@@ -34,7 +37,7 @@ from hdrvid.errors import InputError
 from hdrvid.io.atomic import atomic_path, machine_id
 from hdrvid.io.exr import read_exr, write_exr
 from hdrvid.io.frames import read_picture
-from hdrvid.io.hdr import write_hdr
+from hdrvid.io.hdr import read_hdr, write_hdr
 from hdrvid.io.lock import folder_lock
 from hdrvid.pipeline.encode import encode_frame
 from hdrvid.types import Frame
@@ -547,6 +550,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if os.name == "posix":
         os.mkfifo(root / "user" / "fifo")
         os.symlink("/dev/zero", root / "user" / "zero")
+        odd_files.make_everything(root / "odd", root / "out")
     return root
 
 
@@ -555,8 +559,16 @@ EVAL = "--dataset synthetic --model classical --device cpu --scenes 1 --frames 3
 
 def words(command: str, root: Path) -> list[str]:
     text = command.replace("CLASSICAL", " ".join(CLASSICAL)).replace("EVAL", EVAL)
+    text = text.replace("SMALL", "--frames 3 --size 32x32")
+    text = text.replace("NETWORK", "--device cpu --exposures 0,3 --no-preview")
+    text = re.sub(r"\{n:(\w+)\}", r"{odd}/named/{n:\1}", text)
     given = {"EMPTY": "", "ZERO": "a\0b"}
-    return [given.get(w, re.sub(r"\{(\w+)\}", lambda m: str(root / m[1]), w)) for w in text.split()]
+
+    def filled(word: str) -> str:
+        word = re.sub(r"\{(\w+)\}", lambda m: str(root / m[1]), word)
+        return re.sub(r"\{n:(\w+)\}", lambda m: odd_files.NAMES[m[1]], word)
+
+    return [given.get(word, filled(word)) for word in text.split()]
 
 
 @posix_only
@@ -575,6 +587,76 @@ def test_situation(row: Situation, workplace: Path, capfd: pytest.CaptureFixture
         assert (workplace / row.kept).read_bytes() == before
     assert not (workplace / "new").exists()
     assert not list(workplace.rglob(".*.partial-*"))
+
+
+ODD = [(*row, kind) for kind, rows in situations.KINDS.items() for row in rows]
+
+
+@posix_only
+@pytest.mark.parametrize(
+    ("command", "code", "says", "kind"), ODD, ids=[f"{i:03d} {row[0][:60]}" for i, row in enumerate(ODD)]
+)
+def test_odd_situation(
+    command: str, code: int, says: str, kind: str, workplace: Path, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("HDRVID_DATA", str(workplace / "nowhere"))
+    shutil.rmtree(workplace / "new", ignore_errors=True)
+    result, stdout, stderr = hdrvid(capfd, *words(command, workplace))
+    assert result == code, stderr
+    assert "fault of hdrvid" not in stderr
+    assert says in " ".join((stdout + stderr).split()), stdout + stderr
+    if code == 1:
+        assert "hdrvid: error: " in stderr
+    if code == 0 and command.startswith("reconstruct"):
+        require_whole(workplace / "new")
+    assert not list(workplace.rglob(".*.partial-*"))
+    shutil.rmtree(workplace / "new", ignore_errors=True)
+    (workplace / "new.html").unlink(missing_ok=True)
+
+
+@posix_only
+def test_leftovers_of_a_dead_plot_and_page_are_removed(workplace: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    folder = workplace / "leftovers"
+    folder.mkdir()
+    running = folder / f".plot.partial-{machine_id()}-{os.getppid()}.png"
+    dead = [folder / f".{name}.partial-{machine_id()}-{process.pid}.{suffix}" for name, suffix in
+            (("plot", "png"), ("clip.report", "html"))]  # fmt: skip
+    for path in (*dead, running):
+        path.write_bytes(b"half")
+    assert hdrvid(capfd, *words("info {clip} --exposures 0,3 --plot {leftovers}/plot.png", workplace))[0] == 0
+    assert hdrvid(capfd, *words("report {out} -o {leftovers}/clip.report.html", workplace))[0] == 0
+    assert not any(path.exists() for path in dead)
+    assert running.exists()
+    running.unlink()
+
+
+@posix_only
+@pytest.mark.parametrize("name", ["scenes/0000.json", "pictures/0000/000001.0.png"])
+def test_eval_keeps_scenes_and_pictures_of_others(
+    name: str, workplace: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(parents=True)
+    path.write_text('{"of": "another program"}')
+    code, _, stderr = hdrvid(capfd, *words(f"eval -o {tmp_path} EVAL", workplace))
+    assert code == 1
+    assert "was not written by this command: give --overwrite" in sentence(stderr)
+    assert path.read_text() == '{"of": "another program"}'
+    assert hdrvid(capfd, *words(f"eval -o {tmp_path} EVAL --overwrite", workplace))[0] == 0
+    assert hdrvid(capfd, *words(f"eval -o {tmp_path} EVAL", workplace))[0] == 0
+
+
+def require_whole(folder: Path) -> None:
+    """Every frame that a report counts is there, complete and finite."""
+    reports = [json.loads(path.read_text()) for path in folder.glob("*.json")]
+    paths = list(folder.glob("*.[eh][xd]r"))
+    assert len(paths) == sum(report["frames"]["count"] for report in reports) > 0
+    for path in paths:
+        pixels = read_exr(path)[0] if path.suffix == ".exr" else read_hdr(path)
+        assert np.isfinite(pixels).all()
 
 
 # ---- 5. What hdrvid wrote may be written again ----------------------------------------------------------------------

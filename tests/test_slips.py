@@ -1,6 +1,8 @@
 """Every kind of slip at every position: each frame has its own exposure, or the run names it as not sure.
 
-`python tests/test_slips.py` prints the table of kinds and positions.
+`python tests/test_slips.py` prints the counts by kind, `python tests/test_slips.py declared` (or `measured`, with
+`details`) a mark for every position, `python tests/test_slips.py clean` what is said of clips without a slip, and
+`python tests/test_slips.py stops` how well the exposures of regular clips are measured.
 """
 
 from __future__ import annotations
@@ -12,11 +14,12 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
+from test_reconstruct import scene_radiance
 
-from hdrvid.color.curves import gamma_linearize
+from hdrvid.color.curves import gamma_encode, gamma_linearize
 from hdrvid.data.camera import SynthesisOptions, clipping_level, expose
 from hdrvid.data.scenes import procedural_scene
-from hdrvid.detect.cycle import MIN_CONFIDENCE, estimate_cycle
+from hdrvid.detect.cycle import MIN_CONFIDENCE, contradiction, estimate_cycle
 from hdrvid.detect.phases import Labeller
 from hdrvid.types import ExposureCycle
 
@@ -349,10 +352,75 @@ def test_known_gaps_and_pixels(stops, at):
         assert [labeller.label(i).stops for i in range(LENGTH)] == [shot.stops for shot in clip]
 
 
+@lru_cache(maxsize=64)
+def bright_frame(index: int, stops: float) -> np.ndarray:
+    """(48, 64, 3) linear frame of a scene of which the longest exposure shows little that is not clipped."""
+    return gamma_linearize(
+        np.round(255 * gamma_encode(np.clip(scene_radiance(index, 64, 48) * 2.0**stops, 0, 1))) / 255
+    )
+
+
+@pytest.mark.parametrize("stops", [(0.0, 3.0), (3.0, 0.0), (0.0, 2.0, 4.0)])
+@pytest.mark.parametrize("at", range(3, 13))
+def test_gap_in_a_bright_scene(stops, at):
+    """Two long exposures in a row: both are clipped nearly everywhere, so nearly every exposure would explain them."""
+    kept = [i for i in range(25) if i != at]
+    frames = [bright_frame(i, stops[i % len(stops)]) for i in kept]
+    estimate = estimate_cycle(frames)
+    assert estimate.cycle is not None
+    assert np.allclose(estimate.cycle.stops, stops, atol=0.1)
+    assert contradiction(estimate, ExposureCycle(stops)) is None
+    labeller = labelled(frames, stops)
+    # what is white nearly everywhere tells nothing and loses nothing
+    told = [n for n, i in enumerate(kept) if stops[i % len(stops)] < 4]
+    assert [labeller.label(n).stops for n in told] == [stops[kept[n] % len(stops)] for n in told]
+    assert [e.kind for e in labeller.events if e.kind != "unsure"] == ["dropped"]
+
+
+def print_summary(seeds: Sequence[int]) -> None:
+    """Markdown: clips with a slip at every position, by kind, declared exposures; the table of weights/README.md."""
+    print("| slip | 2 exposures: right | named | silent | 3 exposures: right | named | silent |")
+    print("|---|---|---|---|---|---|---|")
+    for kind, (make, positions) in SLIPS.items():
+        cells = []
+        for n in (2, 3):
+            verdicts = [
+                verdict(make(stops, at), stops, seed, measured=False).word
+                for stops in CYCLES
+                if len(stops) == n
+                for at in positions
+                for seed in seeds
+            ]
+            cells += [str(verdicts.count(word)) for word in ("right", "said", "SILENT")]
+        print(f"| {kind} | {' | '.join(cells)} |", flush=True)
+
+
+def print_measured(seeds: Sequence[int]) -> None:
+    """Markdown: regular clips whose exposures are measured; right is the order and every stop within 0.15."""
+    print("| stops apart | 2 exposures: right | not sure | wrong | 3 exposures: right | not sure | wrong |")
+    print("|---|---|---|---|---|---|---|")
+    for apart in range(1, 7):
+        cells = []
+        for stops in ((0.0, float(apart)), (0.0, apart / 2, float(apart))):
+            counts = {"right": 0, "not sure": 0, "wrong": 0}
+            for seed in seeds:
+                estimate = estimate_cycle([frame(shot, seed, 2.0) for shot in regular(stops, 24)])
+                sure = estimate.cycle is not None and estimate.confidence >= MIN_CONFIDENCE
+                found = estimate.cycle.stops if estimate.cycle else ()
+                right = len(found) == len(stops) and np.allclose(found, stops, atol=0.15)
+                counts["not sure" if not sure else "right" if right else "wrong"] += 1
+            cells += [str(count) for count in counts.values()]
+        print(f"| {apart} | {' | '.join(cells)} |", flush=True)
+
+
 if __name__ == "__main__":
     words = sys.argv[1:]
     chosen = [k for k in SLIPS if not words[1:] or k in words[1:]]
-    if words[:1] == ["clean"]:
+    if not words:
+        print_summary((3, 4))
+    elif words[0] == "stops":
+        print_measured(range(10, 18))
+    elif words[0] == "clean":
         print_clean((3, 4, 5, 6))
     else:
         print_table("measured" in words[0], (3, 4), chosen, "details" in words[0])

@@ -26,7 +26,7 @@ from hdrvid.data.windows import (
     build_ldr_cache,
     find_hdr_images,
 )
-from hdrvid.errors import InputError
+from hdrvid.errors import InputError, OutputError
 from hdrvid.io.exr import write_exr
 from hdrvid.models.classical import blend, candidates_and_prior
 from hdrvid.warp import warp
@@ -106,22 +106,55 @@ class TestHdrCache:
         [
             ("cache.json", b""),
             ("cache.json", b'{"count": 6, "si'),
-            ("cache.json", b"\xff\xfe"),
             ("done.npy", b""),
             ("radiance.npy", b"\x93NUMPY"),
+            ("radiance.npy", -1),
+            ("visible.npy", 1000),
+            ("flow.npy", np.zeros((6, 2), np.float32)),
+            ("flow.npy", np.array([{}], object)),
             ("flow.npy", None),
         ],
     )
     def test_a_damaged_cache_is_built_anew(self, tmp_path, cache, name, content):
         build_cache(tmp_path, RENDERED)
+        path = tmp_path / name
         if content is None:
-            (tmp_path / name).unlink()
+            path.unlink()
+        elif isinstance(content, np.ndarray):
+            np.save(path, content, allow_pickle=True)
         else:
-            (tmp_path / name).write_bytes(content)
-        build_cache(tmp_path, RENDERED)
+            path.write_bytes(path.read_bytes()[:content] if isinstance(content, int) else content)
+        said = []
+        build_cache(tmp_path, RENDERED, on_warning=said.append)
+        assert len(said) == 1
+        assert "is damaged and is built anew" in said[0]
+        assert name in said[0]
         a, b = arrays(cache), arrays(tmp_path)
         assert all(np.array_equal(a[key], b[key]) for key in a)
         assert (tmp_path / "cache.json").read_text() == (cache / "cache.json").read_text()
+
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [
+            ("cache.json", b'{"size": 7}'),
+            ("cache.json", b"\xff\xfe"),
+            ("flow.npy", b"flow of another program"),
+            ("done.npy", b"done"),
+        ],
+    )
+    def test_files_of_others_are_kept(self, tmp_path, name, content):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(OutputError, match="was not written by this command: give --cache another folder"):
+            build_cache(tmp_path, RENDERED)
+        assert [p.name for p in tmp_path.iterdir()] == [name]
+        assert (tmp_path / name).read_bytes() == content
+
+    def test_a_run_that_was_killed_before_the_first_window(self, tmp_path, cache):
+        build_cache(tmp_path, RENDERED)
+        for name in ("done.npy", "visible.npy"):
+            (tmp_path / name).unlink()
+        build_cache(tmp_path, RENDERED, on_warning=pytest.fail)
+        assert all(np.array_equal(arrays(cache)[key], value) for key, value in arrays(tmp_path).items())
 
     def test_an_unfinished_cache_goes_on(self, tmp_path, cache):
         build_cache(tmp_path, RENDERED)

@@ -42,12 +42,13 @@ def command(
     ] = None,
 ) -> None:
     from hdrvid.bench import bench
+    from hdrvid.io.atomic import remove_abandoned
     from hdrvid.io.ownership import BENCHMARK, replaceable_target
     from hdrvid.pipeline.options import check_folder
 
     if json is not None:
         check_folder(json.parent)
-        replaceable_target(json, BENCHMARK, "choose another path for --json")
+        remove_abandoned(replaceable_target(json, BENCHMARK, "choose another path for --json"))
     results = bench(
         options,
         lambda text: say(f"hdrvid: {text}"),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hdrvid.cli.console import print_json, say
+from hdrvid.cli.console import print_json, printable, say
 from hdrvid.cli.options import fields_as_options
 from hdrvid.errors import UsageError
 from hdrvid.options.reconstruct import ClipOptions, DetectOptions
@@ -75,13 +75,14 @@ command.__doc__ = HELP
 def _inspect(clip: list[str], options: ClipOptions, plot: Path | None, as_json: bool) -> None:
     from hdrvid.detect.clip import inspect_clip
     from hdrvid.io import split_inputs
+    from hdrvid.io.atomic import remove_abandoned
     from hdrvid.io.ownership import PICTURE, replaceable_target, require_unread
     from hdrvid.pipeline.options import check_folder
 
     if plot is not None:
         check_folder(plot.parent)
         require_unread([plot], clip, "choose another path for --plot")
-        replaceable_target(plot, PICTURE, "choose another path for --plot")
+        remove_abandoned(replaceable_target(plot, PICTURE, "choose another path for --plot"))
     groups = split_inputs(clip)
     if len(groups) != 1:
         raise UsageError(f"hdrvid info looks at one clip at a time, but {len(groups)} were given")
@@ -157,7 +158,7 @@ def _print_clip(detection: Detection) -> None:
     rate = float(info.frames_per_second)
     kind = "video" if info.kind == "video" else "image sequence"
     depth = f"{info.bit_depth} bits{', scene-linear' if info.linear else ''}"
-    typer.echo(f"{info.source}: {kind}, {info.width}x{info.height}, {frames} frames, {rate:g} fps, {depth}")
+    typer.echo(f"{printable(info.source)}: {kind}, {info.width}x{info.height}, {frames} frames, {rate:g} fps, {depth}")
     for name, value in info.details.items():
         typer.echo(f"  {name}: {value}")
     if detection.cycle is None:

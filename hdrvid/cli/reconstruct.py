@@ -17,6 +17,7 @@ from hdrvid.cli.console import (
     exit_code_of,
     leave_unterminated,
     print_json,
+    printable,
     say,
     sentence_of,
 )
@@ -188,8 +189,9 @@ def _print_report(report: ClipReport) -> None:
         sure += f", confidence {facts['confidence']:.2f}"
     width, height = facts["size"]
     typer.echo(
-        f"{report.source}: {width}x{height}, exposures {stops} stops ({sure}), response {facts['response']} "
+        f"{printable(report.source)}: {width}x{height}, exposures {stops} stops ({sure}), response {facts['response']} "
         f"({facts['response_from']}), model {facts['model']['name']}"
+        f"{', grey taken as R = G = B' if 'grey' in facts['details'] else ''}"
     )
     outputs = facts["outputs"]
     count = facts["frames"]["count"]

@@ -45,10 +45,14 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON on stdout.")] = False,
 ) -> None:
     if cinematic.folder is None:
+        if cinematic.num_exposures != CinematicOptions.num_exposures:
+            raise UsageError("--cycle is for --cinematic: give --exposures 0,2,4 for a clip of three exposures")
         _make_clip(source, out, options, json)
         return
     if source is not None or options.video:
         raise UsageError("--cinematic makes frames from its own folder: leave SOURCE and --video out")
+    if (options.exposures, options.size) != (SynthOptions.exposures, SynthOptions.size):
+        raise UsageError("--cinematic makes what was published: leave --exposures and --size out, --cycle takes 2 or 3")
     _make_cinematic(cinematic.folder, out, cinematic.num_exposures, options, json)
 
 

@@ -43,10 +43,11 @@ from hdrvid.data.camera import (
 from hdrvid.data.layouts import HdrWindow, LdrWindow
 from hdrvid.data.scenes import Scene, picture_scene, procedural_scene
 from hdrvid.data.synth import read_hdr_image
-from hdrvid.errors import InputError
+from hdrvid.errors import InputError, OutputError
 from hdrvid.flow.dense_inverse_search import DenseInverseSearch
-from hdrvid.io.atomic import atomic_path, make_folder, output_error
+from hdrvid.io.atomic import atomic_path, make_folder, output_error, remove_abandoned, writable_target
 from hdrvid.io.json_files import read_json
+from hdrvid.io.ownership import CACHE, replaceable_target
 from hdrvid.machine import hold_opencv_to_one_thread
 
 NUM_FRAMES = 5
@@ -263,11 +264,16 @@ def _stored(frames: np.ndarray) -> np.ndarray:
 
 
 def build_cache(
-    folder: Path, options: CacheOptions, workers: int = 2, progress: Callable[[int, int], None] | None = None
+    folder: Path,
+    options: CacheOptions,
+    workers: int = 2,
+    progress: Callable[[int, int], None] | None = None,
+    on_warning: Callable[[str], None] | None = None,
 ) -> None:
     """Put HDR windows into `folder`; one that holds the same ones already is kept, an unfinished one goes on.
 
-    `progress` gets windows done and windows in all. Raises InputError for a file that cannot be read.
+    `progress` gets windows done and windows in all, `on_warning` a sentence where a cache is damaged and built anew.
+    Raises InputError for a file that cannot be read, and OutputError where the folder has files of others.
     """
     n, s, k = options.rows, options.size, len(NEIGHBOURS)
     shapes: dict[str, tuple[tuple[int, ...], Any]] = {
@@ -277,11 +283,15 @@ def build_cache(
         "blurred": ((sum(options.blurred_row(i) is not None for i in range(n)), NUM_FRAMES, 3, s, s), np.float16),
     }
     firsts = [*range(0, options.count, options.per_scene), *range(options.count, n)]
-    _build(folder, options, shapes, firsts, _hdr_job, "radiance", workers, progress)
+    _build(folder, options, shapes, firsts, _hdr_job, "radiance", workers, progress, on_warning)
 
 
 def build_ldr_cache(
-    folder: Path, options: LdrCacheOptions, workers: int = 2, progress: Callable[[int, int], None] | None = None
+    folder: Path,
+    options: LdrCacheOptions,
+    workers: int = 2,
+    progress: Callable[[int, int], None] | None = None,
+    on_warning: Callable[[str], None] | None = None,
 ) -> None:
     """Put unlabelled windows into `folder`; as `build_cache`."""
     n, s, w = options.rows, options.size, 2 * options.num_exposures - 1
@@ -289,7 +299,7 @@ def build_ldr_cache(
         "ldr": ((n, w, 3, s, s), np.uint16),
         "exposures": ((n, w), np.float32),
     }
-    _build(folder, options, shapes, list(range(n)), _ldr_job, "ldr", workers, progress)
+    _build(folder, options, shapes, list(range(n)), _ldr_job, "ldr", workers, progress, on_warning)
 
 
 def _build(
@@ -301,6 +311,7 @@ def _build(
     main: str,
     workers: int,
     progress: Callable[[int, int], None] | None,
+    on_warning: Callable[[str], None] | None,
 ) -> None:
     """Run the jobs of the rows that array `main` still lacks; `done` marks the finished ones."""
     make_folder(folder)
@@ -308,9 +319,16 @@ def _build(
     meta_path = folder / "cache.json"
     wanted = json.loads(json.dumps(asdict(options)))
     shapes = {k: v for k, v in shapes.items() if v[0][0]} | {"done": ((n,), np.uint8)}
-    fresh = not _holds(folder, wanted, shapes)
+    problem = _problem(folder, wanted, shapes)
+    fresh = problem is not None
     if fresh:
-        meta_path.unlink(missing_ok=True)
+        _require_own(folder, shapes)
+        if problem and on_warning:
+            on_warning(f"the cache in {folder} is damaged and is built anew: {problem}")
+        # without `done` nothing in the folder counts as finished
+        (folder / "done.npy").unlink(missing_ok=True)
+        with atomic_path(meta_path) as partial:
+            partial.write_text(json.dumps(wanted), encoding="utf-8")
     arrays = {
         name: np.lib.format.open_memmap(
             folder / f"{name}.npy",
@@ -323,8 +341,6 @@ def _build(
     if fresh:
         for name in arrays:
             _reserve(folder / f"{name}.npy")
-        with atomic_path(meta_path) as partial:
-            partial.write_text(json.dumps(wanted), encoding="utf-8")
     missing = [i for i in firsts if not arrays["done"][i]]
     if not missing:
         return
@@ -345,15 +361,41 @@ def _build(
         array.flush()
 
 
-def _holds(folder: Path, wanted: object, shapes: Mapping[str, tuple[tuple[int, ...], Any]]) -> bool:
-    """Whether a folder has the cache that is wanted, finished or not; one that is damaged is built anew."""
+def _problem(folder: Path, wanted: object, shapes: Mapping[str, tuple[tuple[int, ...], Any]]) -> str | None:
+    """None where a folder has the cache that is wanted, finished or not; '' where it has another one or none, and a
+    sentence where it is damaged."""
+    meta_path = folder / "cache.json"
+    if not meta_path.exists():
+        return ""
     try:
-        if read_json(folder / "cache.json", "the description of a cache") != wanted:
-            return False
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in shapes}
-    except (InputError, OSError, ValueError, EOFError, SyntaxError, TypeError):
-        return False
-    return all(arrays[name].shape == shape and arrays[name].dtype == dtype for name, (shape, dtype) in shapes.items())
+        described = read_json(meta_path, "the description of a cache")
+    except InputError:
+        return f"{meta_path.name} cannot be read"
+    if described != wanted or not (folder / "done.npy").exists():
+        return ""  # `done` comes last: a run was killed before it had a window
+    for name, (shape, dtype) in shapes.items():
+        path = folder / f"{name}.npy"
+        if not path.exists():
+            return f"{path.name} is missing"
+        try:
+            array = np.load(path, mmap_mode="r")
+        except (OSError, ValueError, EOFError, SyntaxError, TypeError):
+            return f"{path.name} is cut short or no array"
+        if array.shape != shape or array.dtype != dtype:
+            return f"{path.name} holds {array.dtype} {array.shape}, not {np.dtype(dtype)} {shape}"
+    return None
+
+
+def _require_own(folder: Path, shapes: Mapping[str, object]) -> None:
+    """Raise OutputError where files that a cache would replace are none of a cache."""
+    meta_path = folder / "cache.json"
+    advice = "give --cache another folder"
+    remove_abandoned(replaceable_target(meta_path, CACHE, advice))
+    for name in shapes:
+        path = folder / f"{name}.npy"
+        writable_target(path)
+        if path.exists() and not meta_path.exists():
+            raise OutputError(f"{path} exists already and was not written by this command: {advice}")
 
 
 def _reserve(path: Path) -> None:

@@ -894,7 +894,7 @@ def _beginning_with_frame_0(estimate: CycleEstimate, pairs: Sequence[_Pair]) -> 
 
     costs = [misfit(phase) for phase in range(n)]
     best = int(np.argmin(costs))
-    if best == 0 or costs[best] > 0.5 * costs[0] or costs[0] < 0.25 * min(np.diff(sorted(cycle.stops))):
+    if best == 0 or costs[best] > 0.5 * costs[0] or costs[0] < 0.12 * min(np.diff(sorted(cycle.stops))):
         return estimate
     turned = _begun_at(cycle, best)
     return replace(estimate, cycle=turned, reason=f"{n} exposures repeat, at {turned} stops, not from frame 0 on")

@@ -41,6 +41,7 @@ from hdrvid.detect.pictures import (
     quantile_difference,
     resemblance,
     small_picture,
+    unclipped_difference,
 )
 from hdrvid.detect.window_choice import WindowRule
 from hdrvid.types import ExposureCycle
@@ -272,7 +273,8 @@ class Labeller:
         if known:
             misfits = [self._misfit(frame, phase, known) for phase in range(len(self.cycle))]
             misfit = min(misfits[expected], self._fading_misfit(frame))
-            if misfit <= CLEAR_MISFIT or (min(misfits) >= BETTER * misfit and misfit <= ODD_MISFIT):
+            fits = misfit <= CLEAR_MISFIT and not self._is_better_unclipped(frame, expected, misfits, known)
+            if fits or (min(misfits) >= BETTER * misfit and misfit <= ODD_MISFIT):
                 return _Verdict(expected)
             if self._is_contradicted(misfits, known):
                 known = []
@@ -280,6 +282,23 @@ class Labeller:
         if verdict is None and misfit > ODD_MISFIT and len(later) < 2:
             self._unsure(frame.index)
         return verdict or _Verdict(expected)
+
+    def _is_better_unclipped(
+        self, frame: SmallPicture, expected: int, misfits: list[float], known: list[tuple[SmallPicture, int]]
+    ) -> bool:
+        """Whether the expected phase explains a frame only because most of it would be clipped, and another one
+        explains what is not."""
+        best = int(np.argmin(misfits))
+        if best == expected or misfits[best] >= BETTER * misfits[expected]:
+            return False
+        unclipped = [
+            min(
+                unclipped_difference(frame, other, self.cycle.stops[phase] - self.cycle.stops[p])
+                for other, p in known[: len(self.cycle) + 1]
+            )
+            for phase in (expected, best)
+        ]
+        return unclipped[0] > ODD_MISFIT and unclipped[1] < CLEAR_MISFIT
 
     def _is_contradicted(self, misfits: list[float], known: list[tuple[SmallPicture, int]]) -> bool:
         """Whether a frame shows that the exposure that was assumed of the first frames is another one."""

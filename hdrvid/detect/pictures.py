@@ -70,6 +70,17 @@ def visible_difference(frame: SmallPicture, other: SmallPicture, stops: float) -
     return float(np.abs(gamma_encode(levels[0]) - gamma_encode(levels[1])).mean())
 
 
+def unclipped_difference(frame: SmallPicture, other: SmallPicture, stops: float) -> float:
+    """As `quantile_difference`, of the levels that are not clipped in both frames; 0 where all are."""
+    excess, shown = _excess(frame.quantiles, other.quantiles, stops), _unclipped(frame, other, stops)
+    return float(np.abs(excess[shown]).mean()) if shown.any() else 0.0
+
+
+def _unclipped(frame: SmallPicture, other: SmallPicture, stops: float) -> np.ndarray:
+    up, down = 2.0 ** max(-stops, 0.0), 2.0 ** max(stops, 0.0)
+    return np.asarray((frame.quantiles * up < 1) | (other.quantiles * down < 1))
+
+
 def brightness_difference(frame: SmallPicture, other: SmallPicture, stops: float) -> float:
     """As `quantile_difference`, with its sign: above 0 where `frame` is too bright for `stops` above `other`."""
     return float(_excess(frame.quantiles, other.quantiles, stops).mean())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,7 +31,7 @@ from hdrvid.evaluate.synthetic import SyntheticOptions
 from hdrvid.io.atomic import atomic_path, make_folder
 from hdrvid.io.json_files import read_object
 from hdrvid.io.lock import folder_lock
-from hdrvid.io.ownership import OVERWRITE_ADVICE, PAGE, SCORES, TABLE, replaceable_target
+from hdrvid.io.ownership import OVERWRITE_ADVICE, PAGE, PICTURE, SCENE, SCORES, TABLE, Mark, replaceable_target
 from hdrvid.metrics.color_video_vdp import require_cvvdp
 from hdrvid.options.evaluate import EvalOptions
 from hdrvid.predict.registry import load_reconstructor
@@ -129,6 +130,7 @@ def evaluate(
     line = f"hdrvid {__version__} {bench.name}: {bench.description}; protocol {rules.name}: {rules.description}"
     line = line if has_truth else f"{line}; NO GROUND TRUTH: nothing here is a fidelity"
     if out is not None and not options.overwrite:
+        _keep_other_files(out, len(bench.clips))
         _keep_other_results(out, line, model.name)
     with nullcontext() if out is None else folder_lock(out, "eval", ("scenes", "pictures")):
         store = None if out is None else _Store(out, _settings(options, bench, names, models))
@@ -250,11 +252,20 @@ class _Run:
                 self.samples += read_samples(clip.name, scene["samples"], self.store.pictures(number))
 
 
+def _keep_other_files(out: Path, num_scenes: int) -> None:
+    """Raise OutputError where a file that an evaluation would write is there and is none of an evaluation."""
+    marks: dict[Path, Mark] = {out / name: mark for name, mark in RESULT_FILES.items()}
+    for number in range(num_scenes):
+        marks[out / "scenes" / f"{number:04d}.json"] = SCENE
+        folder = out / "pictures" / f"{number:04d}"
+        marks |= {path: PICTURE for path in folder.glob("*.png") if re.fullmatch(r"\d{6}\.\d+\.png", path.name)}
+    for path, mark in marks.items():
+        replaceable_target(path, mark, OVERWRITE_ADVICE)
+
+
 def _keep_other_results(out: Path, protocol: str, model: str) -> None:
     """Raise OutputError where a folder holds results of another dataset, protocol or model."""
     path = out / "results.json"
-    for name, mark in RESULT_FILES.items():
-        replaceable_target(out / name, mark, OVERWRITE_ADVICE)
     try:
         before = read_results(path)
     except InputError:

@@ -46,6 +46,20 @@ class ClipResults:
         """File value at which the longest exposure clips."""
         return self.scale / self.exposures.max_exposure
 
+    @property
+    def num_lost(self) -> int:
+        """Results that its JSON counts and that are no longer there."""
+        count = as_mapping(self.values.get("frames")).get("count")
+        return max(0, count - len(self.frames)) if isinstance(count, int) else 0
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Width and height of the results as its JSON says; None where it says none."""
+        match as_list(self.values.get("size")):
+            case [int(width), int(height)]:
+                return width, height
+        return None
+
     def missing_frames(self) -> list[int]:
         """Frames between the first and the last result that have none, at most MAX_GAP_FRAMES of every gap."""
         pairs = itertools.pairwise(self.frames)
@@ -154,7 +168,10 @@ def _nothing_found(folder: Path, chosen: Path | None, stems: set[str]) -> str:
         return f"{chosen} was not written by hdrvid reconstruct: name the STEM.json of a clip"
     if stems:
         stem = min(stems)
-        return f"{folder} holds frames of {stem}, but no {stem}.json: run hdrvid reconstruct again, it keeps the frames"
+        return (
+            f"{folder} holds frames of {stem}, but no {stem}.json that hdrvid reconstruct wrote: run it again, it "
+            "keeps the frames"
+        )
     return f"{folder} holds no results of hdrvid reconstruct: name the folder given to it with -o"
 
 

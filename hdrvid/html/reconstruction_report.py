@@ -28,7 +28,7 @@ from hdrvid.html.report_options import (
     parse_frames,
     validate_options,
 )
-from hdrvid.io.atomic import atomic_path
+from hdrvid.io.atomic import atomic_path, remove_abandoned
 from hdrvid.io.ownership import PAGE, replaceable_target
 from hdrvid.metrics.exposure_flicker import FlickerMeter, FrameBrightness, flicker_stops
 from hdrvid.pipeline.resume import read_output
@@ -92,7 +92,7 @@ def write_report(
     """
     options = options or ReportOptions()
     validate_options(options)
-    replaceable_target(path, PAGE, "choose another path with -o")
+    remove_abandoned(replaceable_target(path, PAGE, "choose another path with -o"))
     content = _read_content(clip, options, _requested_frames(clip, options), progress)
     data = report_html(content).encode("utf-8", "backslashreplace")
     with atomic_path(path) as partial:
@@ -148,6 +148,8 @@ def _read_content(
             histograms.add(clip, original, frame, pixels)
             frames.append(renderer.render(frame, pixels, header))
     problems = list(reader.problems.values())
+    if clip.num_lost:
+        problems.insert(0, f"{clip.num_lost} frame(s) of {clip.stem} are gone: run hdrvid reconstruct again")
     return ReportContent(clip, brightness, frames, histograms, original.notes, problems, options.tonemap)
 
 
@@ -165,10 +167,18 @@ class _ResultsReader:
             self._count += 1
             if self._progress is not None:
                 self._progress(min(self._count, self._total), self._total)
+            path = self._clip.frames[index]
             try:
-                pixels, header = read_output(self._clip.frames[index])
+                pixels, header = read_output(path)
             except InputError as error:
                 self.problems[index] = str(error)
+                continue
+            size = pixels.shape[1::-1]
+            if self._clip.size not in (None, size):
+                width, height = self._clip.size or size
+                self.problems[index] = (
+                    f"{path} is {size[0]}x{size[1]}, but the results are {width}x{height}: run hdrvid reconstruct again"
+                )
                 continue
             yield index, pixels, header
 

@@ -15,6 +15,7 @@ from hdrvid.bounds import require_pixels
 from hdrvid.errors import InputError
 from hdrvid.io.frames import SEQUENCE_RATE
 from hdrvid.io.icc import parse_profile
+from hdrvid.io.text_files import require_file
 from hdrvid.io.video import output_stem
 from hdrvid.types import ClipInfo, Frame, FrameMetadata, PathLike
 
@@ -61,8 +62,7 @@ class AnimationReader:
         )
 
     def _opened(self) -> Any:
-        if not self.path.is_file():
-            raise InputError(f"{self.path} does not exist: check the path")
+        require_file(self.path)
         try:
             return iio.imopen(self.path, "r", plugin="pillow")
         except _ERRORS as error:

@@ -87,6 +87,16 @@ def is_abandoned(partial: Path) -> bool:
         return False
 
 
+def remove_abandoned(target: Path) -> None:
+    """Remove what killed runs have left of `target`: the temporary files from which they were making it."""
+    begin = f".{target.stem}.partial-"
+    with suppress(OSError):
+        for path in target.parent.iterdir():
+            if path.name.startswith(begin) and path.suffix == target.suffix and is_abandoned(path):
+                with suppress(OSError):
+                    path.unlink()
+
+
 def machine_id() -> str:
     """The name of this machine in 8 letters: base names are long enough without it."""
     return f"{zlib.crc32(platform.node().encode('utf-8', 'surrogateescape')):08x}"

@@ -41,6 +41,8 @@ def parse_exposures(text: str, frame_names: Sequence[str] = ()) -> Exposures | N
     if not text:
         raise ExposureError(f"no exposures were given: use --exposures auto, {_EXAMPLE}, or a file of stops")
     words = _split(text)
+    if words and re.search(r"[,;]\s*[,;]", text) and not os.path.exists(text):
+        raise ExposureError(f"an exposure is missing in '{text[:80]}': give one between every two commas")
     exposures = [exposure for word in words if (exposure := parse_exposure(word)) is not None]
     if words and len(exposures) == len(words):
         return _exposures_of(exposures, text)

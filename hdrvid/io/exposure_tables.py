@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def read_table(path: Path, text: str, frame_names: Sequence[str] = ()) -> list[E
         return None
     if not rows:
         raise InputError(f"{path} holds no rows: write one a frame under headings such as {HEADINGS}")
-    rows = _rows_of(rows, frame_names) or _in_order(rows)
+    rows = _rows_of(rows, frame_names) or _in_order(path, rows)
     columns = _columns(path, rows)
     return [Exposure(_stops_of_row(path, number, row, columns), "table") for number, row in enumerate(rows, 1)]
 
@@ -212,12 +213,25 @@ def _rows_of(rows: Sequence[Mapping[str, Any]], frame_names: Sequence[str]) -> l
     return []
 
 
-def _in_order(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _require_every_frame(path: Path, frames: Sequence[tuple[float, str]]) -> None:
+    """Raise InputError where frame numbers, rising, are doubled or leave some out: rows would go to other frames."""
+    steps = [b - a for (a, _), (b, _) in pairwise(frames)]
+    usual = min((step for step in steps if step > 0), default=0.0)
+    for (_, before), (_, after), step in zip(frames, frames[1:], steps, strict=False):
+        if step == 0:
+            raise InputError(f"{path} has two rows of frame {after}: keep one row a frame")
+        if step > 1.5 * usual:
+            raise InputError(f"{path} has no row between frames {before} and {after}: give one row a frame")
+
+
+def _in_order(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The rows by frame number or by file name, where a column has them, else as they are."""
     for heading in rows[0]:
         cells = [str(row.get(heading) or "0") for row in rows]
         if _normalised(heading) in _ORDER_NAMES and all(finite_number(cell) is not None for cell in cells):
-            return [rows[i] for i in sorted(range(len(rows)), key=lambda i: float(cells[i]))]
+            order = sorted(range(len(rows)), key=lambda i: float(cells[i]))
+            _require_every_frame(path, [(float(cells[i]), cells[i].strip()) for i in order])
+            return [rows[i] for i in order]
         if _normalised(heading) in _FILE_NAMES and len(set(cells)) == len(cells):
             from hdrvid.io.frames import natural_key
 

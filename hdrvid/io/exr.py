@@ -23,6 +23,7 @@ from hdrvid.color.gamuts import COLOR_INTEROP_IDS, REC709, Gamut
 from hdrvid.color.half import HALF_MAX, to_half
 from hdrvid.errors import InputError
 from hdrvid.io.atomic import atomic_path
+from hdrvid.io.text_files import require_file
 from hdrvid.timecode import Timecode
 from hdrvid.types import PathLike
 
@@ -185,8 +186,7 @@ def read_exr(path: PathLike) -> tuple[np.ndarray, dict[str, object]]:
     Raises InputError when the file is missing, damaged or holds no such channels.
     """
     source = Path(path)
-    if not source.is_file():
-        raise InputError(f"{source} does not exist: check the path")
+    require_file(source)
     if exr_is_truncated(source):
         raise InputError(f"{source} is incomplete: the file ends early, copy or render it again")
     size = exr_size(source)

@@ -24,10 +24,12 @@ from hdrvid.color.gamuts import REC709, Gamut, convert, known_gamut
 from hdrvid.errors import InputError
 from hdrvid.io.exr import read_exr
 from hdrvid.io.frame_metadata import read_frame_metadata
+from hdrvid.io.grey_video import GREY
 from hdrvid.io.hdr import read_hdr, read_hdr_attributes
 from hdrvid.io.icc import read_profile
 from hdrvid.io.opencv import decode_with_opencv
 from hdrvid.io.raw import read_dng
+from hdrvid.io.text_files import require_file
 from hdrvid.io.tiff import decode_tiff
 from hdrvid.io.video import described, frame_bits, frame_codes, output_stem, tag_name
 from hdrvid.types import ClipInfo, Frame, FrameMetadata, FrameNumbers, PathLike
@@ -127,11 +129,7 @@ def read_picture(path: PathLike, white_balance: Sequence[float] | None = None) -
     kind = IMAGE_KINDS.get(source.suffix.lower())
     if kind is None:
         raise InputError(f"{source} is not an image hdrvid reads: convert it to PNG, TIFF or EXR")
-    try:
-        if not source.is_file():
-            raise InputError(f"{source} does not exist: check the path")
-    except OSError as error:
-        raise InputError(f"{source} cannot be opened: {error.strerror or error}") from error
+    require_file(source)
     if kind == "OpenEXR":
         stored_pixels, header = read_exr(source)
         pixels, count = _repaired(stored_pixels, source)
@@ -151,18 +149,22 @@ def read_picture(path: PathLike, white_balance: Sequence[float] | None = None) -
         raise InputError(
             f"{source} holds {stored.dtype} samples: convert it to 8 or 16 bit {kind}, or to EXR if linear"
         )
-    if stored.ndim == 2 or stored.shape[2] < 3:
+    is_grey = stored.ndim == 2 or stored.shape[2] < 3
+    if is_grey:
         grey = stored if stored.ndim == 2 else stored[..., 0]
         rgb = np.repeat(grey[..., None], 3, axis=2)
     else:
         rgb = stored[..., 2::-1]
     top = np.float32(np.iinfo(stored.dtype).max)
     profile = read_profile(source)
+    details = {"grey": GREY} if is_grey else {}
+    if profile is not None:
+        details["icc_profile"] = profile.name
     return Picture(
         np.ascontiguousarray(rgb, dtype=np.float32) / top,
         stored.dtype.itemsize * 8,
         False,
-        details={} if profile is None else {"icc_profile": profile.name},
+        details=details,
         transfer="" if profile is None else profile.transfer,
         gamut=None if profile is None else profile.gamut,
     )
@@ -332,6 +334,14 @@ def _repaired(pixels: np.ndarray, source: Path) -> tuple[np.ndarray, int]:
     return repaired, count
 
 
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a file or leads to one; False for a link in a circle."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
 def folder_frames(folder: PathLike) -> list[Path]:
     """The image files of a folder in natural order, hidden ones left out.
 
@@ -340,7 +350,7 @@ def folder_frames(folder: PathLike) -> list[Path]:
     root = Path(folder)
     try:
         with os.scandir(root) as entries:  # tells files from folders without a look at each of them
-            paths = [root / e.name for e in entries if e.name[0] != "." and is_image(e.name) and e.is_file()]
+            paths = [root / e.name for e in entries if e.name[0] != "." and is_image(e.name) and _is_file(e)]
     except OSError as error:
         raise InputError(f"{root} cannot be listed: {error.strerror or error}") from error
     if not paths:

@@ -71,7 +71,9 @@ TABLE = _in_head(b"model,scene,frame,exposure", 26)
 REPORT = _with_keys("version", "source", "stops", "outputs")
 SCORES = _with_keys("format", "dataset", "protocol", "model")
 SYNTHETIC_CLIP = _with_keys("seed", "truth_white", "clip", "stops")
+SCENE = _with_keys("key", "scene", "scores")
 BENCHMARK = _with_keys("machine", "results")
+CACHE = _in_head(b'{"count": ', 10)  # one that was cut short is one still
 
 
 def marked_png(data: bytes) -> bytes:

@@ -104,9 +104,16 @@ def load_response(spec: str) -> Response:
     return _response(path, reader(path))
 
 
+_MOST_FALL = 0.05
+"""Share of its range by which a curve may fall: measured ones are noisy where few samples are."""
+
+
 def _response(path: Path, curve: np.ndarray) -> Response:
     if np.isfinite(curve).all() and (curve < 0).any():
         curve = np.exp(curve - curve.max(axis=0))
+    fall = (np.maximum.accumulate(curve, axis=0) - curve).max(axis=0)
+    if np.isfinite(curve).all() and (fall > _MOST_FALL * (curve.max(axis=0) - curve.min(axis=0))).any():
+        raise InputError(f"{path} cannot be used: its curve falls on the way from black to white; {_FIX}")
     try:
         return measured_response(path.name, curve)
     except ValueError as error:

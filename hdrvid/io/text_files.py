@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import stat
 from pathlib import Path
@@ -36,6 +37,23 @@ def read_small_file(path: Path, what: str, max_bytes: int) -> bytes:
     except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path} cannot be read ({reason}): give {what}") from None
+
+
+def require_file(path: Path) -> None:
+    """Raise InputError, with what is there instead, where `path` is no regular file."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
+        number = getattr(error, "errno", None)
+        if path.is_symlink():
+            raise InputError(f"{path} is a link that leads to no file: check what it points to") from error
+        if number in (None, errno.ENOENT, errno.ENOTDIR):
+            raise InputError(f"{path} does not exist: check the path") from error
+        raise InputError(f"{path} cannot be opened: {getattr(error, 'strerror', None) or error}") from error
+    kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
+    if not stat.S_ISREG(mode):
+        kind = kinds.get(stat.S_IFMT(mode), "device")
+        raise InputError(f"{path} is no file but a {kind}: copy what it gives into a file and name that")
 
 
 def finite_number(text: str) -> float | None:

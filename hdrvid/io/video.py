@@ -2,7 +2,8 @@
 
 Convention: pixels are display codes in [0, 1], R'G'B' as the matrix and range tags of the stream say; no transfer
 function is applied here. Streams without a matrix tag are taken as BT.709 from 720 rows on and as BT.601 below, as
-players do; YUV without a range tag is limited, RGB and grey are full.
+players do; YUV without a range tag is limited, RGB and grey are full. The codes of grey video decide where they
+contradict that, see `hdrvid.io.grey_video`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from heapq import heappop, heappush
-from itertools import count, pairwise
+from itertools import count, islice, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -31,6 +32,8 @@ from hdrvid.bounds import require_pixels
 from hdrvid.color.gamuts import GAMUT_OF_TAG, GAMUTS
 from hdrvid.errors import InputError
 from hdrvid.io.frame_metadata import aspect_of, date_and_offset, later
+from hdrvid.io.grey_video import GREY, RANGE_FRAMES, has_no_chroma, luma_plane, measured_range
+from hdrvid.io.text_files import require_file
 from hdrvid.timecode import Timecode
 from hdrvid.types import ClipInfo, Frame, FrameMetadata, PathLike
 
@@ -307,11 +310,7 @@ class VideoReader:
 
     def __init__(self, path: PathLike) -> None:
         self.path = Path(path)
-        try:
-            if not self.path.is_file():
-                raise InputError(f"{self.path} does not exist: check the path")
-        except OSError as error:
-            raise InputError(f"{self.path} cannot be opened: {error.strerror or error}") from error
+        require_file(self.path)
         self._warnings: dict[str, None] = {}
         self._timeline: _Timeline | None = None
         self._timeline_known = False
@@ -321,10 +320,12 @@ class VideoReader:
             self._announced_frames = int(stream.frames)
             self._announced_seconds, self._slack_seconds = _announced_seconds(container, stream)
             self._rate = self._find_rate(stream)
-            decoded = next(self._decode(container, stream, 0), None)
+            opening = self._decode(container, stream, 0)
+            decoded = next(opening, None)
             if decoded is None or decoded.frame is None:
                 raise InputError(f"{self.path} holds no frame that can be decoded: check that it plays")
             first = decoded.frame
+            self._luma_range = self._find_luma_range(stream, first, opening)
             self._first_pts: int | None = first.pts
             self._stored_size = (first.width, first.height)
             self._orientation = _Orientation.of(first)
@@ -426,8 +427,10 @@ class VideoReader:
                 yield container, stream
         except (av.FFmpegError, OSError) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            if isinstance(error, av.error.InvalidDataError):
+            if isinstance(error, (av.error.InvalidDataError, av.error.EOFError)):
                 reason = "it is damaged, incomplete or not a video"
+            elif isinstance(error, av.error.PermissionError) and os.access(self.path, os.R_OK):
+                reason = "it is a list of other files, which FFmpeg does not open: name these"
             raise InputError(f"{self.path} cannot be read: {reason}; check that it plays, or copy it again") from error
 
     def _decode(self, container: Any, stream: Any, index: int | None) -> Iterator[_Decoded]:
@@ -605,7 +608,7 @@ class VideoReader:
                 f"{frame.width}x{frame.height}: cut it into clips of one size"
             )
         try:
-            codes = frame_codes(frame)
+            codes = _grey_codes(frame, self._luma_range) if self._luma_range else frame_codes(frame)
         except (ValueError, MemoryError) as error:
             raise InputError(
                 f"frame {index} of {self.path} cannot be converted from {frame.format.name} to RGB: re-encode the clip"
@@ -637,6 +640,24 @@ class VideoReader:
     def _warn(self, text: str) -> None:
         self._warnings[text] = None
 
+    def _find_luma_range(self, stream: Any, first: av.VideoFrame, rest: Iterator[_Decoded]) -> str:
+        """'full' or 'limited' where a video is grey and its pixels are those of one plane; '' for others."""
+        no_chroma = has_no_chroma(stream.codec_context.name, stream.codec_context.extradata)
+        if not no_chroma and not (_is_grey(first) and 8 <= first.format.components[0].bits <= 16):
+            return ""
+        if len(first.format.components) != (3 if no_chroma else 1):
+            return ""  # alpha
+        if _is_full_range(first):
+            return "full"
+        frames = [first, *(one.frame for one in islice(rest, RANGE_FRAMES - 1) if one.frame is not None)]
+        luma_range = measured_range(f for f in frames if f.format.name == first.format.name)
+        if not luma_range and stream.codec_context.name in ("h264", "hevc"):
+            self._warn(
+                f"{self.path} is grey, does not say its range of codes and reaches neither black nor white: taken as "
+                "limited range; tag it, for example with ffmpeg -color_range pc, where it is full range"
+            )
+        return luma_range or "limited"
+
     def _describe(self, container: Any, stream: Any, first: av.VideoFrame) -> ClipInfo:
         width, height = self._stored_size[::-1] if self._orientation.transpose else self._stored_size
         matrix = int(first.colorspace)
@@ -654,8 +675,12 @@ class VideoReader:
             "transfer": tag_name(ColorTrc, first.color_trc),
             "primaries": tag_name(ColorPrimaries, first.color_primaries),
         }
-        if _is_grey(first):  # FFmpeg makes grey with the weights of BT.601, cameras with others or none
-            details["matrix"] = "none, grey is taken as R = G = B; the file does not say which weights made it"
+        if self._luma_range or _is_grey(first):
+            details["matrix"] = "none"
+            details["grey"] = GREY
+        if self._luma_range and not _is_full_range(first):
+            tag = "not tagged" if first.color_range == ColorRange.UNSPECIFIED else "tagged limited, or not at all"
+            details["range"] = f"{self._luma_range}, as its codes tell ({tag})"
         if first.interlaced_frame:
             details["scan"] = "interlaced"
         if str(self._orientation):
@@ -742,6 +767,14 @@ def frame_codes(frame: av.VideoFrame) -> np.ndarray:
     if grey and not _is_full_range(frame):  # swscale takes every grey as full range
         codes = np.maximum((codes * np.float32(white / 256) - 16) / np.float32(219), np.float32(0))
     return np.minimum(codes, np.float32(1), out=codes)
+
+
+def _grey_codes(frame: av.VideoFrame, luma_range: str) -> np.ndarray:
+    """The same, of a frame whose first plane is all there is: 'full' or 'limited' range."""
+    bits = frame.format.components[0].bits
+    low, high = (0, (1 << bits) - 1) if luma_range == "full" else (16 << (bits - 8), 235 << (bits - 8))
+    codes = (luma_plane(frame).astype(np.float32) - np.float32(low)) / np.float32(high - low)
+    return np.repeat(np.clip(codes, 0, 1)[..., None], 3, axis=2)
 
 
 def frame_bits(frame: av.VideoFrame) -> int:

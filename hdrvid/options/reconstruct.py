@@ -69,8 +69,8 @@ class DetectOptions(ClipOptions):
     regular: bool = field(
         default=False,
         metadata=option(
-            "Trust the cycle: do not look for dropped and doubled frames, cuts, flashes and damaged frames. With "
-            "--frames the clip is then not read from its start.",
+            "Trust the cycle: dropped and doubled frames are warned of, not corrected, cuts and flashes are not looked "
+            "for, a damaged frame ends the run. With --frames the clip is then not read from its start.",
             panel=CAMERA,
         ),
     )

@@ -87,6 +87,8 @@ def validate_options(options: ReconstructOptions, out: PathLike) -> None:
         check_master("dnxhr", options.dnxhr)
     if options.peak_nits is not None:
         check_peak(options.peak_nits)
+        if not options.hdr10 and "pq" not in (options.prores, options.dnxhr):
+            raise UsageError("--peak-nits is for the HDR10 video: give --hdr10 too, or leave it out")
     check_precision(options.precision)
     resolve_tile(options.tile)
     parse_white(options.white)
@@ -109,6 +111,8 @@ def _check_files(options: ReconstructOptions) -> None:
         raise UsageError(f"--start-number takes 0 to {MAX_START_NUMBER}, not {options.start_number}")
     if options.format == "exr" and options.compression not in ("auto", *COMPRESSIONS):
         raise UsageError(f"--compression takes auto or one of {', '.join(COMPRESSIONS)}, not '{options.compression}'")
+    if options.format == "hdr" and options.compression != ReconstructOptions.compression:
+        raise UsageError("--compression is for EXR, and .hdr files have their own: leave it or --format hdr out")
     if options.primaries not in OUTPUT_PRIMARIES:
         raise UsageError(f"--primaries takes one of {', '.join(OUTPUT_PRIMARIES)}, not '{options.primaries[:60]}'")
     if options.depth not in DEPTHS:

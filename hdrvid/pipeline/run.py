@@ -161,7 +161,7 @@ def make_piece(
         writer.close()
     piece.lost, piece.damaged, piece.events = windows.lost, damaged.texts, windows.events
     piece.num_frames, piece.problem = windows.num_frames, windows.problem
-    piece.warnings = [*job.reader.warnings(), *job.reconstructor.notes]
+    piece.warnings = [*job.reader.warnings(), *windows.warnings(), *job.reconstructor.notes]
     piece.brightness = meter.frames
     return piece
 
@@ -239,6 +239,11 @@ def _finish(
         if not job.makes_all:
             raise InputError(
                 "no frame of the range is one of those wanted: widen --frames, or leave out --only and --every"
+            )
+        if piece.lost:
+            raise InputError(
+                f"no frame of {job.info.source} can be made, for nothing of another exposure is near any of them: "
+                f"check --exposures {job.exposures} and whether the clip alternates (hdrvid info CLIP shows both)"
             )
         raise beyond_the_end(job.info, job.first, job.last, piece.num_frames or 0)
     paths = [job.frame_path(index) for index in piece.indices]

@@ -19,9 +19,13 @@ from hdrvid.errors import InputError
 from hdrvid.io.prefetch import Prefetcher
 from hdrvid.pipeline.encode import EncodedFrame, encode_frame
 from hdrvid.pipeline.job import Job
+from hdrvid.pipeline.slip_check import SlipCheck
 from hdrvid.types import ExposureCycle, ExposureList, Exposures, Frame, Window
 
 Item = TypeVar("Item")
+
+Subsampled = tuple[int, np.ndarray, int]
+"""Index and small linear picture of a frame, and the frames missing before it."""
 
 DECODE_AHEAD = 3
 """Decoded frames that may wait for the network."""
@@ -86,12 +90,12 @@ class LabelledWindows:
     def __init__(
         self,
         frames: Iterator[EncodedFrame],
-        subsampled: Iterator[tuple[int, np.ndarray, int]],
+        subsampled: Iterator[Subsampled],
         labeller: Labeller | ListLabeller,
         first: int,
         last: int | None,
     ) -> None:
-        """`subsampled`: index and linear picture of every frame of the clip, and the frames missing before it."""
+        """`subsampled`: every frame of the clip."""
         self._frames, self._subsampled = frames, subsampled
         self._first, self._last = first, last
         self._labeller = labeller
@@ -109,6 +113,10 @@ class LabelledWindows:
     def events(self) -> list[Event]:
         """What was found so far, of the whole clip."""
         return self._labeller.events
+
+    def warnings(self) -> list[str]:
+        """Always empty: what is found is an event."""
+        return []
 
     def _label(self, index: int) -> None:
         """Read labels until the window of `index` is final."""
@@ -170,8 +178,16 @@ class RegularWindows:
     is made: the last windows are mirrored correctly even where the container lied about the number of frames.
     """
 
-    def __init__(self, frames: Iterator[EncodedFrame], rule: WindowRule, first: int, last: int | None) -> None:
-        self._frames, self._rule = frames, rule
+    def __init__(
+        self,
+        frames: Iterator[tuple[Subsampled, EncodedFrame]],
+        rule: WindowRule,
+        check: SlipCheck | None,
+        first: int,
+        last: int | None,
+    ) -> None:
+        """`check`: of the cycle that is trusted; None where there is none."""
+        self._frames, self._rule, self._check = frames, rule, check
         self._first, self._last = first, last
         self._held: dict[int, EncodedFrame] = {}
         self._next = max(0, first - rule.reach)
@@ -182,17 +198,27 @@ class RegularWindows:
         self.lost: list[int] = []
         """Frames of the range that no frame of another exposure is near; a damaged frame ends the clip here."""
         self.events: list[Event] = []
-        """Always empty: nothing is looked for."""
+        """Always empty: nothing is corrected."""
+
+    def warnings(self) -> list[str]:
+        """What is said against the cycle, once the frames have been read."""
+        if self._check is None:
+            return []
+        self._check.finish()
+        return self._check.warnings()
 
     def _read_to(self, index: int) -> None:
         while self.num_frames is None and self._next <= index:
             try:
-                frame = next(self._frames, None)
+                item = next(self._frames, None)
             except InputError as error:
-                self.problem, frame = str(error), None
-            if frame is None:
+                self.problem, item = str(error), None
+            if item is None:
                 self.num_frames = self._next
             else:
+                subsampled, frame = item
+                if self._check is not None:
+                    self._check.add(*subsampled)
                 self._held[frame.index] = frame
                 self._next = frame.index + 1
 
@@ -251,9 +277,12 @@ def open_windows(
     def encoded(frame: Frame) -> EncodedFrame:
         return encode_frame(frame, response, info.linear)
 
-    def subsampled(frame: Frame) -> tuple[int, np.ndarray, int]:
+    def subsampled(frame: Frame) -> Subsampled:
         linear = np.asarray(response.linearize(frame.pixels[::step, ::step]), np.float32)
         return frame.index, linear, frame.num_missing
+
+    def both(frame: Frame) -> tuple[Subsampled, EncodedFrame]:
+        return subsampled(frame), encoded(frame)
 
     def read(convert: Callable[[Frame], Item], start: int, stop: int | None = None) -> Iterator[Item]:
         frames = job.reader.frames(start, stop, None if regular else damaged)
@@ -261,8 +290,11 @@ def open_windows(
         return iter(stack.enter_context(prefetcher))
 
     if regular:
-        return RegularWindows(read(encoded, start, stop), rule, first, last)
+        exposures, check = job.exposures, None
+        if isinstance(exposures, ExposureCycle):
+            check = SlipCheck(exposures, job.detection.repeats, start)
+        return RegularWindows(read(both, start, stop), rule, check, first, last)
     if start or info.width * info.height > SHARED_PIXELS:
         return LabelledWindows(read(encoded, start, stop), read(subsampled, 0), labeller, first, last)
-    labels, frames = itertools.tee(read(lambda frame: (subsampled(frame), encoded(frame)), 0))
+    labels, frames = itertools.tee(read(both, 0))
     return LabelledWindows((f for _, f in frames), (s for s, _ in labels), labeller, first, last)

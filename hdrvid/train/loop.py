@@ -363,7 +363,7 @@ class _Run:
         make_folder(self.out)
         planned = plan(self.options)
         if self.ranks.is_main:
-            prepare(planned, self.cache, max(os.cpu_count() or 1, 1), on_cache)
+            prepare(planned, self.cache, max(os.cpu_count() or 1, 1), on_cache, self.on_warning)
         self.ranks.wait()
         material = prepare(planned, self.cache)  # built already: only the folders' names are wanted
         if self.options.preset == "memo" and not self.state.step and not brings_flow(self.options):

@@ -107,16 +107,21 @@ def plan(options: TrainOptions) -> Plan:
 
 
 def prepare(
-    planned: Plan, folder: Path, workers: int = 2, progress: Callable[[int, int], None] | None = None
+    planned: Plan,
+    folder: Path,
+    workers: int = 2,
+    progress: Callable[[int, int], None] | None = None,
+    on_warning: Callable[[str], None] | None = None,
 ) -> Material:
-    """Build the caches below `folder`; `progress` gets windows done and windows in all of the one being built."""
+    """Build the caches below `folder`; `progress` gets windows done and windows in all of the one being built, and
+    `on_warning` a sentence where one is damaged."""
     validation = folder.with_name(folder.name + "-validation")
-    build_cache(folder, planned.labelled, workers, progress)
-    build_cache(validation, planned.validation, workers)
+    build_cache(folder, planned.labelled, workers, progress, on_warning)
+    build_cache(validation, planned.validation, workers, None, on_warning)
     unlabelled = None
     if planned.unlabelled:
         unlabelled = folder.with_name(folder.name + "-unlabelled")
-        build_ldr_cache(unlabelled, planned.unlabelled, workers, progress)
+        build_ldr_cache(unlabelled, planned.unlabelled, workers, progress, on_warning)
     return Material(folder, unlabelled, validation, planned.validation.rows)
 
 

@@ -12,6 +12,7 @@ from hdrvid.cli.console import FrameProgress, print_json, say
 from hdrvid.cli.options import fields_as_options
 from hdrvid.errors import InputError, UsageError
 from hdrvid.options.evaluate import (
+    CAMERA_NAMES,
     DATASETS,
     NUM_FRAMES,
     NUM_SCENES,
@@ -79,7 +80,8 @@ def command(
     from hdrvid.evaluate import evaluate
     from hdrvid.html.evaluation_page import report_html
 
-    name = f"{dataset.dataset}-{dataset.num_exposures}-{options.protocol}-{Path(options.model).stem}"
+    kind = dataset.dataset + (f"-{choices.camera}" if choices.camera else "")
+    name = f"{kind}-{dataset.num_exposures}-{options.protocol}-{Path(options.model).stem}"
     folder = out or Path("runs/eval") / name
     data = _data(dataset, choices)
     with FrameProgress("eval", kept="scored; the same command goes on after the last whole scene") as progress:
@@ -124,19 +126,22 @@ def _data(dataset: DatasetOptions, choices: SyntheticChoices) -> Benchmark | Syn
 
 
 def _synthetic(dataset: DatasetOptions, choices: SyntheticChoices) -> SyntheticOptions:
-    from hdrvid.evaluate import DEFAULT_STOPS, SyntheticOptions
+    from hdrvid.evaluate import CAMERAS, SyntheticOptions
     from hdrvid.types import ExposureCycle
 
-    num_exposures = dataset.num_exposures
-    cycle = parse_cycle(choices.exposures) if choices.exposures else ExposureCycle(DEFAULT_STOPS[num_exposures])
+    name = choices.camera or CAMERA_NAMES[0]
+    if name not in CAMERAS:
+        raise UsageError(f"--camera takes one of {', '.join(CAMERA_NAMES)}, not '{name[:40]}'")
+    num_exposures, named = dataset.num_exposures, CAMERAS[name]
+    cycle = parse_cycle(choices.exposures) if choices.exposures else ExposureCycle(named.stops[num_exposures])
     if len(cycle) != num_exposures != 2:
         raise UsageError(f"--exposures names {len(cycle)} exposures, but --cycle {num_exposures}: leave --cycle out")
     width, height = choices.size or SIZE
-    options = SyntheticOptions(
-        cycle, choices.scenes or NUM_SCENES, choices.frames or NUM_FRAMES, width, height, root=dataset.root
-    )
-    camera = replace(options.camera, jpeg_quality=choices.jpeg, h264_crf=choices.crf)
-    return replace(options, camera=camera)
+    camera = named.camera
+    if choices.jpeg is not None or choices.crf is not None:
+        camera = replace(camera, jpeg_quality=choices.jpeg, h264_crf=choices.crf)
+    scenes, frames = choices.scenes or NUM_SCENES, choices.frames or NUM_FRAMES
+    return SyntheticOptions(cycle, scenes, frames, width, height, camera=camera, camera_name=name, root=dataset.root)
 
 
 def _raise_failures(failures: list[dict[str, Any]]) -> None:

@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 
 from hdrvid.color.curves import NETWORK_GAMMA
-from hdrvid.color.response import NETWORK_RESPONSE, Response, sigmoid_response
+from hdrvid.color.response import NETWORK_RESPONSE, Response, levelled_response, sigmoid_response
 from hdrvid.errors import InputError, UsageError
 from hdrvid.io.response_files import load_response
 
@@ -62,11 +62,34 @@ class SynthesisOptions:
     """Constant rate factor (0 to 51) of an H.264 pass, 10 bit where `bits` is 10, else 8; None = no damage."""
     h264_preset: str = "veryfast"
     """Preset of x264, one of `H264_PRESETS`."""
+    crushed: Range = 0.0
+    """Share of the codes, from 0 on, that become black."""
+    pedestal: Range = 0.0
+    """Code that black is raised to."""
+    knows_levels: bool = True
+    """Whether frames are linearised with black where it is, as `hdrvid.detect.response` measures it."""
+    contrast: Range = 0.0
+    """Share of an S-curve in the code that nobody knows of."""
+    exposure_error: Range = 0.0
+    """Standard deviation, in stops, of what each exposure is off; one draw for an exposure."""
+    colour_error: Range = 0.0
+    """Standard deviation of the relative gain of each channel of an exposure; one draw for each."""
+    sharpening: Range = 0.0
+    """Amount of an unsharp mask of 1 px, before quantisation."""
+    denoising: Range = 0.0
+    """Difference of code up to which a bilateral filter of 1.5 px smooths, before quantisation; 0: none."""
+    error_seed: int = 0
+    """Seed of the errors of the exposures; `drawn` draws it where there are such errors."""
 
     def __post_init__(self) -> None:
         _check_range("clip_percentile", self.clip_percentile, 0.0, 100.0)
         _check_range("read_noise", self.read_noise, 0.0, 1.0)
         _check_range("gamma_jitter", self.gamma_jitter, -0.5, 1.0)
+        for name in ("crushed", "pedestal", "contrast", "colour_error"):
+            _check_range(name, getattr(self, name), 0.0, 0.5)
+        _check_range("exposure_error", self.exposure_error, 0.0, 1.0)
+        _check_range("sharpening", self.sharpening, 0.0, 3.0)
+        _check_range("denoising", self.denoising, 0.0, 0.2)
         if self.full_well is not None:
             _check_range("full_well", self.full_well, 1.0, 1e9)
         if self.jpeg_quality is not None:
@@ -91,7 +114,30 @@ class SynthesisOptions:
             jpeg_quality=None if self.jpeg_quality is None else round(_draw(rng, self.jpeg_quality)),
             gamma_jitter=_draw(rng, self.gamma_jitter),
             h264_crf=None if self.h264_crf is None else _draw(rng, self.h264_crf),
+            **self._drawn_real(rng),
         )
+
+    def _drawn_real(self, rng: np.random.Generator) -> dict[str, Any]:
+        """What real cameras do beside noise; nothing is drawn where none of it is asked for."""
+        drawn = {name: getattr(self, name) for name in REAL_FIELDS if isinstance(getattr(self, name), tuple)}
+        values: dict[str, Any] = {name: _draw(rng, value) for name, value in drawn.items()}
+        errs = (self.exposure_error, self.colour_error) != (0.0, 0.0)
+        return values | ({"error_seed": int(rng.integers(1, 2**31))} if errs and not self.error_seed else {})
+
+    def gains(self, exposure: float) -> np.ndarray:
+        """(3,) factors of R, G and B that this exposure is off by, the same in every frame."""
+        stops, colour = drawn_value(self.exposure_error), drawn_value(self.colour_error)
+        rng = np.random.default_rng([self.error_seed, round(1e4 * exposure)])
+        return np.asarray(2.0 ** (stops * rng.standard_normal()) * (1 + colour * rng.standard_normal(3)), np.float32)
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether its exposures are off."""
+        return bool(drawn_value(self.exposure_error) or drawn_value(self.colour_error))
+
+
+REAL_FIELDS = ("crushed", "pedestal", "contrast", "exposure_error", "colour_error", "sharpening", "denoising")
+"""What real cameras do beside noise, response and codec."""
 
 
 def _draw(rng: np.random.Generator, value: Range) -> float:
@@ -124,6 +170,16 @@ def camera_response(name: str) -> Response:
             raise InputError(f"'{name}' is no response: give a sigmoid two numbers above 0, as in sigmoid0.9,0.6")
         return sigmoid_response(exponent, sigma)
     return load_response(name)
+
+
+def assumed_response(camera: SynthesisOptions) -> Response:
+    """The response that the frames of a drawn camera are linearised with."""
+    response = camera_response(camera.response)
+    crushed, pedestal = drawn_value(camera.crushed), drawn_value(camera.pedestal)
+    if not camera.knows_levels or not (crushed or pedestal):
+        return response
+    # code 0 of the response is stored as (pedestal - crushed) / (1 - crushed)
+    return levelled_response(response, (pedestal - crushed) / (1 - crushed), 1.0)
 
 
 def sensor_noise(iso: float, read_electrons: float = 4.0) -> tuple[float, float]:
@@ -178,11 +234,10 @@ def expose(
     camera = (options or SynthesisOptions()).drawn(rng)
     if camera.h264_crf is not None:
         raise UsageError("H.264 codes the frames of a clip together: film them together, or leave h264_crf out")
-    response = camera_response(camera.response)
-    code = _camera_code(radiance, exposure, rng, camera, response)
+    code = _camera_code(radiance, exposure, rng, camera)
     if camera.jpeg_quality is not None:
         code = _jpeg(code, round(drawn_value(camera.jpeg_quality)))
-    return response.network_code(code).astype(np.float32, copy=False)
+    return assumed_response(camera).network_code(code).astype(np.float32, copy=False)
 
 
 def film(
@@ -206,10 +261,10 @@ def film(
     scene = open_shutter(radiance, exposures, blurred)
     if camera.h264_crf is None:
         return np.stack([expose(frame, e, rng, camera) for frame, e in zip(scene, exposures, strict=True)])
-    response = camera_response(camera.response)
+    response = assumed_response(camera)
     latest = {e: t for t, e in enumerate(exposures)}  # in the order in which the exposures first appear
     lead_in = list(latest.values())
-    codes = [_camera_code(scene[t], exposures[t], rng, camera, response) for t in [*range(len(scene)), *lead_in]]
+    codes = [_camera_code(scene[t], exposures[t], rng, camera) for t in [*range(len(scene)), *lead_in]]
     clip = codes[len(scene) :] + codes[: len(scene)]
     bits = 10 if camera.bits == 10 else 8
     decoded = _h264(clip, len(lead_in), drawn_value(camera.h264_crf), camera.h264_preset, bits)
@@ -234,23 +289,41 @@ def open_shutter(radiance: np.ndarray, exposures: Sequence[float], blurred: np.n
 
 
 def _camera_code(
-    radiance: np.ndarray, exposure: float, rng: np.random.Generator, camera: SynthesisOptions, response: Response
+    radiance: np.ndarray, exposure: float, rng: np.random.Generator, camera: SynthesisOptions
 ) -> np.ndarray:
     """(H, W, 3) float32 code of a drawn camera in its own response, before the codec."""
+    if camera.has_errors:
+        radiance = np.asarray(radiance, np.float32) * camera.gains(exposure)
     # beyond full scale the noise does not matter, and a sun would only cost precision
     linear = np.clip(np.asarray(radiance, np.float32) * np.float32(exposure), 0.0, 4.0)
     variance = np.full_like(linear, drawn_value(camera.read_noise) ** 2)
     if camera.full_well is not None:
         variance += linear / np.float32(drawn_value(camera.full_well))
     linear = linear + rng.standard_normal(linear.shape, dtype=np.float32) * np.sqrt(variance)
-    code = response.encode(np.clip(linear, 0.0, 1.0))
+    code = camera_response(camera.response).encode(np.clip(linear, 0.0, 1.0))
     jitter = drawn_value(camera.gamma_jitter)
     if jitter:
         code = code ** np.float32(1 / (1 + jitter))
+    code = _processed(code, camera)
     if camera.bits is not None:
         steps = np.float32(2**camera.bits - 1)
         code = np.round(code * steps) / steps
     return code
+
+
+def _processed(code: np.ndarray, camera: SynthesisOptions) -> np.ndarray:
+    """What a camera does to the picture it stores: contrast, noise reduction, sharpening, levels."""
+    contrast, amount = drawn_value(camera.contrast), drawn_value(camera.sharpening)
+    crushed, pedestal = drawn_value(camera.crushed), drawn_value(camera.pedestal)
+    if contrast:
+        code = code * np.float32(1 - contrast) + np.float32(contrast) * code * code * (3 - 2 * code)
+    if sigma := drawn_value(camera.denoising):
+        code = cv2.bilateralFilter(np.ascontiguousarray(code, np.float32), 5, sigma, 1.5)
+    if amount:
+        code = code + np.float32(amount) * (code - cv2.GaussianBlur(code, (0, 0), 1.0))
+    if crushed or pedestal:
+        code = (code * np.float32(1 - pedestal) + np.float32(pedestal - crushed)) / np.float32(1 - crushed)
+    return np.clip(code, 0.0, 1.0) if amount or crushed else code
 
 
 def _jpeg(code: np.ndarray, quality: int) -> np.ndarray:
@@ -336,6 +409,40 @@ def random_camera(rng: np.random.Generator) -> SynthesisOptions:
         response=_random_response(rng),
         h264_crf=float(rng.uniform(16, 30)) if codec >= 0.75 else None,
         h264_preset=str(rng.choice(["ultrafast", "veryfast", "medium"])),
+    )
+
+
+def real_camera(rng: np.random.Generator) -> SynthesisOptions:
+    """A `random_camera` that does what cameras outside the laboratory do to their pictures, each by chance.
+
+    levels      crushed blacks of up to 10 % of the codes (45 %) or a pedestal of up to 8 % (15 %); two of three are
+                known, as hdrvid measures them.
+    curve       an S-curve of up to a half that nobody knows of (25 %), a response known to 10 % (30 %).
+    exposures   each up to about 0.1 stops off (40 %), its channels 1 to 3 % (50 %).
+    picture     sharpening up to 1 (40 %), noise reduction up to 0.05 (40 %).
+    codec       H.264 of CRF 18 to 30 on half of the cameras.
+    """
+    camera, level = random_camera(rng), rng.random()
+    has_codec = camera.h264_crf is not None or rng.random() < 0.35
+
+    def perhaps(share: float, low: float, high: float) -> float:
+        value = float(rng.uniform(low, high))
+        return value if rng.random() < share else 0.0
+
+    return replace(
+        camera,
+        jpeg_quality=None if has_codec else camera.jpeg_quality,
+        h264_crf=float(rng.uniform(18, 30)) if has_codec else None,
+        crushed=float(rng.uniform(0.0, 0.1)) if level < 0.45 else 0.0,
+        pedestal=float(rng.uniform(0.0, 0.08)) if level > 0.85 else 0.0,
+        knows_levels=bool(rng.random() < 2 / 3),
+        contrast=perhaps(0.25, 0.0, 0.5),
+        gamma_jitter=perhaps(0.3, -0.1, 0.1),
+        exposure_error=perhaps(0.4, 0.0, 0.1),
+        colour_error=perhaps(0.5, 0.0, 0.02),
+        sharpening=perhaps(0.4, 0.0, 1.0),
+        denoising=perhaps(0.4, 0.005, 0.05),
+        error_seed=int(rng.integers(1, 2**31)),
     )
 
 

@@ -39,8 +39,10 @@ from hdrvid.data.camera import (
     plain_stops,
     random_camera,
     random_stops,
+    real_camera,
 )
 from hdrvid.data.layouts import HdrWindow, LdrWindow
+from hdrvid.data.lone_objects import add_lone_object
 from hdrvid.data.scenes import Scene, picture_scene, procedural_scene
 from hdrvid.data.synth import read_hdr_image
 from hdrvid.errors import InputError, OutputError
@@ -62,6 +64,8 @@ CLIP_END_SHARE = 0.08
 PATCH_GRID = (2, 4)
 """Rows and columns of the patches that a scene is cut into where `CacheOptions.patches` is set: the memo's eight."""
 PROCEDURAL = "procedural"
+LONE_OBJECT_SHARE = 0.5
+"""Share of the windows of a real camera with an object that appears in one frame alone."""
 CLIPPING, PLAIN_CLIPPING = (96.0, 99.97), (98.0, 99.9)
 """Percentiles of the reference frame between which the shortest exposure clips, also with a plain camera."""
 INEXACT_PX = (0.15, 2.0)
@@ -438,6 +442,8 @@ class SampleOptions:
     quite known. Not for the refinement, which has to learn how well the codes of two frames agree."""
     plain: float = 0.0
     """Share of the samples that a plain camera films: `plain_camera` at `plain_stops`, sharp, no tone perturbed."""
+    real: float = 0.0
+    """Share of the others that a `real_camera` films, half of them with an object that appears in one frame alone."""
     inexact_flow: bool = False
     """Give `inexact`, the exact flow with errors as a flow network has them, or none (see `_inexact`)."""
 
@@ -532,6 +538,7 @@ class TrainingWindows(_Windows):
         part = (slice(None), *self.crop(rng, radiance.shape[-1]))
         frames = radiance[n][(times, *part)].astype(np.float32)
         plain = o.augment and o.plain > 0 and rng.random() < o.plain
+        real = o.augment and not plain and o.real > 0 and rng.random() < o.real
         opened = None if plain else self._open_shutter(n)
         blurred = None if opened is None or not o.augment else opened[(times, *part)].astype(np.float32)
         if centre == MIDDLE:
@@ -548,6 +555,10 @@ class TrainingWindows(_Windows):
             frames = flips.frames(frames)[:, colours] * gains
             blurred = None if blurred is None else flips.frames(blurred)[:, colours] * gains
             exact, visibility = flips.flow(exact), flips.frames(visibility)
+        if real and rng.random() < LONE_OBJECT_SHARE:
+            frames, visibility = np.array(frames), np.array(visibility)
+            runs = [frames] if blurred is None else [frames, blurred := np.array(blurred)]
+            add_lone_object(runs, radius, exact, visibility, rng)
         clipping = rng.uniform(*(PLAIN_CLIPPING if plain else CLIPPING)) if o.augment else 99.5
         white = _white(frames[radius].max(0), clipping)
         if o.augment:
@@ -562,7 +573,7 @@ class TrainingWindows(_Windows):
         )
         camera = VALIDATION_CAMERA
         if o.augment:
-            camera = plain_camera(rng) if plain else random_camera(rng)
+            camera = plain_camera(rng) if plain else real_camera(rng) if real else random_camera(rng)
         ldr = film(scene, exposures.tolist(), rng, camera)
         if o.augment and rng.random() < CLIP_END_SHARE:
             mirror = [*range(2 * radius, radius, -1), *range(radius, 2 * radius + 1)]

@@ -4,13 +4,13 @@ from hdrvid.evaluate.measures import ALIGNMENT, MAX_DB, MEASURES, alignment_scor
 from hdrvid.evaluate.protocols import PROTOCOLS
 from hdrvid.evaluate.results import compare, read_results
 from hdrvid.evaluate.run import BASELINES, FrameResult, evaluate
-from hdrvid.evaluate.synthetic import DEFAULT_STOPS, SyntheticOptions
+from hdrvid.evaluate.synthetic import CAMERAS, SyntheticOptions
 from hdrvid.options.evaluate import EvalOptions
 
 __all__ = [
     "ALIGNMENT",
     "BASELINES",
-    "DEFAULT_STOPS",
+    "CAMERAS",
     "MAX_DB",
     "MEASURES",
     "PROTOCOLS",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from hdrvid.data.benchmarks import Benchmark
-from hdrvid.data.camera import SynthesisOptions
+from hdrvid.data.camera import REAL_FIELDS, SynthesisOptions
 from hdrvid.data.scenes import Scene
 from hdrvid.data.synth import SyntheticClip, synthesise
 from hdrvid.data.windows import PROCEDURAL, find_hdr_images, scene_from
@@ -20,6 +20,34 @@ from hdrvid.options.evaluate import NUM_FRAMES, NUM_SCENES, SIZE
 from hdrvid.types import ExposureCycle
 
 DEFAULT_STOPS = {2: (0.0, 3.0), 3: (0.0, 2.0, 4.0)}
+PLAIN_CAMERA = SynthesisOptions(clip_percentile=99.5, read_noise=1.5e-3, full_well=8000.0, bits=8)
+"""The camera of the dataset where none is named."""
+
+
+@dataclass(frozen=True)
+class NamedCamera:
+    """A camera of the dataset, with the exposures it is tried at."""
+
+    camera: SynthesisOptions
+    """How it films."""
+    stops: dict[int, tuple[float, ...]]
+    """Stops of a cycle, by the number of exposures."""
+
+
+CAMERAS = {
+    "clean": NamedCamera(PLAIN_CAMERA, DEFAULT_STOPS),
+    "crushed": NamedCamera(replace(PLAIN_CAMERA, crushed=0.08), {2: (0.0, 5.0), 3: (0.0, 2.5, 5.0)}),
+    "wide": NamedCamera(PLAIN_CAMERA, {2: (0.0, 6.0), 3: (0.0, 3.0, 6.0)}),
+    "codec": NamedCamera(replace(PLAIN_CAMERA, h264_crf=23.0, sharpening=0.5, denoising=0.01), DEFAULT_STOPS),
+    "mismatch": NamedCamera(
+        replace(PLAIN_CAMERA, contrast=0.3, gamma_jitter=0.05, exposure_error=0.05, colour_error=0.015, error_seed=7),
+        DEFAULT_STOPS,
+    ),
+}
+"""Cameras that `--camera` takes: that of earlier figures; the lowest 8 % of the codes black, and known to be; a bracket
+of 6 stops; H.264 of CRF 23 with in-camera sharpening and noise reduction; and a curve, exposures and colours that are not
+quite what hdrvid is told."""
+
 BYTES_A_PIXEL = 24
 """Of a clip in memory: code and radiance, three channels of float32 each."""
 
@@ -43,15 +71,16 @@ class SyntheticOptions:
     """Pixels."""
     motion: float = 2.0
     """Factor on the speeds of camera and objects."""
-    camera: SynthesisOptions = SynthesisOptions(  # noqa: RUF009 - frozen
-        clip_percentile=99.5, read_noise=1.5e-3, full_well=8000.0, bits=8
-    )
+    camera: SynthesisOptions = PLAIN_CAMERA
     """The camera that films the scenes."""
+    camera_name: str = "clean"
+    """What it is called, one of CAMERAS."""
     root: Path | None = None
     """Folder of HDR pictures and panoramas; None: own scenes."""
 
     def description(self) -> str:
         """What decides the pixels, for the protocol line."""
+        named = "" if self.camera_name == "clean" else f", camera {self.camera_name} ({self._differences()})"
         source = f"pictures of {self.root.name}" if self.root else f"own scenes {SCENE_SEED}+"
         c = self.camera
         return (
@@ -60,8 +89,15 @@ class SyntheticOptions:
             f"{c.read_noise}, full well {c.full_well}, {c.bits} bit"
             + (f", JPEG {c.jpeg_quality}" if c.jpeg_quality else "")
             + (f", H.264 CRF {c.h264_crf:g} {c.h264_preset}" if isinstance(c.h264_crf, (int, float)) else "")
+            + named
             + "; every frame scored, truth clipped to [0, 1] (1 = shortest exposure clips), stops given"
         )
+
+    def _differences(self) -> str:
+        """What the camera does beside the rest of the protocol line."""
+        fields = {name: getattr(self.camera, name) for name in (*REAL_FIELDS, "gamma_jitter")}
+        words = [f"{name.replace('_', ' ')} {value:g}" for name, value in fields.items() if value]
+        return ", ".join(words) or "wide bracket"
 
     def benchmark(self) -> Benchmark:
         """The clips; a clip is made when its first frame is asked for, and one is kept at a time.

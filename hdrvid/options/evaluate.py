@@ -9,6 +9,8 @@ from hdrvid.options.metadata import CYCLE, DEVICE, MODEL, PRECISION, option
 from hdrvid.options.parse import parse_list, parse_size
 
 DATASETS = ("synthetic", "kalantari", "cinematic", "deephdrvideo-dynamic", "deephdrvideo-static")
+CAMERA_NAMES = ("clean", "crushed", "wide", "codec", "mismatch")
+"""Cameras of the dataset synthetic, see `hdrvid.evaluate.synthetic.CAMERAS`."""
 NUM_SCENES = 12
 """Own scenes of the dataset synthetic."""
 NUM_FRAMES = 8
@@ -40,6 +42,14 @@ class SyntheticChoices:
         ),
     )
     """Width and height in pixels."""
+    camera: str | None = field(
+        default=None,
+        metadata=option(
+            "Synthetic: how the clips are filmed, and at which stops.",
+            metavar="|".join(CAMERA_NAMES),
+            default=CAMERA_NAMES[0],
+        ),
+    )
     jpeg: int | None = field(
         default=None,
         metadata=option("Synthetic: code every frame as JPEG.", metavar="QUALITY", minimum=1, maximum=100),

@@ -145,6 +145,17 @@ class TrainOptions:
         ),
     )
     """Supervised training; all samples are plain while levels are shared."""
+    real: float = field(
+        default=0.5,
+        metadata=option(
+            "Presets default and fast: share of samples of cameras with crushed blacks, unknown curves, inexact "
+            "exposures, sharpening and codecs, and with objects in one frame alone.",
+            metavar="SHARE",
+            minimum=0.0,
+            maximum=1.0,
+        ),
+    )
+    """Supervised training."""
     stall_steps: int = field(
         default=0,
         metadata=option(

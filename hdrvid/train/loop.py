@@ -580,6 +580,7 @@ class _Run:
             exact_flow=only_flow or (o.imitates and stage.name != "merge"),
             perturb=only_flow and o.preset == "memo",
             plain=o.plain if o.imitates else 0.0,
+            real=0.0 if o.preset == "memo" else o.real,
             inexact_flow=stage.name == "imitation",
         )
         parts = [(stage.stop, labelled)]

@@ -66,7 +66,12 @@ def frames(clip: Clip, **options: Any) -> Iterator[tuple[int, np.ndarray]]:
         job = prepare_job(stack, reader, Path(), chosen, Ranks(), lambda text: None)
         for window in open_windows(stack, job, job.first, job.last, DamagedFrames()):
             if job.is_wanted(window.phase, window.reference_stops):
-                yield window.index, job.rec709_radiance(job.reconstructor.reconstruct(window.as_window()).radiance)
+                yield (
+                    window.index,
+                    job.rec709_radiance(
+                        job.reconstructor.reconstruct(window.as_window(job.detection.response.black_code)).radiance
+                    ),
+                )
 
 
 def merge(
@@ -108,7 +113,7 @@ def merge(
     exposures = tuple(rule.exposures.exposure_at(i) for i in indices)
     codes = {i: np.ascontiguousarray(curve.network_code(_codes(pictures[i])), np.float32) for i in set(indices)}
     times = tuple(float(i - index) for i in indices)
-    window = Window(index, tuple(codes[i] for i in indices), exposures, times)
+    window = Window(index, tuple(codes[i] for i in indices), exposures, times, curve.black_code)
     reconstructor = load_reconstructor(model, rule.exposures.network_exposures, device=device)
     require_windows(reconstructor, rule.exposures)
     return reconstructor.reconstruct(window).radiance

@@ -146,9 +146,9 @@ class ExposureCycle(Exposures):
                 f"an exposure cycle has 2 to {MAX_CYCLE_FRAMES} frames, not {len(self.stops)}: give --exposures 0,3 or "
                 "0,2,4, or a file with the exposure of every frame"
             )
-        self._settle()
         if len(set(self.stops)) == 1:
             raise ExposureError(f"the exposures of one cycle must differ, got stops {_plain(self.stops)}")
+        self._settle()
         for n in range(2, len(self.stops)):
             if len(self.stops) % n == 0 and self.stops == self.stops[:n] * (len(self.stops) // n):
                 object.__setattr__(self, "stops", self.stops[:n])
@@ -284,13 +284,17 @@ def plain_cycle(exposures: Exposures, name: str = "--exposures") -> ExposureCycl
 
 def cycle_length(stops: Sequence[float], tolerance: float) -> int | None:
     """Frames of the shortest cycle of different exposures that repeats over `stops` to a tolerance in stops; None where
-    there is none.
+    there is none. A cycle with an exposure twice must be there twice, or be the whole of `stops`.
 
-    >>> cycle_length([0, 2, 4, 2, 0, 2], 1e-6), cycle_length([0, 3, 3, 0, 0, 3, 0, 3, 0, 0, 3], 1e-6)
+    >>> cycle_length([0, 2, 4, 2, 0, 2, 4, 2, 0], 1e-6), cycle_length([0, 3, 3, 0, 0, 3, 0, 3, 0, 0, 3], 1e-6)
     (4, None)
+    >>> cycle_length([0, 3, 0], 1e-6), cycle_length([0, 3, 3, 0], 1e-6)
+    (2, 4)
     """
     for n in range(2, min(MAX_CYCLE_FRAMES, len(stops)) + 1):
-        if all(abs(s - stops[i % n]) <= tolerance for i, s in enumerate(stops)):
+        steps = [b - a for a, b in pairwise(sorted(stops[:n]))]
+        is_there = len(stops) in (n, *range(2 * n, len(stops) + 1)) or min(steps) > tolerance
+        if is_there and all(abs(s - stops[i % n]) <= tolerance for i, s in enumerate(stops)):
             return n if max(stops) - min(stops) > tolerance else None
     return None
 
@@ -459,6 +463,8 @@ class Window:
     """Linear exposure of each frame; the shortest exposure of the clip is 1."""
     times: tuple[float, ...] | None = None
     """When each was shot, in frames from the reference; None: one after another."""
+    black: float = 0.0
+    """Code at or below which a frame is black: what it shows there may be anything up to this."""
 
     @property
     def reference(self) -> np.ndarray:

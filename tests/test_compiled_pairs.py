@@ -36,8 +36,8 @@ def luma() -> Pair:
 def matched() -> Pair:
     codes = frames(32, 48)[0][0]
     result = np.empty_like(codes)
-    kernels.matched(codes, np.float32(8 ** (1 / 2.2)), (0, 32, 0, 48), (0, 32), result)
-    return result, match_exposure(codes, 1.0, 8.0), 1e-5
+    kernels.matched(codes, np.float32(8 ** (1 / 2.2)), np.float32(0.3), (0, 32, 0, 48), (0, 32), result)
+    return result, np.maximum(match_exposure(codes, 1.0, 8.0), 0.3), 1e-5
 
 
 def search() -> Pair:

@@ -248,7 +248,7 @@ def test_slips_of_long_cycles_are_mended(kind, stops):
 
 
 @pytest.mark.parametrize("stops", [PING_PONG, RAMP, ODD_EIGHT, NINE])
-@pytest.mark.parametrize("kind", ["still cycle", "noise", "flicker", "fade out", "brightening"])
+@pytest.mark.parametrize("kind", ["still cycle", "noise", "flicker", "brightening"])
 def test_nothing_is_said_of_a_long_cycle_that_is_kept(kind, stops):
     result = slips.verdict(slips.CLEAN[kind](stops, 0), stops, 5, measured=False)
     assert (result.wrong, result.events) == ((), ())
@@ -296,7 +296,7 @@ def shoot(truth: Sequence[np.ndarray], stops: Sequence[float], folder: Path) -> 
     for i, s in enumerate(stops):
         linear = expose(truth[i], 2.0 ** (s - min(stops)), np.random.default_rng([3, i]), CAMERA)
         code = np.round(np.clip(linear, 0, 1) * 65535).astype(np.uint16)
-        cv2.imwrite(str(folder / f"{i:04d}.png"), code[..., ::-1])
+        cv2.imwrite(str(folder / f"{i:06d}.png"), code[..., ::-1])
     return folder
 
 

@@ -530,12 +530,13 @@ def test_damaged_results_are_listed_and_left_out(results, tmp_path, capfd):
     code, out, err = hdrvid(capfd, "report", results, "-o", tmp_path / "page.html", "--json")
     assert code == 1
     errors = [line for line in err.splitlines() if line.startswith("hdrvid: error: ")]
-    assert [re.search(r"shot\.(\d+)\.exr", e)[1] for e in errors] == ["000000", "000004"]
+    assert "1 frame(s) of shot are gone" in errors[0]
+    assert [re.search(r"shot\.(\d+)\.exr", e)[1] for e in errors[1:]] == ["000000", "000004"]
     found = json.loads(out)
-    assert len(found["problems"]) == 2
+    assert len(found["problems"]) == 3
     assert not {0, 4, 8} & set(found["shown"])
     page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
-    assert "2 problems" in page.text
+    assert "3 problems" in page.text
     assert "Without results: frame 8." in page.text
     code, _, _ = hdrvid(capfd, "report", results, "--frames", "3,4", "-o", tmp_path / "page.html", "--no-weights")
     assert code == 1

@@ -42,6 +42,15 @@ def match_exposure(ldr: Array, exposure_from: Any, exposure_to: Any) -> Array:
     return (ldr.clip(0.0, 1.0) * code_gain(exposure_from, exposure_to)).clip(0.0, 1.0)
 
 
+def common_floor(black: Any, shorter: Any, longer: Any) -> Any:
+    """Code, at the longer of two exposures, below which the shorter one shows nothing.
+
+    `black`: network code at or below which a frame is black. Two frames are compared above this alone: below it the
+    shorter one may show anything.
+    """
+    return black * code_gain(shorter, longer)
+
+
 def mu_law(radiance: Array, mu: float = MU) -> Array:
     """T(H) = log(1 + mu H) / log(1 + mu), negative H clipped to 0 (Kalantari & Ramamoorthi 2017).
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,11 @@ class Response:
         if self.name == NETWORK_RESPONSE:  # there and back would only add rounding
             return codes.clip(0.0, 1.0)
         return gamma_encode(self.linearize(codes))
+
+    @cached_property
+    def black_code(self) -> float:
+        """Network code of code 0: above 0 where blacks are crushed, and code 0 is anything up to this."""
+        return float(np.min(np.asarray(self.network_code(np.zeros(3)))))
 
 
 def gamma_response(gamma: float) -> Response:

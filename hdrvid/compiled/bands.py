@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from hdrvid import threads
-from hdrvid.color.radiance import code_gain
+from hdrvid.color.radiance import code_gain, common_floor
 from hdrvid.models import flow_net
 from hdrvid.models.layers import gaussian_window
 from hdrvid.models.merge_net import CHANNELS_PER_CANDIDATE, SMOOTHING, smoothing_radius
@@ -122,7 +122,7 @@ def prepare() -> bool:
         return False
     one = np.zeros((1, 1, 3), np.float32)
     try:
-        kernels.matched(one, np.float32(1.0), (0, 1, 0, 1), (0, 1), one)
+        kernels.matched(one, np.float32(1.0), np.float32(0.0), (0, 1, 0, 1), (0, 1), one)
     except CompiledError:
         return False
     return not kernels.module.matched.stats.cache_hits
@@ -180,6 +180,8 @@ class Neighbours:
     """Neighbour -> reference, each (H, W, 2); where there is no confidence."""
     confidence: np.ndarray | None = None
     """(K, H, W) in [0, 1], where a network has found it."""
+    black: float = 0.0
+    """Code at or below which frames are black."""
 
     def padded(self, size: tuple[int, int]) -> Neighbours:
         """Everything but the confidence at another height and width, edges replicated at the right and the bottom."""
@@ -187,7 +189,7 @@ class Neighbours:
         frames, flows, back = (
             [padded(picture, size) for picture in pictures] for pictures in (self.frames, self.flows, self.back)
         )
-        return Neighbours(frames, self.exposures, flows, back)
+        return Neighbours(frames, self.exposures, flows, back, black=self.black)
 
 
 def padded(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -233,12 +235,16 @@ def merge_input(
     smoothed = np.empty((len(SMOOTHING), 3, h, w), np.float32)
     taps = tuple(gaussian_window(sigma, smoothing_radius(sigma)).numpy() for sigma in SMOOTHING)
     targets = [(max(exposure, e), e) for e in neighbours.exposures]
-    gains = np.array([(code_gain(exposure, target), code_gain(e, target)) for target, e in targets], np.float32)
+    black = neighbours.black
+    floors = [common_floor(black, min(exposure, e), target) for target, e in targets]
+    pairs = [(code_gain(exposure, target), code_gain(e, target)) for target, e in targets]
+    gains = np.array([(*pair, floor) for pair, floor in zip(pairs, floors, strict=True)], np.float32)
     exposures = np.array((exposure, *neighbours.exposures), np.float32)
     confidence = np.empty((0, 0, 0), np.float32) if neighbours.confidence is None else neighbours.confidence
     flows = tuple(neighbours.flows)
     given = (
-        reference, tuple(neighbours.frames), flows, tuple(neighbours.back or flows), confidence, exposures, gains, taps
+        reference, tuple(neighbours.frames), flows, tuple(neighbours.back or flows), confidence, exposures, gains,
+        np.float32(black), taps,
     )  # fmt: skip
 
     def band(rows: tuple[int, int]) -> None:
@@ -313,7 +319,9 @@ def evidence(
     count = len(neighbours.frames)
     targets = [max(exposure, e) for e in neighbours.exposures]
     fine = [_empty_input(h, w, flow_net.EVIDENCE_CHANNELS - 1, dtype) for _ in range(count)]
-    matched = {target: _empty_input(h, w, 3, torch.float32) for target in targets}
+    # neighbours of one exposure see the same reference
+    keys = [(target, min(exposure, e)) for target, e in zip(targets, neighbours.exposures, strict=True)]
+    matched = {key: _empty_input(h, w, 3, torch.float32) for key in keys}
     warped = [_empty_input(h, w, 3, torch.float32) for _ in range(count)]
     offsets = [np.empty((4, h, w), np.float32) for _ in range(count)]
     taps = gaussian_window(flow_net.WINDOW_SIGMA, flow_net.WINDOW_RADIUS).numpy()
@@ -322,11 +330,14 @@ def evidence(
         other = neighbours.exposures[-1 - k]
         longer = max(e, other)
         pairs = ((exposure, target), (e, target), (e, longer), (other, longer))
-        gains.append(np.array([code_gain(*pair) for pair in pairs], np.float32))
+        floors = [common_floor(neighbours.black, min(e, x), max(e, x)) for x in (exposure, other)]
+        gains.append(np.array([*(code_gain(*pair) for pair in pairs), *floors], np.float32))
 
     def band(rows: tuple[int, int]) -> None:
-        for target, (_, picture) in matched.items():
-            _kernels().matched(reference, np.float32(code_gain(exposure, target)), _bounds(region), rows, picture)
+        for (target, shorter), (_, picture) in matched.items():
+            floor = np.float32(common_floor(neighbours.black, shorter, target))
+            gain = np.float32(code_gain(exposure, target))
+            _kernels().matched(reference, gain, floor, _bounds(region), rows, picture)
         for k, (frame, flow) in enumerate(zip(neighbours.frames, neighbours.flows, strict=True)):
             sign, turned = mirrored[k]
             _kernels().evidence(
@@ -340,7 +351,7 @@ def evidence(
         Evidence(
             fine[k][0],
             torch.full(half, float(np.log2(neighbours.exposures[k] / exposure))),
-            matched[targets[k]][0],
+            matched[keys[k]][0],
             warped[k][0],
             offsets[k],
         )

@@ -48,14 +48,15 @@ _CONSTANTS = constants_key(globals()) ^ PIXEL_CONSTANTS
 
 
 @compiled
-def matched(picture, gain, region, band, out, constants=_CONSTANTS):
-    """Rows `band` of a region of a picture at another exposure, into their place in `out` (h, w, 3)."""
+def matched(picture, gain, floor, region, band, out, constants=_CONSTANTS):
+    """Rows `band` of a region of a picture at another exposure, none below a floor, into their place in `out`
+    (h, w, 3)."""
     top, _, left, right = region
     for y in range(band[0], band[1]):
         pixels, row = picture[y, left:right], out[y - top]
         for j in range(right - left):
             for c in range(3):
-                row[j, c] = minimum(pixels[j, c] * gain, ONE)
+                row[j, c] = maximum(minimum(pixels[j, c] * gain, ONE), floor)
 
 
 @compiled
@@ -80,9 +81,9 @@ def evidence(
     """What `bands.evidence` returns of one neighbour, of the rows of a band.
 
     `turned`, `turn`: flow and sign of `bands.Mirrored`. `other`, `other_flow`: the neighbour on the other side. `gains`
-    (4,): of the reference's and the neighbour's codes to the longer exposure of the two; of the neighbour's and the
-    other's to the longer exposure of these. `fine` (h, w, EVIDENCE_CHANNELS - 1), `warped` (h, w, 3), `offsets`
-    (4, h, w) are those of the region.
+    (6,): of the reference's and the neighbour's codes to the longer exposure of the two; of the neighbour's and the
+    other's to the longer exposure of these; the floors of both comparisons. `fine` (h, w, EVIDENCE_CHANNELS - 1),
+    `warped` (h, w, 3), `offsets` (4, h, w) are those of the region.
     """
     height, width = reference.shape[0], reference.shape[1]
     region_top, _, region_left, region_right = region
@@ -91,6 +92,7 @@ def evidence(
     w, skip, kept = right - left, region_left - left, region_right - region_left
     inner = slice(skip, skip + kept)
     to_target, gain, to_longer, other_to_longer = gains[0], gains[1], gains[2], gains[3]
+    floor, floor_of_sides = gains[4], gains[5]
     # one more column on both sides: the gradients' border
     size, products_size = 2 * HALO_PX + 1, 2 * WINDOW_RADIUS + 1
     warped_codes = np.empty((size, 3, w), np.float32)
@@ -113,7 +115,8 @@ def evidence(
             for c in range(3):
                 total, change, warped_row = sums[slot, c], changes[slot, c], warped_codes[slot, c]
                 for j in range(w):
-                    a, s = minimum(pixels[j, c] * to_target, ONE), minimum(warped_row[j] * gain, ONE)
+                    a = maximum(minimum(pixels[j, c] * to_target, ONE), floor)
+                    s = maximum(minimum(warped_row[j] * gain, ONE), floor)
                     total[j + 1] = a + s  # twice the mean
                     change[j] = s - a
                 replicate(total, 1)
@@ -176,17 +179,19 @@ def evidence(
             warped_row, by_step, by_turned, beyond = warped_codes[slot, c, inner], moved[c], around[c], across[c]
             here_seen, own_seen, step_seen = inputs[c], inputs[3 + c], inputs[6 + c]
             for j in range(kept):
-                here_seen[j] = minimum(pixels[j, c] * to_target, ONE)
+                here_seen[j] = maximum(minimum(pixels[j, c] * to_target, ONE), floor)
             for j in range(kept):
-                out[j, c] = minimum(warped_row[j] * gain, ONE)
+                out[j, c] = maximum(minimum(warped_row[j] * gain, ONE), floor)
             for j in range(kept):
-                own_seen[j] = (minimum(warped_row[j] * gain, ONE) - here_seen[j]) * _DIFFERENCE
+                own_seen[j] = (maximum(minimum(warped_row[j] * gain, ONE), floor) - here_seen[j]) * _DIFFERENCE
             for j in range(kept):
-                step_seen[j] = (minimum(by_step[j] * gain, ONE) - here_seen[j]) * _DIFFERENCE
+                step_seen[j] = (maximum(minimum(by_step[j] * gain, ONE), floor) - here_seen[j]) * _DIFFERENCE
             for j in range(kept):
-                worst[j] = maximum(worst[j], abs(minimum(by_turned[j] * gain, ONE) - here_seen[j]))
+                turned_code = maximum(minimum(by_turned[j] * gain, ONE), floor)
+                worst[j] = maximum(worst[j], abs(turned_code - here_seen[j]))
             for j in range(kept):
-                sides[j] += minimum(warped_row[j] * to_longer, ONE) - minimum(beyond[j] * other_to_longer, ONE)
+                near_side = maximum(minimum(warped_row[j] * to_longer, ONE), floor_of_sides)
+                sides[j] += near_side - maximum(minimum(beyond[j] * other_to_longer, ONE), floor_of_sides)
         for j in range(kept):
             worst[j] *= _DIFFERENCE
             sides[j] *= _THIRD * _DIFFERENCE

@@ -15,6 +15,7 @@ from hdrvid.compiled.jit import (
     ONE,
     ZERO,
     F,
+    clip,
     compiled,
     constants_key,
     maximum,
@@ -37,7 +38,13 @@ from hdrvid.compiled.pixels import (
     store,
     widened,
 )
-from hdrvid.models.classical import CONSISTENCY_FLOOR, PHOTOMETRIC_TOLERANCE, WEIGHT_FLOOR
+from hdrvid.models.classical import (
+    BLACK_RAMP,
+    BLACK_WEIGHT,
+    CONSISTENCY_FLOOR,
+    PHOTOMETRIC_TOLERANCE,
+    WEIGHT_FLOOR,
+)
 from hdrvid.models.merge_net import CHANNELS_PER_CANDIDATE, RESIDUAL_SCALE, SMOOTHED_PRIOR
 
 BOX_RADIUS = 2
@@ -51,6 +58,8 @@ _CONSISTENCY_FLOOR = F(CONSISTENCY_FLOOR)
 _WEIGHT_FLOOR = F(WEIGHT_FLOOR)
 _LOG_PRIOR_SCALE = F(0.2)
 _FIFTH = F(0.2)
+_BLACK_SLOPE = F(1 / BLACK_RAMP)
+_BLACK_WEIGHT = F(BLACK_WEIGHT)
 
 _CONSTANTS = constants_key(globals()) ^ PIXEL_CONSTANTS
 """Key of the constants above, for Numba's cache."""
@@ -65,6 +74,7 @@ def merge_input(
     confidence,
     exposures,
     gains,
+    black,
     taps,
     region,
     band,
@@ -78,8 +88,9 @@ def merge_input(
 
     `frames`, `flows` of the K neighbours, in tuples. `confidence` (K, H, W), and `backs` a tuple of flows that is not
     looked at; or `confidence` (0, 0, 0): then neighbours are checked as `prior.alignment_confidence` does.
-    `exposures` (K + 1,) of the reference and the neighbours. `gains` (K, 2): of the codes of the reference and of the
-    neighbour, to the longer exposure of the two. `taps`: two kernels, the wider one last.
+    `exposures` (K + 1,) of the reference and the neighbours. `gains` (K, 3): of the codes of the reference and of the
+    neighbour, to the longer exposure of the two, and the floor of their comparison. `black`: code at or below which
+    frames are black. `taps`: two kernels, the wider one last.
     """
     count = len(frames)
     checked = confidence.shape[0] == 0
@@ -104,7 +115,7 @@ def merge_input(
     blurred = np.empty(w, np.float32)
     inputs = np.empty((CHANNELS_PER_CANDIDATE * (count + 1), kept), np.float32)
     smoothed_seen = np.empty((6, kept), np.float32)
-    log_exposures = np.log(exposures)
+    log_exposures, longest = np.log(exposures), exposures.max()
     sampled = max(top - halo - reach, 0)
     for r in range(max(top - halo, 0), min(bottom + halo, height)):
         while sampled <= min(r + reach, height - 1):
@@ -117,7 +128,7 @@ def merge_input(
             for k in range(count):
                 sample_row(frames[k], flows[k], sampled, left, x_from, y_from, codes[k + 1, slot])
                 if checked:
-                    reference_gain, neighbour_gain = gains[k, 0], gains[k, 1]
+                    reference_gain, neighbour_gain, floor = gains[k, 0], gains[k, 1], gains[k, 2]
                     for c in range(3):
                         reference_row, neighbour_row, out = (
                             codes[0, slot, c],
@@ -125,9 +136,8 @@ def merge_input(
                             differences[k, c, slot],
                         )
                         for j in range(w):
-                            out[j] = minimum(reference_row[j] * reference_gain, ONE) - minimum(
-                                neighbour_row[j] * neighbour_gain, ONE
-                            )
+                            reference_code = maximum(minimum(reference_row[j] * reference_gain, ONE), floor)
+                            out[j] = reference_code - maximum(minimum(neighbour_row[j] * neighbour_gain, ONE), floor)
             sampled += 1
         slot = r % codes_size
         for i in range(count + 1):
@@ -138,6 +148,10 @@ def merge_input(
             else:
                 for j in range(w):
                     weight[j] = exposure * hat(red[j], green[j], blue[j])
+            if black > ZERO and exposure < longest * F(1 - 1e-6):
+                for j in range(w):
+                    darkest = minimum(minimum(red[j], green[j]), blue[j])
+                    weight[j] *= clip((darkest - black) * _BLACK_SLOPE, _BLACK_WEIGHT, ONE)
             for c in range(3):
                 code, out, log_exposure = a[c], light[i, c], log_exposures[i]
                 for j in range(w):

@@ -56,6 +56,11 @@ class EvalClip(Protocol):
         """(H, W, 3) float32 network code (gamma 2.2, [0, 1]) of a frame. Raises InputError where it is damaged."""
         ...
 
+    @property
+    def black(self) -> float:
+        """Code at or below which its frames are black, see `hdrvid.types.Window`."""
+        ...
+
     def truth(self, index: int) -> np.ndarray | None:
         """(H, W, 3) float32 radiance, 1.0 = clipping of the shortest exposure; None where the set has none."""
         ...
@@ -358,6 +363,11 @@ class _ListedClip:
     """Divide a truth by its maximum where that is above 1."""
     response: np.ndarray | None
     """(N, 3) linear exposure of the codes; None where the frames have network code."""
+
+    @property
+    def black(self) -> float:
+        """0: the published sets are taken as they are."""
+        return 0.0
 
     def ldr(self, index: int) -> np.ndarray:
         picture = read_picture(self.frames[index])

@@ -32,6 +32,7 @@ from torch.utils.data import Dataset
 
 from hdrvid.data.camera import (
     SynthesisOptions,
+    assumed_response,
     film,
     open_shutter,
     perturb_tone,
@@ -502,18 +503,21 @@ class _Windows(Dataset):
         y, x = (int(v) for v in rng.integers(0, free + 1, 2)) if self.options.augment else (free // 2, free // 2)
         return slice(y, y + side), slice(x, x + side)
 
-    def sample(self, started: float, ldr: np.ndarray, exposures: np.ndarray, **more: np.ndarray) -> dict[str, Any]:
-        """Tensors of `ldr` (W, s, s, 3) and the rest, with the classical flow where it is wanted."""
+    def sample(
+        self, started: float, ldr: np.ndarray, exposures: np.ndarray, black: float = 0.0, **more: np.ndarray
+    ) -> dict[str, Any]:
+        """Tensors of `ldr` (W, s, s, 3) and the rest, with the classical flow where it is wanted. `black`: see
+        `hdrvid.types.Window`."""
         searches = {"dis": self.options.search, "teacher": self.options.teacher}
         for name, search in searches.items():
             if search:
                 if name not in self._dis:
                     self._dis[name] = DenseInverseSearch(candidates=search != "fast", search=search, compiled=True)
-                forward, backward = self._dis[name].window(list(ldr), [float(e) for e in exposures])
+                forward, backward = self._dis[name].window(list(ldr), [float(e) for e in exposures], None, black)
                 more |= {name: forward.transpose(0, 3, 1, 2), f"{name}_back": backward.transpose(0, 3, 1, 2)}
         arrays = {"ldr": ldr.transpose(0, 3, 1, 2), "exposures": exposures, **more}
         tensors = {k: torch.from_numpy(np.ascontiguousarray(v, dtype=np.float32)) for k, v in arrays.items()}
-        return tensors | {"seconds": torch.tensor(time.perf_counter() - started)}
+        return tensors | {"black": torch.tensor(black), "seconds": torch.tensor(time.perf_counter() - started)}
 
 
 class TrainingWindows(_Windows):
@@ -583,8 +587,9 @@ class TrainingWindows(_Windows):
         if o.perturb and not plain:
             ldr[radius] = perturb_tone(ldr[radius], rng)
         truth = np.clip(scene.transpose(0, 3, 1, 2), 0.0, 1.0)
+        black = assumed_response(camera).black_code
         more = {"inexact": _inexact(exact, rng)} if o.inexact_flow else {}
-        return self.sample(started, ldr, exposures, truth=truth, flow=exact, visible=visibility, **more)
+        return self.sample(started, ldr, exposures, black, truth=truth, flow=exact, visible=visibility, **more)
 
     def _open_shutter(self, row: int) -> np.ndarray | None:
         """Open-shutter frames of a window, where its cache has them."""

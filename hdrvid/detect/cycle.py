@@ -71,6 +71,9 @@ MAX_SHIFT_BLOCKS = 12
 MIN_PART_FRAMES = 8
 """Frames of a part of the clip that can speak for all of it."""
 
+MIN_CONTRADICTING_PAIRS = 3
+"""Fewer measurements than this contradict nothing."""
+
 FIRST_FRAMES = 12
 """Frames at the start of a clip that tell the exposure of frame 0."""
 
@@ -249,6 +252,8 @@ def contradiction(estimate: CycleEstimate, declared: Exposures, first_index: int
             f"({_list_stops(other.stops, first_index)} stops): check --exposures",
             True,
         )
+    if not declared.is_plain:
+        return _contradicted_list(pairs, [declared.stops_at(first_index + i) for i in range(estimate.num_frames)])
     fit = _fit(pairs, n, estimate.num_frames)
     if fit is None or fit.explained < 0.7 or _typical_sigma(pairs) > 0.3:
         return None
@@ -285,18 +290,19 @@ def contradiction(estimate: CycleEstimate, declared: Exposures, first_index: int
 
 
 def _contradicted_list(pairs: Sequence[_Pair], stops: Sequence[float]) -> Contradiction | None:
-    """`contradiction` of one number for every frame: half of what could be measured well is off by half a stop."""
+    """`contradiction` of one number for every frame: a quarter of what could be measured well is off by half a stop.
+    It is sure of half of at least 8 measurements."""
     well = [p for p in pairs if p.sigma < 0.3 and p.later < len(stops) and abs(p.stops) < SATURATED_STOPS]
     off = [(abs(p.stops - (stops[p.later] - stops[p.earlier])), p) for p in well]
     wrong = [(error, p) for error, p in off if error > SAME_LEVEL_STOPS]
-    if len(well) < MIN_PART_FRAMES or len(wrong) < 0.25 * len(well):
+    if len(well) < MIN_CONTRADICTING_PAIRS or len(wrong) < 0.25 * len(well):
         return None
     _, worst = max(wrong, key=lambda item: item[0])
     declared = stops[worst.later] - stops[worst.earlier]
     return Contradiction(
         f"the exposures given do not fit the frames: from frame {worst.earlier} to {worst.later} they say "
         f"{declared:+.2f} stops, but {worst.stops:+.2f} were measured: check that the first one is that of frame 0",
-        len(wrong) > 0.5 * len(well),
+        len(wrong) > 0.5 * len(well) and len(well) >= MIN_PART_FRAMES,
     )
 
 

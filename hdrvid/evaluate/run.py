@@ -96,7 +96,8 @@ class _Frames:
             raise InputError(f"the frames of {self.clip.name} around {index} differ in size: all must be equal")
         if isinstance(self.clip, AlignedClip):
             frames = tuple(self.clip.aligned(f, i, index) for f, i in zip(frames, indices, strict=True))
-        return Window(index, frames, tuple(self.clip.cycle.exposure_at(i) for i in indices))
+        exposures = tuple(self.clip.cycle.exposure_at(i) for i in indices)
+        return Window(index, frames, exposures, black=self.clip.black)
 
 
 def evaluate(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from hdrvid.data.benchmarks import Benchmark
-from hdrvid.data.camera import REAL_FIELDS, SynthesisOptions
+from hdrvid.data.camera import REAL_FIELDS, SynthesisOptions, assumed_response
 from hdrvid.data.scenes import Scene
 from hdrvid.data.synth import SyntheticClip, synthesise
 from hdrvid.data.windows import PROCEDURAL, find_hdr_images, scene_from
@@ -45,8 +45,8 @@ CAMERAS = {
     ),
 }
 """Cameras that `--camera` takes: that of earlier figures; the lowest 8 % of the codes black, and known to be; a bracket
-of 6 stops; H.264 of CRF 23 with in-camera sharpening and noise reduction; and a curve, exposures and colours that are not
-quite what hdrvid is told."""
+of 6 stops; H.264 of CRF 23 with in-camera sharpening and noise reduction; and a curve, exposures and colours that are
+not quite what hdrvid is told."""
 
 BYTES_A_PIXEL = 24
 """Of a clip in memory: code and radiance, three channels of float32 each."""
@@ -141,6 +141,10 @@ class _SyntheticScene:
     scored: tuple[int, ...]
     number: int
     made: Callable[[int], tuple[SyntheticClip, Scene]]
+
+    @property
+    def black(self) -> float:
+        return assumed_response(self.made(self.number)[0].options).black_code
 
     def ldr(self, index: int) -> np.ndarray:
         return self.made(self.number)[0].ldr[index]

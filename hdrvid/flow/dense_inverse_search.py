@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from hdrvid import machine, threads
-from hdrvid.color.radiance import code_gain, match_exposure
+from hdrvid.color.radiance import code_gain, common_floor, match_exposure
 from hdrvid.compiled import bands
 from hdrvid.warp import warp_picture
 
@@ -128,7 +128,7 @@ class DenseInverseSearch:
         self._lock = threading.Lock()
         """Of all that follows."""
         self._kept: dict[tuple[int, int], _Pair] = {}
-        self._lumas: dict[tuple[int, float, float, bool], tuple[np.ndarray, np.ndarray]] = {}
+        self._lumas: dict[tuple[int, float, float, bool, int], tuple[np.ndarray, np.ndarray]] = {}
         self._searched: list[set[int]] = []
         """Ids of the frames of every window that is being searched."""
         self._later: set[int] = set()
@@ -166,13 +166,21 @@ class DenseInverseSearch:
         min_side = self.MIN_SIDE << self._settings.num_downsamplings
         return max(height, min_side), max(width, min_side)
 
-    def _luma(self, frame: np.ndarray, exposure: float, target: float, whole: bool = False) -> np.ndarray:
-        """`matched_luma8` of a frame, in the size that the search ends in or `whole`; kept for the next windows."""
-        key = id(frame), exposure, target, whole
+    def _luma(
+        self, frame: np.ndarray, exposure: float, target: float, whole: bool = False, floor: float = 0.0
+    ) -> np.ndarray:
+        """`matched_luma8` of a frame, in the size that the search ends in or `whole`; kept for the next windows.
+
+        `floor`: code that nothing is below.
+        """
+        floor8 = round(255 * min(floor, 1.0))
+        key = id(frame), exposure, target, whole, floor8
         with self._lock:
             entry = self._lumas.get(key)
         if entry is None:
             luma = self._made_luma(frame, exposure, target, 0 if whole else self._settings.num_downsamplings)
+            if floor8:
+                luma = np.maximum(luma, np.uint8(floor8))
             # with the frame, so that its id cannot be given to another array meanwhile
             entry = luma, frame
             with self._lock:
@@ -218,11 +226,15 @@ class DenseInverseSearch:
         return list((self._pool.map if self._pool else map)(function, items))
 
     def window(
-        self, frames: Sequence[np.ndarray], exposures: Sequence[float], times: Sequence[float] | None = None
+        self,
+        frames: Sequence[np.ndarray],
+        exposures: Sequence[float],
+        times: Sequence[float] | None = None,
+        black: float = 0.0,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Flows between the middle frame of a window and its K neighbours, in their order.
 
-        `frames` (H, W, 3) network-coded. `times`: see `hdrvid.types.Window`. Returns (forward, backward), each
+        `frames` (H, W, 3) network-coded. `times`, `black`: see `hdrvid.types.Window`. Returns (forward, backward), each
         (K, H, W, 2) float32 pixels: reference -> neighbour and neighbour -> reference.
         """
         middle = len(frames) // 2
@@ -234,7 +246,7 @@ class DenseInverseSearch:
             self._later = {id(f) for f in frames[1:]}
         try:
             pairs = [
-                self._pair(frames[middle], frames[i], exposures[middle], exposures[i])
+                self._pair(frames[middle], frames[i], exposures[middle], exposures[i], black)
                 for i in range(len(frames))
                 if i != middle
             ]
@@ -255,19 +267,20 @@ class DenseInverseSearch:
         if whole:
             flows = list(self._enlarged(flows, h, w))
         for sides, share in compared:
-            self._choose(frames, exposures, sides, share, flows, whole)
+            self._choose(frames, exposures, sides, share, flows, whole, black)
         both = np.stack(flows) if whole else self._enlarged(flows, h, w)
         forward, backward = both.reshape(2, len(pairs), h, w, 2)
         return forward, backward
 
-    def _pair(self, a: np.ndarray, b: np.ndarray, exposure: float, other: float) -> _Pair:
+    def _pair(self, a: np.ndarray, b: np.ndarray, exposure: float, other: float, black: float) -> _Pair:
         """The flows between two frames, which are searched unless they are known or being searched."""
         key, target = (id(a), id(b)), max(exposure, other)
         with self._lock:
             if key in self._kept:
                 return self._kept[key]
         wide = target / min(exposure, other) >= WIDE_RATIO
-        pictures = self._luma(a, exposure, target), self._luma(b, other, target)
+        floor = common_floor(black, min(exposure, other), target)
+        pictures = self._luma(a, exposure, target, floor=floor), self._luma(b, other, target, floor=floor)
         with self._lock:
             if key not in self._kept:
                 forward, backward = self._submit((*pictures, wide)), self._submit((*reversed(pictures), wide))
@@ -296,6 +309,7 @@ class DenseInverseSearch:
         share: float,
         flows: list[np.ndarray],
         whole: bool,
+        black: float,
     ) -> None:
         """Replace, in the list, the flows to two neighbours of equal exposure where another candidate fits better.
 
@@ -310,9 +324,11 @@ class DenseInverseSearch:
         h, w = flows[0].shape[:2]
         pixel = 1.0 if whole else 0.5**self._settings.num_downsamplings
 
+        floor = common_floor(black, min(exposures[middle], exposures[before]), target)
+
         def prepared(i: int) -> tuple[np.ndarray, np.ndarray]:
-            lumas = [self._luma(frames[i], exposures[i], wanted, whole) for wanted in (exposures[i], target)]
-            return lumas[0], lumas[1]
+            own = self._luma(frames[i], exposures[i], exposures[i], whole)
+            return own, self._luma(frames[i], exposures[i], target, whole, floor)
 
         (first, first_matched), (_, middle_luma), (last, last_matched) = self._each(prepared, (before, middle, after))
         originals, matched = (first, last), (first_matched, last_matched)

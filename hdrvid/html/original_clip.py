@@ -191,7 +191,9 @@ class OriginalClip:
         times = tuple(float(i - reference) for i, _ in window)
         exposures = tuple(2.0**stops for stops in all_stops)
         try:
-            return self.model.reconstruct(Window(index, tuple(coded), exposures, times), diagnostics=True)
+            return self.model.reconstruct(
+                Window(index, tuple(coded), exposures, times, self.response.black_code), diagnostics=True
+            )
         except HdrvidError as error:
             self.notes.append(f"Blend weights: {error}.")
             self.model = None

@@ -75,9 +75,13 @@ def read_exposure_file(path: Path, frame_names: Sequence[str] = ()) -> Exposures
 
 def _listed(path: Path, text: str) -> list[Exposure]:
     """The exposures in a text without headings."""
+    lines = [line.split("#", 1)[0].strip() for line in text.splitlines()]
+    filled = [line for line in lines if line]
+    if len(set(filled)) > 1 and all(re.fullmatch(r"-?\d+,\d+", line) for line in filled):
+        raise InputError(f"{path} has '{filled[0][:40]}' on a line of its own: write decimal points, not commas")
     exposures: list[Exposure] = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        for word in _split(line.split("#", 1)[0]):
+    for number, line in enumerate(lines, start=1):
+        for word in _split(line):
             exposure = parse_exposure(word)
             if exposure is None:
                 raise InputError(

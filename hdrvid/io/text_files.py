@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+import os
 import stat
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def require_file(path: Path) -> None:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
         number = getattr(error, "errno", None)
-        if path.is_symlink():
+        if os.path.islink(path):
             raise InputError(f"{path} is a link that leads to no file: check what it points to") from error
         if number in (None, errno.ENOENT, errno.ENOTDIR):
             raise InputError(f"{path} does not exist: check the path") from error

@@ -299,6 +299,11 @@ class _Orientation(NamedTuple):
         return ", ".join(parts + ([f"{degrees} degrees counter-clockwise"] if degrees else []))
 
 
+def _may_read(path: Path) -> bool:
+    """Whether this process may read the file, with the rights that it has now."""
+    return os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
 class VideoReader:
     """Reads the first video stream of a file. See `hdrvid.types.ClipReader`.
 
@@ -429,7 +434,7 @@ class VideoReader:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             if isinstance(error, (av.error.InvalidDataError, av.error.EOFError)):
                 reason = "it is damaged, incomplete or not a video"
-            elif isinstance(error, av.error.PermissionError) and os.access(self.path, os.R_OK):
+            elif isinstance(error, av.error.PermissionError) and _may_read(self.path):
                 reason = "it is a list of other files, which FFmpeg does not open: name these"
             raise InputError(f"{self.path} cannot be read: {reason}; check that it plays, or copy it again") from error
 

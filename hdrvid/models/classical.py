@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from hdrvid import opencv_filters
-from hdrvid.color.radiance import match_exposure, radiance_from_ldr
+from hdrvid.color.radiance import common_floor, match_exposure, radiance_from_ldr
 from hdrvid.warp import warp
 
 PHOTOMETRIC_TOLERANCE = 0.06
@@ -40,6 +40,23 @@ def well_exposedness(ldr: torch.Tensor, exposure: torch.Tensor) -> torch.Tensor:
     brightest = ldr.amax(1, keepdim=True)
     ramp = ((high - brightest) / (high - low)).clamp(0.0, 1.0)
     return torch.where(exposure[:, None, None, None] <= 1.0 + 1e-6, torch.ones_like(ramp), ramp)
+
+
+BLACK_RAMP = 0.05
+"""Range of codes, from black on, over which a frame gains its weight."""
+BLACK_WEIGHT = 0.01
+"""Weight left to a frame where it is black: what it shows is anything up to black, and any longer one knows better."""
+
+
+def above_black(ldr: torch.Tensor, exposure: torch.Tensor, longest: torch.Tensor, black: torch.Tensor) -> torch.Tensor:
+    """Weight in [BLACK_WEIGHT, 1] of (B, 3, H, W) frames by their darkest channel, (B, 1, H, W).
+
+    `black` (B,): code at or below which frames are black. The longest exposure keeps its weight, as nothing knows more
+    about what it shows as black; so do frames of clips without black codes.
+    """
+    ramp = ((ldr.amin(1, keepdim=True) - black[:, None, None, None]) / BLACK_RAMP).clamp(BLACK_WEIGHT, 1.0)
+    keeps = (exposure >= longest * (1 - 1e-6)) | (black <= 0)
+    return torch.where(keeps[:, None, None, None], torch.ones_like(ramp), ramp)
 
 
 OUTSIDE_PX = 2.5
@@ -72,12 +89,14 @@ def alignment_confidence(
     flow_back: torch.Tensor | None,
     size: tuple[int, int] | None = None,
     corner: tuple[int, int] = (0, 0),
+    black: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """How far a warped neighbour can be trusted, (B, 1, H, W) in [0, 1].
 
     Product of: inside the picture; forward-backward consistency, exp(-(err / (0.5 + 0.05 |flow|))^2), brought to
     CONSISTENCY_FLOOR .. 1; photometric agreement of both frames at the longer exposure, averaged over 5x5 so that
     noise does not count. Without `flow_back` the second is left out.
+    `black` (B,): code at or below which frames are black, where they are compared as equal.
     `reference`, `warped` (B, 3, H, W) codes; exposures (B,); flows (B, 2, H, W) pixels. All but `flow_back` may be a
     tile of a picture of `size`, from row and column `corner` on; exact but for its two outermost rows and columns.
     """
@@ -89,7 +108,11 @@ def alignment_confidence(
         consistent = CONSISTENCY_FLOOR + (1 - CONSISTENCY_FLOOR) * torch.exp(-error / tolerance.square())
     e_ref, e_src = exposure_ref[:, None, None, None], exposure_src[:, None, None, None]
     target = torch.maximum(e_ref, e_src)
-    difference = match_exposure(reference, e_ref, target) - match_exposure(warped, e_src, target)
+    a, s = match_exposure(reference, e_ref, target), match_exposure(warped, e_src, target)
+    if black is not None:
+        floor = common_floor(black[:, None, None, None], torch.minimum(e_ref, e_src), target)
+        a, s = torch.maximum(a, floor), torch.maximum(s, floor)
+    difference = a - s
     difference = box_mean5(difference).abs().amax(1, keepdim=True)
     agree = torch.exp(-(difference / PHOTOMETRIC_TOLERANCE).square())
     return inside * consistent * agree
@@ -121,6 +144,7 @@ def candidates_and_prior(
     confidence: torch.Tensor | None = None,
     tile: tuple[slice, slice] | None = None,
     size: tuple[int, int] | None = None,
+    black: torch.Tensor | None = None,
 ) -> tuple[Candidates, torch.Tensor]:
     """Align the candidates of a window and weight them as the classical merge does.
 
@@ -139,6 +163,9 @@ def candidates_and_prior(
     codes = [reference]
     confidences = []
     weights = [well_exposedness(reference, exposures[:, middle]) * exposures[:, middle, None, None, None]]
+    longest = exposures.amax(1)
+    if black is not None:
+        weights[0] = weights[0] * above_black(reference, exposures[:, middle], longest, black)
     for k, i in enumerate(neighbours):
         flow = flows[:, k, :, rows, columns]
         warped = warp(ldr[:, i], flow, corner)
@@ -147,10 +174,12 @@ def candidates_and_prior(
         else:
             back = None if flows_back is None else flows_back[:, k]
             trust = alignment_confidence(
-                reference, warped, exposures[:, middle], exposures[:, i], flow, back, size, corner
+                reference, warped, exposures[:, middle], exposures[:, i], flow, back, size, corner, black
             )
         confidences.append(trust)
         hat = well_exposedness(warped, exposures[:, i])
+        if black is not None:
+            hat = hat * above_black(warped, exposures[:, i], longest, black)
         weights.append(hat * exposures[:, i, None, None, None] * trust)
         codes.append(warped)
     order = [middle, *neighbours]

@@ -32,7 +32,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from hdrvid.color.radiance import match_exposure
+from hdrvid.color.radiance import common_floor, match_exposure
 from hdrvid.models.layers import (
     ResidualBlock,
     act,
@@ -107,11 +107,13 @@ def evidence(
     flows: torch.Tensor,
     flows_back: torch.Tensor,
     tile: tuple[slice, slice] | None = None,
+    black: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """What the network sees of every neighbour: (B, K, EVIDENCE_CHANNELS, H, W') float32.
 
     `ldr` (B, W, 3, H, W') network codes of K + 1 = W frames, the reference in the middle, `exposures` (B, W), `flows`
-    and `flows_back` (B, K, 2, H, W') pixels, reference -> neighbour and back. Frames are whole, as it warps; `tile`
+    and `flows_back` (B, K, 2, H, W') pixels, reference -> neighbour and back. `black` (B,): code at or below which
+    frames are black; two of them are compared above `common_floor`. Frames are whole, as it warps; `tile`
     bounds the result to some of their rows and columns, exact but for the HALO_PX outermost ones.
     """
     b, n, _, height, width = ldr.shape
@@ -133,13 +135,18 @@ def evidence(
             e_ref, e_src, e_other = exposure[:, middle], exposure[:, i], exposure[:, neighbours[-1 - k]]
             target, longer = torch.maximum(e_ref, e_src), torch.maximum(e_src, e_other)
             flow = flows[:, k, :, rows, columns].float()
-            a, s = match_exposure(reference, e_ref, target), match_exposure(warped[k], e_src, target)
+            floor, floor_of_sides = None, None
+            if black is not None:
+                code = black.float()[:, None, None, None]
+                floor = common_floor(code, torch.minimum(e_ref, e_src), target)
+                floor_of_sides = common_floor(code, torch.minimum(e_src, e_other), longer)
+            a, s = _seen(reference, e_ref, target, floor), _seen(warped[k], e_src, target, floor)
             step = lucas_kanade(a, s)
             other_flows = flow + step, mirrored[:, k]
-            moved, turned = (match_exposure(warp(ldr[:, i], f, corner), e_src, target) for f in other_flows)
+            moved, turned = (_seen(warp(ldr[:, i], f, corner), e_src, target, floor) for f in other_flows)
             matched, matched_other = (
-                match_exposure(warped[k], e_src, longer),
-                match_exposure(warped[-1 - k], e_other, longer),
+                _seen(warped[k], e_src, longer, floor_of_sides),
+                _seen(warped[-1 - k], e_other, longer, floor_of_sides),
             )
             channels = (
                 a,
@@ -156,6 +163,14 @@ def evidence(
             )
             inputs[:, k] = torch.cat(channels, 1)
         return inputs
+
+
+def _seen(
+    codes: torch.Tensor, exposure: torch.Tensor, target: torch.Tensor, floor: torch.Tensor | None
+) -> torch.Tensor:
+    """Codes at another exposure, none below the floor."""
+    matched = match_exposure(codes, exposure, target)
+    return matched if floor is None else torch.maximum(matched, floor)
 
 
 def _mirrored(flows: torch.Tensor, rows: slice, columns: slice) -> torch.Tensor:
@@ -259,8 +274,13 @@ class FlowRefiner(nn.Module):
         return delta.reshape(b, k, 2, h, w), out[:, 5:6].reshape(b, k, 1, h, w)
 
     def forward(
-        self, ldr: torch.Tensor, exposures: torch.Tensor, flows: torch.Tensor, flows_back: torch.Tensor
+        self,
+        ldr: torch.Tensor,
+        exposures: torch.Tensor,
+        flows: torch.Tensor,
+        flows_back: torch.Tensor,
+        black: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """`evidence`, then `correct`: (flows (B, K, 2, H, W'), logits of the confidence (B, K, 1, H, W'))."""
-        delta, logits = self.correct(evidence(ldr, exposures, flows, flows_back))
+        delta, logits = self.correct(evidence(ldr, exposures, flows, flows_back, black=black))
         return flows + delta, logits

@@ -52,14 +52,18 @@ def align(
     exposures: torch.Tensor,
     dis: torch.Tensor | None,
     dis_back: torch.Tensor | None,
+    black: torch.Tensor | None = None,
 ) -> Aligned:
-    """Align windows (B, W, 3, H, W') with the networks' own flow, or from the classical flows of both directions."""
+    """Align windows (B, W, 3, H, W') with the networks' own flow, or from the classical flows of both directions.
+
+    `black` (B,): code at or below which frames are black; None: none is.
+    """
     if dis is not None and dis_back is not None:
         flows, logits, confidence = dis, None, None
         if "flow" in networks:
-            flows, logits = networks["flow"](ldr, exposures, dis, dis_back)
+            flows, logits = networks["flow"](ldr, exposures, dis, dis_back, black)
             confidence = torch.sigmoid(logits)
-        candidates, trust = candidates_and_prior(ldr, exposures, flows, dis_back, confidence)
+        candidates, trust = candidates_and_prior(ldr, exposures, flows, dis_back, confidence, black=black)
         return Aligned(flows, trust, candidates, logits)
     flows = networks["flow"](ldr, exposures).float()
     middle = ldr.shape[1] // 2

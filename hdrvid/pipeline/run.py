@@ -189,7 +189,11 @@ def _pending_frames(
             if not job.is_wanted(window.phase, window.reference_stops):
                 continue
             kept_values = kept_frame(job, writer, window)
-            frame = _PendingFrame(window, kept_values, window.as_window() if kept_values is None else None)
+            frame = _PendingFrame(
+                window,
+                kept_values,
+                window.as_window(job.detection.response.black_code) if kept_values is None else None,
+            )
             if frame.model_input is not None and look_ahead and window.key != previous_key:
                 job.reconstructor.expect(frame.model_input)
             previous_key = window.key

@@ -73,11 +73,11 @@ class FrameWindow:
         """Equal for windows that give the same frame."""
         return f"{self.window_id} {self.source_id}"
 
-    def as_window(self) -> Window:
-        """What a model takes."""
+    def as_window(self, black: float) -> Window:
+        """What a model takes. `black`: see `Window`."""
         reference = self.frames[len(self.frames) // 2].index
         times = tuple(float(f.index - reference) for f in self.frames)
-        return Window(self.index, tuple(f.ldr for f in self.frames), tuple(2.0**s for s in self.stops), times)
+        return Window(self.index, tuple(f.ldr for f in self.frames), tuple(2.0**s for s in self.stops), times, black)
 
 
 class LabelledWindows:

@@ -176,7 +176,7 @@ class ModelRunner:
             # with the window, so that its id cannot be given to another one meanwhile
             self._expected[id(window)] = (
                 window,
-                self._ahead.submit(self._dis.window, window.frames, window.exposures, window.times),
+                self._ahead.submit(self._dis.window, window.frames, window.exposures, window.times, window.black),
             )
 
     def _classical_flow(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
@@ -185,7 +185,7 @@ class ModelRunner:
         expected = self._expected.pop(id(window), None)
         if expected is not None:
             return expected[1].result()
-        return self._dis.window(window.frames, window.exposures, window.times)
+        return self._dis.window(window.frames, window.exposures, window.times, window.black)
 
     def reconstruct(self, window: Window, diagnostics: bool = False) -> Reconstruction:
         """See `hdrvid.types.Reconstructor`. Raises ModelError when the window does not fit the model.
@@ -342,6 +342,7 @@ class ModelRunner:
         self._between_stages(h, w)
         with self._stage("prepare"):
             exposures = self._exposures(window)
+            black = torch.tensor([window.black], device=self.device) if window.black else None
             ldr, flows = self._planes(window.frames), self._planes(forward)
             flows_back: torch.Tensor | None = self._planes(backward)
         del forward, backward
@@ -350,7 +351,7 @@ class ModelRunner:
         if self.networks is not None and "flow" in self.networks:
             assert flows_back is not None
             with self._stage("refine"):
-                flows, confidence = self._refined(ldr, exposures, flows, flows_back, size)
+                flows, confidence = self._refined(ldr, exposures, flows, flows_back, size, black)
             flows_back = None
             self._between_stages(h, w)
         merge = None if self.networks is None else self.networks["merge"]
@@ -359,7 +360,7 @@ class ModelRunner:
         for tile in self._tiles(h, w, SIZE_MULTIPLE if merge is None else TILE_HALO_PX):
             with self._stage("warp"):
                 candidates, _ = candidates_and_prior(
-                    ldr, exposures, flows, flows_back, confidence, tile.inside(size), size
+                    ldr, exposures, flows, flows_back, confidence, tile.inside(size), size, black
                 )
                 codes, radiance, prior = (pad_to_multiple(x) for x in candidates)
                 del candidates
@@ -394,6 +395,7 @@ class ModelRunner:
                 [window.exposures[i] for i in others],
                 list(forward),
                 list(backward),
+                black=window.black,
             )
         del forward, backward
         if "flow" in self.networks:
@@ -476,6 +478,7 @@ class ModelRunner:
         flows: torch.Tensor,
         flows_back: torch.Tensor,
         size: tuple[int, int],
+        black: torch.Tensor | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Refined flows and confidence of one window of padded frames; `size` is height and width without padding."""
         assert self.networks is not None
@@ -485,7 +488,7 @@ class ModelRunner:
         # on a CPU one neighbour after the other: less memory and no slower
         together = 1 if self.device.type == "cpu" else flows.shape[1]
         for tile in self._tiles(*size, TILE_HALO_PX + HALO_PX):
-            inputs = evidence(ldr, exposures, flows, flows_back, tile.read)
+            inputs = evidence(ldr, exposures, flows, flows_back, tile.read, black)
             for k in range(0, flows.shape[1], together):
                 some = slice(k, k + together)
                 delta, logits = refiner.correct(inputs[:, some])

@@ -336,7 +336,8 @@ class DenseInverseSearch:
         same = exposures[before] == target
         # both neighbours to the reference, and to each other; with a short reference they clip, and agree there on
         # nothing
-        pictures = tuple(picture.astype(np.float32) for picture in (*matched, *(() if same else originals)))
+        further = () if same and not black else originals  # nothing is seen in what is brought to the floor
+        pictures = tuple(picture.astype(np.float32) for picture in (*matched, *further))
         factor = np.float32(0.5 if same else 1.0)
 
         def misfit(flows: Sequence[np.ndarray]) -> np.ndarray:

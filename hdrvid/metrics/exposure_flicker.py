@@ -99,12 +99,32 @@ def brightness_by_exposure(frames: Sequence[FrameBrightness], num_exposures: int
         if f.step_stops is not None and len(present) == num_exposures and f.exposure not in others:
             steps.setdefault(f.exposure, []).append(f.step_stops)
     if len(steps) < num_exposures:
-        return {}
+        return _fitted_brightness(frames, num_exposures)
     offsets = {
         c: float(np.mean(steps[c])) * (num_exposures - 1) / num_exposures for c in EXPOSURE_CLASSES if c in steps
     }
     mean = sum(offsets.values()) / len(offsets)
     return {c: o - mean for c, o in offsets.items()}
+
+
+def _fitted_brightness(frames: Sequence[FrameBrightness], num_exposures: int) -> dict[str, float]:
+    """`brightness_by_exposure` of clips in which frames of one exposure have different neighbours: least squares over
+    all steps, each the offset of its exposure less the mean of those of its neighbours."""
+    by_index = {f.index: f for f in frames}
+    classes = [c for c in EXPOSURE_CLASSES if any(f.exposure == c for f in frames)]
+    rows, steps = [], []
+    for f in frames:
+        before, after = by_index.get(f.index - 1), by_index.get(f.index + 1)
+        if f.step_stops is None or before is None or after is None:
+            continue
+        row = [float(c == f.exposure) - 0.5 * ((c == before.exposure) + (c == after.exposure)) for c in classes]
+        rows.append(row)
+        steps.append(f.step_stops)
+    # only differences of offsets are measured
+    if len(classes) < num_exposures or not rows or np.linalg.matrix_rank(np.array(rows)) < len(classes) - 1:
+        return {}
+    solution = np.linalg.lstsq(np.array(rows), np.array(steps), rcond=None)[0]
+    return {c: float(o) for c, o in zip(classes, solution - solution.mean(), strict=True)}
 
 
 def flicker_stops(frames: Sequence[FrameBrightness], num_exposures: int) -> float | None:

@@ -339,6 +339,15 @@ def test_one_result_a_bracket(truth, tmp_path):
     assert indices == [0, 5, 10, 15]
 
 
+def test_a_bracket_that_was_broken_off_is_no_error(truth, tmp_path):
+    clip = shoot(truth, (RAMP * 4)[:16], tmp_path / "shot")
+    report = reconstruct_clip(
+        [str(clip)], tmp_path / "out", options(exposures="0,1,2,3,4", every="bracket", preview=False)
+    ).as_dict()
+    assert report["problem"] is None
+    assert report["frames"]["count"] == 3
+
+
 @pytest.mark.parametrize(
     ("chosen", "text"),
     [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -132,6 +132,13 @@ class LabelledWindows:
                 self._labeller.add(*item)
                 self._labelled = item[0] + 1
 
+    def _is_missed(self, index: int) -> bool:
+        """Whether a frame without a window should have one; a damaged frame has no label, and should."""
+        with suppress(KeyError):
+            label = self._labeller.label(index)
+            return self._is_wanted(label.phase, label.stops)
+        return True
+
     def _read_to(self, index: int) -> None:
         while self._next <= index:
             try:
@@ -154,7 +161,8 @@ class LabelledWindows:
             if indices is not None:
                 self._read_to(max(*indices, index))
             if indices is None or any(i not in self._held for i in indices):
-                self.lost.append(index)
+                if self._is_missed(index):
+                    self.lost.append(index)
                 continue
             # a frame that repeats another one has its window, and a time of its own
             shown = self._held.get(index, self._held[indices[len(indices) // 2]])
@@ -295,6 +303,6 @@ def open_windows(
             check = SlipCheck(exposures, job.detection.repeats, start)
         return RegularWindows(read(both, start, stop), rule, check, first, last)
     if start or info.width * info.height > SHARED_PIXELS:
-        return LabelledWindows(read(encoded, start, stop), read(subsampled, 0), labeller, first, last)
+        return LabelledWindows(read(encoded, start, stop), read(subsampled, 0), labeller, first, last, job.is_wanted)
     labels, frames = itertools.tee(read(both, 0))
-    return LabelledWindows((f for _, f in frames), (s for s, _ in labels), labeller, first, last)
+    return LabelledWindows((f for _, f in frames), (s for s, _ in labels), labeller, first, last, job.is_wanted)

@@ -94,8 +94,10 @@ class LabelledWindows:
         labeller: Labeller | ListLabeller,
         first: int,
         last: int | None,
+        is_wanted: Callable[[int, float], bool],
     ) -> None:
-        """`subsampled`: every frame of the clip."""
+        """`subsampled`: every frame of the clip. `is_wanted`: see `Job.is_wanted`; windows of others are not missed."""
+        self._is_wanted = is_wanted
         self._frames, self._subsampled = frames, subsampled
         self._first, self._last = first, last
         self._labeller = labeller

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from hdrvid.detect.clip import Detection, inspect_clip
+from hdrvid.detect.clip import Detection, inspect_clip, sample_format
 from hdrvid.detect.window_choice import WindowRule
 from hdrvid.errors import ExposureError, UsageError
 from hdrvid.io import open_clip
@@ -62,7 +62,7 @@ def frames(clip: Clip, **options: Any) -> Iterator[tuple[int, np.ndarray]]:
     """
     chosen = ReconstructOptions(**options)
     with ExitStack() as stack:
-        reader = stack.enter_context(open_clip(_inputs(clip), chosen.fps))
+        reader = stack.enter_context(open_clip(_inputs(clip), chosen.fps, sample_format(chosen)))
         job = prepare_job(stack, reader, Path(), chosen, Ranks(), lambda text: None)
         for window in open_windows(stack, job, job.first, job.last, DamagedFrames()):
             if job.is_wanted(window.phase, window.reference_stops):

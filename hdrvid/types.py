@@ -397,6 +397,8 @@ class ClipInfo:
     """Of the first frame; the shape of its pixels is that of all."""
     numbers: FrameNumbers | None = None
     """Numbers in the names of the files of an image sequence; None where they have none, and for videos."""
+    one_channel: bool = False
+    """Whether the samples are grey: the frames have it in all three channels."""
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,7 @@ def _print_clip(detection: Detection) -> None:
     frames = "unknown number of" if info.num_frames is None else info.num_frames
     rate = float(info.frames_per_second)
     kind = "video" if info.kind == "video" else "image sequence"
-    depth = f"{info.bit_depth} bits{', scene-linear' if info.linear else ''}"
+    depth = f"{info.bit_depth} bits{', scene-linear' if info.linear else ''}{', grey' if info.one_channel else ''}"
     typer.echo(f"{info.source}: {kind}, {info.width}x{info.height}, {frames} frames, {rate:g} fps, {depth}")
     for name, value in info.details.items():
         typer.echo(f"  {name}: {value}")
@@ -176,7 +176,7 @@ def _print_clip(detection: Detection) -> None:
         typer.echo(f"from frame to frame: {steps} stops")
     why = f": {detection.response_reason}" if detection.response_reason else ""
     typer.echo(f"response: {detection.response.name} ({detection.response_from}){why}")
-    typer.echo(f"primaries: {detection.gamut.name} ({detection.gamut_from})")
+    typer.echo(f"primaries: {'none' if info.one_channel else detection.gamut.name} ({detection.gamut_from})")
     for text in detection.warnings:
         typer.echo(f"warning: {text}")
 
@@ -189,8 +189,8 @@ def _ratios(inputs: list[str], detection: Detection) -> tuple[RatioByLevel, ...]
 
     if detection.cycle is None:
         return ()
-    with open_clip(inputs) as reader:
-        levels = read_probe(reader).levels
+    with open_clip(inputs, samples=detection.samples) as reader:
+        levels = read_probe(reader, detection.samples).levels
     if len(levels) < (detection.cycle.period or 2):
         return ()
     return ratio_by_level(levels, detection.cycle.stops[: len(levels)], detection.response)

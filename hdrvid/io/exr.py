@@ -1,4 +1,4 @@
-"""OpenEXR frames: half or float RGB out, any RGB or luminance image in.
+"""OpenEXR frames: half or float RGB or grey (Y) out, any RGB or luminance image in.
 
 Convention: pixels are scene-linear; the header says their primaries with `chromaticities` and `colorInteropID` (OpenEXR
 technical introduction; ASWF Color Interop Forum recommendation for texture assets).
@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TextIO
@@ -74,21 +75,21 @@ def write_exr(
     gamut: Gamut = REC709,
     attributes: Mapping[str, object] | None = None,
 ) -> None:
-    """Write `pixels` as an RGB scanline image; the file appears complete or not at all.
+    """Write `pixels` as a scanline image, RGB or grey; the file appears complete or not at all.
 
-    pixels: (H, W, 3) scene-linear, any float type and memory layout, finite. Half floats are clamped to +-65504 (60000
-        for dwaa, dwab).
+    pixels: (H, W, 3) RGB, or (H, W) grey for a file with the channel Y, scene-linear, any float type and memory layout,
+        finite. Half floats are clamped to +-65504 (60000 for dwaa, dwab).
     compression: a key of COMPRESSIONS; those that lose precision take half floats alone.
     depth: 'half' or 'float', 16 or 32 bits a channel.
-    gamut: the primaries of the pixels. ACES2065-1 in uncompressed half floats is an ACES container (SMPTE ST 2065-4)
-        and marked as one, `acesImageContainerFlag`.
+    gamut: the primaries of the pixels; of grey the header has none. ACES2065-1 in uncompressed half floats is an ACES
+        container (SMPTE ST 2065-4) and marked as one, `acesImageContainerFlag`.
     attributes: header entries of str, int, float, Fraction, Timecode, or lists of numbers or str; they override the
         default `chromaticities` and `colorInteropID`. Read back, floats have single precision.
     Raises ValueError for a wrong shape, non-finite pixels, an unknown compression or an attribute that EXR cannot
     hold; OutputError where the disk refuses.
     """
     check_format(compression, depth)
-    check_pixels(pixels)
+    check_pixels(pixels, allow_grey=True)
     limit = DWA_MAX if compression.startswith("dwa") else HALF_MAX
     stored = pixels
     if depth == "float":
@@ -96,17 +97,18 @@ def write_exr(
     elif pixels.dtype != np.float16 or limit < HALF_MAX:
         stored = to_half(np.clip(pixels, -limit, limit).astype(np.float32, copy=False))
     stored = np.ascontiguousarray(stored)  # OpenEXR ignores strides, and would write a view scrambled, without a word
-    header: dict[str, Any] = {"chromaticities": gamut.chromaticities}
-    if gamut.name in COLOR_INTEROP_IDS:
+    is_grey = stored.ndim == 2
+    header: dict[str, Any] = {} if is_grey else {"chromaticities": gamut.chromaticities}
+    if gamut.name in COLOR_INTEROP_IDS and not is_grey:
         header["colorInteropID"] = COLOR_INTEROP_IDS[gamut.name]
-    if is_aces_container(gamut.name, compression, depth):
+    if is_aces_container(gamut.name, compression, depth) and not is_grey:
         header["acesImageContainerFlag"] = 1
     for name, value in (attributes or {}).items():
         header[name] = _attribute(name, value)
     header["compression"] = COMPRESSIONS[compression]
     header["type"] = OpenEXR.scanlineimage
     with atomic_path(path) as partial:
-        OpenEXR.File(header, {"RGB": stored}).write(str(partial))
+        OpenEXR.File(header, {"Y" if is_grey else "RGB": stored}).write(str(partial))
 
 
 def check_format(compression: str, depth: str) -> None:
@@ -124,16 +126,18 @@ def is_aces_container(gamut_name: str, compression: str, depth: str) -> bool:
     return gamut_name == "aces2065-1" and compression == "none" and depth == "half"
 
 
-def check_pixels(pixels: np.ndarray) -> None:
-    """Raise ValueError unless `pixels` is a non-empty, finite (H, W, 3) float array."""
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape or not np.issubdtype(pixels.dtype, np.floating):
+def check_pixels(pixels: np.ndarray, *, allow_grey: bool = False) -> None:
+    """Raise ValueError unless `pixels` is a non-empty, finite (H, W, 3) float array, or (H, W) with `allow_grey`."""
+    has_shape = (pixels.ndim == 3 and pixels.shape[2] == 3) or (allow_grey and pixels.ndim == 2)
+    if not has_shape or 0 in pixels.shape or not np.issubdtype(pixels.dtype, np.floating):
         raise ValueError(f"an HDR frame is a float array of shape (H, W, 3), not {pixels.dtype} {pixels.shape}")
     if pixels.dtype == np.float16:  # by their bits: NumPy computes with half floats one by one
         finite = bool((np.bitwise_and(pixels.view(np.uint16), _HALF_INFINITY) < _HALF_INFINITY).all())
     else:
         finite = bool(np.isfinite(pixels).all())
     if not finite:
-        count = int((~np.isfinite(pixels)).any(axis=-1).sum())
+        bad = ~np.isfinite(pixels)
+        count = int((bad if bad.ndim == 2 else bad.any(axis=-1)).sum())
         raise ValueError(f"an HDR frame must be finite, {count} pixel(s) are NaN or infinite")
 
 
@@ -176,8 +180,26 @@ def _exr_timecode(code: Timecode) -> OpenEXR.TimeCode:
     return stored
 
 
+@dataclass(frozen=True, repr=False)
+class ExrPicture:
+    """One decoded EXR file."""
+
+    pixels: np.ndarray
+    """(H, W, 3) float32 RGB as stored, NaN and infinity included."""
+    header: dict[str, object]
+    """Its attributes."""
+    one_channel: bool
+    """Whether the file has Y alone, which all three channels then have."""
+
+
 def read_exr(path: PathLike) -> tuple[np.ndarray, dict[str, object]]:
-    """Pixels (H, W, 3) float32 RGB as stored (NaN and infinity included), and the header attributes.
+    """Pixels (H, W, 3) and header of `read_exr_picture`."""
+    picture = read_exr_picture(path)
+    return picture.pixels, picture.header
+
+
+def read_exr_picture(path: PathLike) -> ExrPicture:
+    """Pixels float32 RGB as stored (NaN and infinity included), and the header attributes.
 
     The first part that holds R, G, B (or only Y: repeated three times) is read; alpha is dropped. The picture is that
     of the display window, black where the file stores no pixels. `compression` comes
@@ -203,7 +225,8 @@ def read_exr(path: PathLike) -> tuple[np.ndarray, dict[str, object]]:
         planes = _rgb_planes(part.channels)
         if planes is not None:
             pixels = np.stack(planes, axis=-1).astype(np.float32)
-            return _in_display_window(source, pixels, part.header), _plain_header(part.header)
+            shown = _in_display_window(source, pixels, part.header)
+            return ExrPicture(shown, _plain_header(part.header), not {"R", "G", "B"} <= set(part.channels))
     names = ", ".join(sorted({name for part in image.parts for name in part.channels})) or "none"
     raise InputError(f"{source} has no R, G and B channels of one size (it has: {names}): export it as plain RGB")
 

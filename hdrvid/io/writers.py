@@ -79,7 +79,8 @@ class SequenceWriter:
             return False
 
     def submit(self, index: int, pixels: np.ndarray, attributes: Mapping[str, object] | None = None) -> None:
-        """Queue frame `index`: (H, W, 3) finite scene-linear float pixels; the caller may reuse the array at once.
+        """Queue frame `index`: (H, W, 3) finite scene-linear float pixels, or (H, W) for an EXR file with one channel;
+        the caller may reuse the array at once.
 
         Returns at once, or when one of 2 * workers places in the queue becomes free. `attributes` go into the header
         (write_exr and write_hdr say which types).

@@ -192,14 +192,20 @@ class Job:
 
     def rec709_radiance(self, radiance: np.ndarray) -> np.ndarray:
         """Radiance (H, W, 3) of the clip's primaries in Rec. 709: colours outside it get negative components."""
-        return convert(radiance, self.detection.gamut, REC709)
+        return self._converted(radiance, REC709)
+
+    def _converted(self, radiance: np.ndarray, gamut: Gamut) -> np.ndarray:
+        """Radiance (H, W, 3) of the clip in other primaries. The mean of the channels in all three where it is grey."""
+        if self.info.one_channel:
+            return np.repeat(radiance.mean(axis=-1, keepdims=True), 3, axis=-1)
+        return convert(radiance, self.detection.gamut, gamut)
 
     def file_values(self, radiance: np.ndarray) -> np.ndarray:
         """Radiance (H, W, 3) of the clip's primaries as the file holds it: in its primaries, scaled.
 
         float16 for EXR of half floats, else float32.
         """
-        radiance = convert(radiance, self.detection.gamut, self.gamut)
+        radiance = self._converted(radiance, self.gamut)
         if self.frame_format == "hdr":
             radiance = np.maximum(radiance, np.float32(0))
         values = radiance * np.float32(self.scale)
@@ -207,6 +213,15 @@ class Job:
             return values
         values = np.minimum(values, np.float32(HALF_MAX))
         return to_half(values) if self.frame_format == "exr" else values
+
+    @property
+    def is_grey_file(self) -> bool:
+        """Whether the frames have the channel Y alone."""
+        return self.info.one_channel and self.frame_format == "exr"
+
+    def stored(self, file_values: np.ndarray) -> np.ndarray:
+        """File values (H, W, 3) as the writer takes them: (H, W) for files with one channel."""
+        return np.ascontiguousarray(file_values[..., 0]) if self.is_grey_file else file_values
 
     def viewed(self, file_values: np.ndarray) -> np.ndarray:
         """File values (H, W, 3) with Rec. 709 primaries, as `hdrvid.pipeline.resume.read_output` gives them."""
@@ -234,6 +249,12 @@ def require_class(options: ReconstructOptions, exposures: Exposures) -> None:
         raise UsageError(f"the clip has {count} exposures: --only takes 1, the shortest, to {count}")
     if options.every == "bracket" and exposures.period is None:
         raise UsageError("the exposures do not repeat, so there are no brackets: leave out --every, or take --only")
+
+
+def require_colours(options: ReconstructOptions, info: ClipInfo) -> None:
+    """Raise UsageError where `--primaries` names those of a clip without colours."""
+    if info.one_channel and options.primaries != "rec709":
+        raise UsageError(f"{info.source} is grey, so --primaries {options.primaries} has no meaning: leave it out")
 
 
 def require_windows(reconstructor: Reconstructor, exposures: Exposures) -> None:

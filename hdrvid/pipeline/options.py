@@ -10,6 +10,7 @@ from pathlib import Path
 from hdrvid.color.gamuts import find_gamut
 from hdrvid.color.half import HALF_MAX
 from hdrvid.color.tonemap import OPERATORS
+from hdrvid.detect.clip import sample_format
 from hdrvid.errors import ModelError, OutputError, UsageError
 from hdrvid.io.atomic import require_short_names
 from hdrvid.io.exposure_files import parse_exposures
@@ -92,6 +93,7 @@ def validate_options(options: ReconstructOptions, out: PathLike) -> None:
             "or give the path of a .safetensors file"
         )
     parse_exposures(options.exposures)
+    sample_format(options)
     if options.response.lower() != "auto":
         load_response(options.response)
     if options.input_primaries.lower() != "auto":

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from hdrvid.color.gamuts import GAMUTS
 from hdrvid.compiled import bands
-from hdrvid.detect.clip import Detection, required_exposures
+from hdrvid.detect.clip import Detection, required_exposures, sample_format
 from hdrvid.errors import OutputError
 from hdrvid.io import open_clip
 from hdrvid.io.exr import is_aces_container
 from hdrvid.io.frames import FramesReader
 from hdrvid.pipeline.distributed import agreed_detection, in_each
-from hdrvid.pipeline.job import Job, frame_range, require_class, require_windows
+from hdrvid.pipeline.job import Job, frame_range, require_class, require_colours, require_windows
 from hdrvid.pipeline.options import ReconstructOptions, exr_compression, parse_white, validate_options
 from hdrvid.predict.registry import BUILT_IN, load_reconstructor
 from hdrvid.predict.runner import ModelRunner
@@ -35,7 +35,7 @@ def set_up(
 
     def opened() -> ClipReader:
         validate_options(options, out)
-        reader = stack.enter_context(open_clip(inputs, options.fps))
+        reader = stack.enter_context(open_clip(inputs, options.fps, sample_format(options)))
         _require_other_folder(reader, out)
         return reader
 
@@ -55,6 +55,7 @@ def prepare_job(
     compiling = None if options.model in BUILT_IN else background.submit(bands.prepare)
     detection = agreed_detection(reader, options, ranks)
     exposures = required_exposures(detection)
+    require_colours(options, detection.info)
     require_class(options, exposures)
     first, last = frame_range(options, reader.info)
     for text in detection_messages(detection, options):
@@ -77,7 +78,11 @@ def detection_messages(detection: Detection, options: ReconstructOptions) -> lis
         messages.append(f"assuming the response {detection.response.name}{why}; --response names another")
     elif detection.response_from == "measured":
         messages.append(f"response {detection.response.name}: {detection.response_reason}")
-    if detection.gamut != GAMUTS[options.primaries]:
+    if detection.levels is not None:
+        messages.append(f"levels: {detection.info.details['levels']}")
+    if detection.info.one_channel and options.format == "hdr":
+        messages.append("Radiance .hdr has no kind with one channel: the frames have grey in R, G and B")
+    elif detection.gamut != GAMUTS[options.primaries] and not detection.info.one_channel:
         messages.append(f"primaries {detection.gamut.name} ({detection.gamut_from}): converted to {options.primaries}")
     compression = exr_compression(options)
     is_aces = is_aces_container(options.primaries, compression, options.depth)

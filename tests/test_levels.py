@@ -330,7 +330,9 @@ def test_grey_frames_are_kept_read_and_shown(tmp_path: Path, grey_clip: Path) ->
 def test_grey_exr_is_a_clip(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for i in range(FRAMES):
-        write_exr(tmp_path / "in" / f"a.{i:04d}.exr", linear(i)[..., 1].astype(np.float32))
+        write_exr(
+            tmp_path / "in" / f"a.{i:04d}.exr", linear(i)[..., 1:2].repeat(3, 2).astype(np.float32), one_channel=True
+        )
     reconstruct_clip([str(tmp_path / "in")], tmp_path / "out", ReconstructOptions("0,3", model="classical"))
     result = read_exr_picture(next(iter(sorted((tmp_path / "out").glob("*.exr")))))
     assert result.one_channel

@@ -73,23 +73,27 @@ def write_exr(
     compression: str = "zip",
     depth: str = "half",
     gamut: Gamut = REC709,
+    one_channel: bool = False,
     attributes: Mapping[str, object] | None = None,
 ) -> None:
     """Write `pixels` as a scanline image, RGB or grey; the file appears complete or not at all.
 
-    pixels: (H, W, 3) RGB, or (H, W) grey for a file with the channel Y, scene-linear, any float type and memory layout,
-        finite. Half floats are clamped to +-65504 (60000 for dwaa, dwab).
+    pixels: (H, W, 3) scene-linear, any float type and memory layout, finite. Half floats are clamped to +-65504 (60000
+        for dwaa, dwab).
     compression: a key of COMPRESSIONS; those that lose precision take half floats alone.
     depth: 'half' or 'float', 16 or 32 bits a channel.
     gamut: the primaries of the pixels; of grey the header has none. ACES2065-1 in uncompressed half floats is an ACES
         container (SMPTE ST 2065-4) and marked as one, `acesImageContainerFlag`.
+    one_channel: the pixels are grey, and the first of their channels is stored, as Y.
     attributes: header entries of str, int, float, Fraction, Timecode, or lists of numbers or str; they override the
         default `chromaticities` and `colorInteropID`. Read back, floats have single precision.
     Raises ValueError for a wrong shape, non-finite pixels, an unknown compression or an attribute that EXR cannot
     hold; OutputError where the disk refuses.
     """
     check_format(compression, depth)
-    check_pixels(pixels, allow_grey=True)
+    check_pixels(pixels)
+    if one_channel:
+        pixels = pixels[..., 0]
     limit = DWA_MAX if compression.startswith("dwa") else HALF_MAX
     stored = pixels
     if depth == "float":
@@ -97,18 +101,17 @@ def write_exr(
     elif pixels.dtype != np.float16 or limit < HALF_MAX:
         stored = to_half(np.clip(pixels, -limit, limit).astype(np.float32, copy=False))
     stored = np.ascontiguousarray(stored)  # OpenEXR ignores strides, and would write a view scrambled, without a word
-    is_grey = stored.ndim == 2
-    header: dict[str, Any] = {} if is_grey else {"chromaticities": gamut.chromaticities}
-    if gamut.name in COLOR_INTEROP_IDS and not is_grey:
+    header: dict[str, Any] = {} if one_channel else {"chromaticities": gamut.chromaticities}
+    if gamut.name in COLOR_INTEROP_IDS and not one_channel:
         header["colorInteropID"] = COLOR_INTEROP_IDS[gamut.name]
-    if is_aces_container(gamut.name, compression, depth) and not is_grey:
+    if is_aces_container(gamut.name, compression, depth) and not one_channel:
         header["acesImageContainerFlag"] = 1
     for name, value in (attributes or {}).items():
         header[name] = _attribute(name, value)
     header["compression"] = COMPRESSIONS[compression]
     header["type"] = OpenEXR.scanlineimage
     with atomic_path(path) as partial:
-        OpenEXR.File(header, {"Y" if is_grey else "RGB": stored}).write(str(partial))
+        OpenEXR.File(header, {"Y" if one_channel else "RGB": stored}).write(str(partial))
 
 
 def check_format(compression: str, depth: str) -> None:
@@ -126,18 +129,16 @@ def is_aces_container(gamut_name: str, compression: str, depth: str) -> bool:
     return gamut_name == "aces2065-1" and compression == "none" and depth == "half"
 
 
-def check_pixels(pixels: np.ndarray, *, allow_grey: bool = False) -> None:
-    """Raise ValueError unless `pixels` is a non-empty, finite (H, W, 3) float array, or (H, W) with `allow_grey`."""
-    has_shape = (pixels.ndim == 3 and pixels.shape[2] == 3) or (allow_grey and pixels.ndim == 2)
-    if not has_shape or 0 in pixels.shape or not np.issubdtype(pixels.dtype, np.floating):
+def check_pixels(pixels: np.ndarray) -> None:
+    """Raise ValueError unless `pixels` is a non-empty, finite (H, W, 3) float array."""
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape or not np.issubdtype(pixels.dtype, np.floating):
         raise ValueError(f"an HDR frame is a float array of shape (H, W, 3), not {pixels.dtype} {pixels.shape}")
     if pixels.dtype == np.float16:  # by their bits: NumPy computes with half floats one by one
         finite = bool((np.bitwise_and(pixels.view(np.uint16), _HALF_INFINITY) < _HALF_INFINITY).all())
     else:
         finite = bool(np.isfinite(pixels).all())
     if not finite:
-        bad = ~np.isfinite(pixels)
-        count = int((bad if bad.ndim == 2 else bad.any(axis=-1)).sum())
+        count = int((~np.isfinite(pixels)).any(axis=-1).sum())
         raise ValueError(f"an HDR frame must be finite, {count} pixel(s) are NaN or infinite")
 
 

@@ -149,7 +149,8 @@ def read_picture(path: PathLike, white_balance: Sequence[float] | None = None) -
         return Picture(read_hdr(source), 32, True, gamut=known_gamut(primaries))
     if kind == "DNG":
         raw = read_dng(source, white_balance)
-        return Picture(raw.pixels, raw.bit_depth, True, white_balance=raw.white_balance)
+        details = {"levels": raw.levels}
+        return Picture(raw.pixels, raw.bit_depth, True, white_balance=raw.white_balance, details=details)
     if kind == "DPX":
         return _read_dpx(source)
     if kind == "PNM" and (picture := _read_unusual_pnm(source)) is not None:

@@ -36,6 +36,7 @@ class SequenceWriter:
         *,
         depth: str = "half",
         gamut: Gamut = REC709,
+        one_channel: bool = False,
         numbers: FrameNumbers = FrameNumbers(),  # noqa: B008 -- frozen
     ) -> None:
         if format not in ("exr", "hdr"):
@@ -50,6 +51,7 @@ class SequenceWriter:
         self.compression = compression
         self.depth = depth
         self.gamut = gamut
+        self.one_channel = one_channel
         self.numbers = numbers
         make_folder(self.folder)
         self._slots = threading.BoundedSemaphore(2 * workers)
@@ -79,8 +81,7 @@ class SequenceWriter:
             return False
 
     def submit(self, index: int, pixels: np.ndarray, attributes: Mapping[str, object] | None = None) -> None:
-        """Queue frame `index`: (H, W, 3) finite scene-linear float pixels, or (H, W) for an EXR file with one channel;
-        the caller may reuse the array at once.
+        """Queue frame `index`: (H, W, 3) finite scene-linear float pixels; the caller may reuse the array at once.
 
         Returns at once, or when one of 2 * workers places in the queue becomes free. `attributes` go into the header
         (write_exr and write_hdr say which types).
@@ -127,6 +128,7 @@ class SequenceWriter:
                     compression=self.compression,
                     depth=self.depth,
                     gamut=self.gamut,
+                    one_channel=self.one_channel,
                     attributes=attributes,
                 )
             else:

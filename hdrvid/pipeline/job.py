@@ -219,10 +219,6 @@ class Job:
         """Whether the frames have the channel Y alone."""
         return self.info.one_channel and self.frame_format == "exr"
 
-    def stored(self, file_values: np.ndarray) -> np.ndarray:
-        """File values (H, W, 3) as the writer takes them: (H, W) for files with one channel."""
-        return np.ascontiguousarray(file_values[..., 0]) if self.is_grey_file else file_values
-
     def viewed(self, file_values: np.ndarray) -> np.ndarray:
         """File values (H, W, 3) with Rec. 709 primaries, as `hdrvid.pipeline.resume.read_output` gives them."""
         if self.gamut == REC709:

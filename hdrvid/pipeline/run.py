@@ -125,6 +125,7 @@ def make_piece(
                 WRITERS,
                 depth=job.options.depth,
                 gamut=job.gamut,
+                one_channel=job.is_grey_file,
                 numbers=job.numbers,
             )
         )
@@ -146,7 +147,7 @@ def make_piece(
                 if through_file:
                     writable_target(path)
                     path.unlink(missing_ok=True)  # the preview must not read the frame that is replaced
-                writer.submit(window.index, job.stored(previous_values), frame_attributes(job, window))
+                writer.submit(window.index, previous_values, frame_attributes(job, window))
                 if job.detection.repeats[0] == 1:
                     previous_values = None  # large
             assert values is not None

@@ -117,9 +117,16 @@ def _measured_bytes(job: Job) -> float:
             linear = np.asarray(job.detection.response.linearize(frame.pixels), np.float32)
             exposure = job.exposures.exposure_at(job.first)
             with SequenceWriter(
-                Path(folder), "frame", job.frame_format, job.compression, 1, depth=job.options.depth, gamut=job.gamut
+                Path(folder),
+                "frame",
+                job.frame_format,
+                job.compression,
+                1,
+                depth=job.options.depth,
+                gamut=job.gamut,
+                one_channel=job.is_grey_file,
             ) as writer:
-                writer.submit(0, job.stored(job.file_values(linear / np.float32(exposure))))
+                writer.submit(0, job.file_values(linear / np.float32(exposure)))
             return writer.path_for(0).stat().st_size
     except (InputError, OutputError, OSError, StopIteration):
         return float("inf")

@@ -82,11 +82,11 @@ def _inspect(clip: list[str], options: ClipOptions, plot: Path | None, as_json: 
         check_folder(plot.parent)
         require_unread([plot], clip, "choose another path for --plot")
         replaceable_target(plot, PICTURE, "choose another path for --plot")
-    groups = split_inputs(clip)
+    groups = [clip] if options.tracks else split_inputs(clip)
     if len(groups) != 1:
         raise UsageError(f"hdrvid info looks at one clip at a time, but {len(groups)} were given")
     detection = inspect_clip(groups[0], DetectOptions(**asdict(options), regular=True))
-    tables = _ratios(groups[0], detection)
+    tables = _ratios(groups[0], options, detection)
     if as_json:
         print_json({**detection.as_dict(), "ratio_by_level": [table.as_dict() for table in tables]})
     else:
@@ -181,15 +181,15 @@ def _print_clip(detection: Detection) -> None:
         typer.echo(f"warning: {text}")
 
 
-def _ratios(inputs: list[str], detection: Detection) -> tuple[RatioByLevel, ...]:
+def _ratios(inputs: list[str], options: ClipOptions, detection: Detection) -> tuple[RatioByLevel, ...]:
     """The check of the response and the exposures, from the frames that the exposures were measured from."""
+    from hdrvid.detect.clip import open_input
     from hdrvid.detect.probe import read_probe
     from hdrvid.detect.response import ratio_by_level
-    from hdrvid.io import open_clip
 
     if detection.cycle is None:
         return ()
-    with open_clip(inputs, samples=detection.samples) as reader:
+    with open_input(inputs, options) as reader:
         levels = read_probe(reader, detection.samples).levels
     if len(levels) < (detection.cycle.period or 2):
         return ()

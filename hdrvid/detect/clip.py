@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -53,6 +55,7 @@ from hdrvid.errors import ExposureError, InputError, UsageError
 from hdrvid.io import open_clip
 from hdrvid.io.exposure_files import parse_exposures
 from hdrvid.io.frames import FramesReader
+from hdrvid.io.readers import open_tracks
 from hdrvid.io.response_files import load_response
 from hdrvid.io.samples import Levels, SampleFormat
 from hdrvid.options.reconstruct import ClipOptions, DetectOptions
@@ -193,9 +196,42 @@ def inspect_clip(inputs: Sequence[str], options: DetectOptions | None = None) ->
     Raises InputError for a clip that cannot be read and ExposureError for exposures that make no sense.
     """
     options = options or DetectOptions()
-    parse_exposures(options.exposures)
-    with open_clip(inputs, samples=sample_format(options)) as reader:
+    declared_exposures(options)
+    with open_input(inputs, options) as reader:
         return detect(reader, options)
+
+
+def open_input(inputs: Sequence[str], options: ClipOptions, frames_per_second: Fraction | None = None) -> ClipReader:
+    """A reader for what the user names, with what the options say of it.
+
+    Raises as `hdrvid.io.open_clip`, and UsageError where the tracks are not as many as `--tracks` has exposures.
+    """
+    samples = sample_format(options)
+    if not options.tracks:
+        return open_clip(inputs, frames_per_second, samples)
+    cycle = declared_exposures(options)
+    count = (cycle.period if cycle else None) or 0
+    if count != len(inputs):
+        raise UsageError(
+            f"--tracks {options.tracks} are {count} exposures, but {len(inputs)} clips are given: name one clip for "
+            "each, all of different exposures"
+        )
+    return open_tracks(inputs, frames_per_second, samples)
+
+
+def declared_exposures(options: ClipOptions, frame_names: Sequence[str] = ()) -> Exposures | None:
+    """The exposures that the options declare, of a cycle or of every frame; None where they are to be found.
+
+    Raises ExposureError or InputError as `parse_exposures`, and UsageError where they are given twice.
+    """
+    if not options.tracks:
+        return parse_exposures(options.exposures, frame_names)
+    if options.exposures.strip().lower() != "auto":
+        raise UsageError("--tracks has the exposures of the tracks: leave out --exposures")
+    tracks = parse_exposures(options.tracks)
+    if not isinstance(tracks, ExposureCycle) or os.path.exists(options.tracks):
+        raise UsageError(f"--tracks takes the stops of the tracks in order, like 0,6, not '{options.tracks[:60]}'")
+    return tracks
 
 
 def sample_format(options: ClipOptions) -> SampleFormat:
@@ -260,7 +296,7 @@ def detect(reader: ClipReader, options: DetectOptions) -> Detection:
     info = reader.info
     warnings = list(probe.warnings)
     names = [path.name for path in reader.paths] if isinstance(reader, FramesReader) else []
-    declared = parse_exposures(options.exposures, names)
+    declared = declared_exposures(options, names)
     curve = _said_curve(options.response, info, probe)
     recorded = Recorded()
     if declared is None and isinstance(reader, FramesReader):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from hdrvid.detect.cycle import PROBE_SIDE
 from hdrvid.errors import InputError, UsageError
 from hdrvid.io.frames import FramesReader
 from hdrvid.io.samples import Levels, SampleFormat
+from hdrvid.io.tracks import TracksReader
 from hdrvid.io.video import VideoReader
 from hdrvid.types import ClipReader
 
@@ -102,6 +104,8 @@ def find_levels(reader: ClipReader, samples: SampleFormat) -> FoundLevels:
     Raises UsageError for levels that the samples cannot have, InputError for levels that the codes contradict and for
     a mosaic that nobody declared.
     """
+    if isinstance(reader, TracksReader):
+        return _of_tracks([find_levels(track, samples) for track in reader.tracks])
     if not isinstance(reader, FramesReader | VideoReader):
         return FoundLevels()
     _check_mosaic(reader)
@@ -113,6 +117,16 @@ def find_levels(reader: ClipReader, samples: SampleFormat) -> FoundLevels:
     levels, warning = _found(reader, _codes_of(reader))
     warnings = (*_mosaic_warnings(reader), *([warning] if warning else []))
     return FoundLevels(levels, levels is not None, warnings=warnings)
+
+
+def _of_tracks(tracks: Sequence[FoundLevels]) -> FoundLevels:
+    """The levels of all tracks: those of the one whose codes show most, a short exposure may not reach white."""
+    warnings = tuple(dict.fromkeys(text for found in tracks for text in found.warnings))
+    known = [found for found in tracks if found.levels is not None]
+    if not known:
+        return FoundLevels(warnings=warnings)
+    best = max(known, key=lambda found: found.levels.white if found.levels else 0)
+    return replace(best, warnings=() if best.has_black or not warnings else warnings)
 
 
 def _codes_of(reader: FramesReader | VideoReader) -> _Codes:

@@ -23,6 +23,7 @@ from hdrvid.detect.response import (
 from hdrvid.errors import InputError
 from hdrvid.io.frames import FramesReader
 from hdrvid.io.samples import SampleFormat
+from hdrvid.io.tracks import TracksReader
 from hdrvid.io.video import VideoReader
 from hdrvid.types import ClipReader
 
@@ -90,7 +91,7 @@ def read_probe(reader: ClipReader, samples: SampleFormat = SampleFormat()) -> Pr
     Raises InputError where fewer than two can be read because the clip is damaged, and as `find_levels`.
     """
     found = find_levels(reader, samples)
-    if isinstance(reader, FramesReader | VideoReader):
+    if isinstance(reader, FramesReader | VideoReader | TracksReader):
         reader.set_levels(found.levels)
     info = reader.info
     warnings = [*found.warnings]

@@ -12,11 +12,13 @@ from hdrvid.color.gamuts import REC709, Gamut, conversion_matrix
 from hdrvid.color.response import RESPONSES, Response, measured_response
 from hdrvid.detect.window_choice import WindowRule
 from hdrvid.errors import HdrvidError, InputError, UsageError
-from hdrvid.html.clip_results import ClipResults, as_mapping
+from hdrvid.html.clip_results import ClipResults, as_list, as_mapping
 from hdrvid.io import open_clip
 from hdrvid.io.frames import FramesReader
+from hdrvid.io.readers import open_tracks
 from hdrvid.io.response_files import load_response
 from hdrvid.io.samples import Levels, SampleFormat
+from hdrvid.io.tracks import TracksReader
 from hdrvid.io.video import VideoReader
 from hdrvid.options.report import ReportOptions
 from hdrvid.predict.registry import available_models, load_reconstructor
@@ -90,7 +92,11 @@ class OriginalClip:
         source = options.clip or str(self.clip.values["source"])
         advice = "" if options.clip else "; --clip names it"
         try:
-            reader = open_clip(source, samples=_samples_of(as_mapping(self.clip.values.get("settings"))))
+            samples = _samples_of(as_mapping(self.clip.values.get("settings")))
+            tracks = [str(name) for name in as_list(self.clip.values.get("tracks"))]
+            if tracks and options.clip:
+                raise InputError(f"{self.clip.stem} was made from {len(tracks)} tracks: leave out --clip")
+            reader = open_tracks(tracks, samples=samples) if tracks else open_clip(source, samples=samples)
         except InputError as error:
             if options.clip:
                 raise
@@ -122,7 +128,7 @@ class OriginalClip:
 
     def _find_colours(self) -> None:
         """White level and primaries, as the run used them."""
-        if isinstance(self.reader, FramesReader | VideoReader):
+        if isinstance(self.reader, FramesReader | VideoReader | TracksReader):
             self.reader.set_levels(_levels_of(self.clip.values))
         primaries = as_mapping(self.clip.values.get("settings")).get("primaries")
         with suppress(ValueError, TypeError):

@@ -21,6 +21,7 @@ from hdrvid.io.frames import (
     printf_frames,
 )
 from hdrvid.io.samples import SampleFormat
+from hdrvid.io.tracks import TracksReader
 from hdrvid.io.video import VideoReader
 from hdrvid.types import ClipReader, PathLike
 
@@ -97,3 +98,21 @@ def open_clip(
             raise UsageError(f"{item} is an animated picture, which has no levels, mosaic or fields: leave them out")
         return AnimationReader(item)
     return VideoReader(item, samples)
+
+
+def open_tracks(
+    inputs: Sequence[PathLike],
+    frames_per_second: Fraction | None = None,
+    samples: SampleFormat = SampleFormat(),  # noqa: B008 -- frozen
+) -> TracksReader:
+    """A reader for clips that show the same moments, each with an exposure of its own. Arguments as of `open_clip`.
+
+    Raises as `open_clip`, and InputError for clips that do not go together or are animated pictures.
+    """
+    tracks: list[FramesReader | VideoReader] = []
+    for item in inputs:
+        reader = open_clip(item, frames_per_second, samples)
+        if not isinstance(reader, FramesReader | VideoReader):
+            raise InputError(f"{item} cannot be a track: --tracks takes videos, folders of frames and patterns")
+        tracks.append(reader)
+    return TracksReader(tracks)

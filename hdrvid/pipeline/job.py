@@ -98,8 +98,13 @@ class Job:
         """Numbers of the frames in the names of their files: those of the clip's own files, or as asked for."""
         start = self.options.start_number
         if start is None:
-            return self.info.numbers or FrameNumbers()
-        return (self.info.numbers or FrameNumbers(digits=START_DIGITS)).starting_at(start)
+            numbers = self.info.numbers or FrameNumbers()
+        else:
+            numbers = (self.info.numbers or FrameNumbers(digits=START_DIGITS)).starting_at(start)
+        if self.info.tracks == 1:
+            return numbers
+        made = [k for k, stops in enumerate(self.exposures.stops) if self.is_wanted(k, stops)]
+        return numbers.of_moments(self.info.tracks, made[0])
 
     @property
     def audio_from(self) -> Path | None:
@@ -155,6 +160,8 @@ class Job:
         only, count = self.options.only, self.exposures.num_levels
         if only.isdecimal():
             return int(only) - 1
+        if only == "all" and self.info.tracks > 1:
+            return self.exposures.level_of(self.exposures.stops[0])
         if only == "all" and self.options.every == "bracket":
             return count // 2
         return {"short": 0, "long": count - 1}.get(only)
@@ -178,7 +185,7 @@ class Job:
     def video_rate(self) -> Fraction:
         """Frames per second of the videos."""
         rate, period = Fraction(self.info.frames_per_second), self.exposures.period
-        if self.makes_all or period is None:
+        if self.makes_all or period is None or self.info.tracks > 1:
             return rate
         made = [k for k, stops in enumerate(self.exposures.stops) if self.is_wanted(k, stops)]
         return rate * len(made) / period
@@ -268,6 +275,8 @@ def frame_range(options: ReconstructOptions, info: ClipInfo) -> tuple[int, int |
     if options.frame_range is None:
         return 0, None
     first, last = options.frame_range
+    if info.tracks > 1:  # counted in moments
+        first, last = first * info.tracks, (last + 1) * info.tracks - 1
     # a container's count is a hint, a folder's is a fact
     if info.kind == "frames" and info.num_frames is not None and first >= info.num_frames:
         raise beyond_the_end(info, first, last, info.num_frames)
@@ -276,6 +285,10 @@ def frame_range(options: ReconstructOptions, info: ClipInfo) -> tuple[int, int |
 
 def beyond_the_end(info: ClipInfo, first: int, last: int | None, num_frames: int) -> InputError:
     """The error of a range that begins behind the last frame."""
+    what = "frames"
+    if info.tracks > 1:
+        what, num_frames, first = "moments", num_frames // info.tracks, first // info.tracks
+        last = None if last is None else last // info.tracks
     return InputError(
-        f"{info.source} has {num_frames} frames (0-{num_frames - 1}), so --frames {first}-{last} selects none of them"
+        f"{info.source} has {num_frames} {what} (0-{num_frames - 1}), so --frames {first}-{last} selects none of them"
     )

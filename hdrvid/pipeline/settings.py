@@ -60,6 +60,7 @@ def _sample_settings(detection: Detection) -> dict[str, Any]:
         "white_balance": None if samples.white_balance is None else list(samples.white_balance),
         "deinterlace": samples.deinterlace,
         "one_channel": detection.info.one_channel,
+        "tracks": detection.info.tracks if detection.info.tracks > 1 else 0,
     }
     return {name: value for name, value in settings.items() if value}
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from hdrvid.color.gamuts import GAMUTS
 from hdrvid.compiled import bands
-from hdrvid.detect.clip import Detection, required_exposures, sample_format
+from hdrvid.detect.clip import Detection, open_input, required_exposures
 from hdrvid.errors import OutputError
-from hdrvid.io import open_clip
 from hdrvid.io.exr import is_aces_container
 from hdrvid.io.frames import FramesReader
+from hdrvid.io.tracks import TracksReader
 from hdrvid.pipeline.distributed import agreed_detection, in_each
 from hdrvid.pipeline.job import Job, frame_range, require_class, require_colours, require_windows
 from hdrvid.pipeline.options import ReconstructOptions, exr_compression, parse_white, validate_options
@@ -35,7 +35,7 @@ def set_up(
 
     def opened() -> ClipReader:
         validate_options(options, out)
-        reader = stack.enter_context(open_clip(inputs, options.fps, sample_format(options)))
+        reader = stack.enter_context(open_input(inputs, options, options.fps))
         _require_other_folder(reader, out)
         return reader
 
@@ -116,7 +116,11 @@ def _load_model(options: ReconstructOptions, num_exposures: int, info: ClipInfo,
 
 def _require_other_folder(reader: ClipReader, out: Path) -> None:
     """Raise OutputError where results would be written among the frames they are made from, or over them."""
-    if not isinstance(reader, FramesReader):
+    if not isinstance(reader, FramesReader | TracksReader):
+        return
+    if isinstance(reader, TracksReader):
+        for track in reader.tracks:
+            _require_other_folder(track, out)
         return
     for folder in dict.fromkeys(path.parent for path in reader.paths):
         if folder.resolve() == out.resolve():

@@ -133,16 +133,17 @@ def test_levels_of_a_video_of_raw_codes(tmp_path: Path, pixel_format: str) -> No
 
 
 def test_a_pgm_says_its_white(tmp_path: Path) -> None:
-    """No code is near it, but the header has it."""
+    """No code is near it, but the header has it; of a TIFF with the same codes --bits does."""
     (tmp_path / "shot").mkdir()
-    for i in range(FRAMES):
-        code = np.rint(linear(i)[..., 1] * 2000).astype(">u2")
-        (tmp_path / "shot" / f"{i:04d}.pgm").write_bytes(f"P5 {WIDTH} {HEIGHT} 4095\n".encode() + code.tobytes())
+    codes = [np.rint(radiance(i)[..., 1] * 2.0 ** STOPS[i % 2] / 8 * 2500).astype(np.uint16) for i in range(FRAMES)]
+    for i, code in enumerate(codes):
+        data = f"P5 {WIDTH} {HEIGHT} 4095\n".encode() + code.astype(">u2").tobytes()
+        (tmp_path / "shot" / f"{i:04d}.pgm").write_bytes(data)
     found = detected(tmp_path / "shot", response="linear")
-    assert (found.white_code, found.info.bit_depth) == (2000, 12) or found.white_code == 4095
-    codes = [np.rint(linear(i)[..., 1] * 1500).astype(np.uint16) for i in range(FRAMES)]
-    clip = write(tmp_path / "other", codes)
-    assert detected(clip, response="linear", bits=12).white_code == 4095
+    assert (found.white_code, found.info.bit_depth, found.warnings) == (4095, 12, ())
+    tiff = write(tmp_path / "tiff", codes)
+    assert any("give --bits 12" in text for text in detected(tiff, response="linear").warnings)
+    assert detected(tiff, response="linear", bits=12).white_code == 4095
 
 
 def test_levels_that_are_found_are_said(tmp_path: Path) -> None:
@@ -436,6 +437,11 @@ def test_fields_are_said(tmp_path: Path) -> None:
     path = interlaced_video(tmp_path / "shot.mkv", [stripes(i) for i in range(12)])
     assert any("give --deinterlace" in text for text in detected(path, regular=True).warnings)
     assert not any("deinterlace" in text for text in detected(path, regular=True, deinterlace=True).warnings)
+    uneven = [np.full((HEIGHT, WIDTH), 60 + 120 * (i % 2), np.uint8) for i in range(12)]
+    path = interlaced_video(tmp_path / "uneven.mkv", uneven)
+    for deinterlace in (True, False):
+        texts = detected(path, regular=True, deinterlace=deinterlace).warnings
+        assert any("fields of its frames are" in text and "separatefields" in text for text in texts)
     whole = clips.write_ffv1(tmp_path / "whole.mkv", [linear(i) for i in range(4)])
     assert any("is not marked as interlaced" in text for text in detected(whole, deinterlace=True).warnings)
 

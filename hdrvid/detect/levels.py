@@ -268,8 +268,10 @@ class _Places:
 
 def _places(reader: FramesReader | VideoReader) -> _Places | None:
     """The places of the first frame; None of a small one and of colours."""
+    if not (reader.info.one_channel or reader.samples.is_mosaic):
+        return None
     pixels = next(iter(reader.stored(1)), None)
-    if pixels is None or pixels.shape[2] != 1:
+    if pixels is None:
         return None
     grey = pixels[: pixels.shape[0] // 2 * 2, : pixels.shape[1] // 2 * 2, 0].astype(np.float64)
     if min(grey.shape) < 32:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
+from hdrvid.color.curves import NETWORK_GAMMA
 from hdrvid.color.response import Response
 from hdrvid.detect.cycle import (
     PROBE_FRAMES,
@@ -35,6 +36,12 @@ PILE_SHARES = (4e-4, 0.01)
 
 PILE_CONTRAST = 2.0
 """How many times denser than the codes below it a pile is."""
+
+FIELD_STOPS = 0.5
+"""The fields of a frame that are further apart are different exposures."""
+
+FIELD_FRAMES = 4
+"""Frames whose fields are compared."""
 
 REPEATED_CODE = 0.004
 """Mean difference of code between a frame and its repetition, at the most; video coding makes the two differ."""
@@ -96,7 +103,12 @@ def read_probe(reader: ClipReader, samples: SampleFormat = SampleFormat()) -> Pr
     info = reader.info
     warnings = [*found.warnings]
     scan = info.details.get("scan", "")
-    if scan == "interlaced":
+    if scan.startswith("interlaced") and isinstance(reader, VideoReader) and (stops := _field_stops(reader)):
+        warnings.append(
+            f"{info.source} is interlaced, and the two fields of its frames are {stops:.1f} stops apart: if the "
+            "exposure alternates by fields, separate them first, for example with ffmpeg -vf separatefields"
+        )
+    elif scan == "interlaced":
         warnings.append(f"{info.source} is interlaced, so every frame holds two moments: give --deinterlace")
     elif scan.startswith("not marked"):
         warnings.append(
@@ -129,6 +141,16 @@ def read_probe(reader: ClipReader, samples: SampleFormat = SampleFormat()) -> Pr
     if not info.linear:
         result.clip_codes = _clip_codes(result.codes())
     return result
+
+
+def _field_stops(reader: VideoReader) -> float:
+    """How far apart the exposures of the two fields of a frame are, in stops, about; 0 below FIELD_STOPS."""
+    steps = []
+    for pixels in reader.stored(FIELD_FRAMES):
+        first, second = (float(np.mean(pixels[row::2].astype(np.float64) ** NETWORK_GAMMA)) for row in (0, 1))
+        steps.append(abs(float(np.log2(max(first, 1e-9) / max(second, 1e-9)))))
+    stops = float(np.median(steps)) if steps else 0.0
+    return stops if stops > FIELD_STOPS else 0.0
 
 
 def _small(pixels: np.ndarray) -> np.ndarray:

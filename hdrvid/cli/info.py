@@ -82,7 +82,7 @@ def _inspect(clip: list[str], options: ClipOptions, plot: Path | None, as_json: 
         check_folder(plot.parent)
         require_unread([plot], clip, "choose another path for --plot")
         replaceable_target(plot, PICTURE, "choose another path for --plot")
-    groups = [clip] if options.tracks else split_inputs(clip)
+    groups = [clip] if options.tracks is not None else split_inputs(clip)
     if len(groups) != 1:
         raise UsageError(f"hdrvid info looks at one clip at a time, but {len(groups)} were given")
     detection = inspect_clip(groups[0], DetectOptions(**asdict(options), regular=True))

@@ -151,9 +151,9 @@ def _opened(
     clips: list[tuple[list[str], str, str]] = []
     failures: list[tuple[str, str]] = []
     stems: dict[str, str] = {}
-    for group in [inputs] if options.tracks else split_inputs(inputs):
+    for group in [inputs] if options.tracks is not None else split_inputs(inputs):
         try:
-            with open_input(group, options, options.fps) if options.tracks else open_clip(group) as reader:
+            with open_input(group, options, options.fps) if options.tracks is not None else open_clip(group) as reader:
                 source, stem = reader.info.source, reader.info.stem
             if stem in stems:
                 raise InputError(

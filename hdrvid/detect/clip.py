@@ -207,7 +207,7 @@ def open_input(inputs: Sequence[str], options: ClipOptions, frames_per_second: F
     Raises as `hdrvid.io.open_clip`, and UsageError where the tracks are not as many as `--tracks` has exposures.
     """
     samples = sample_format(options)
-    if not options.tracks:
+    if options.tracks is None:
         return open_clip(inputs, frames_per_second, samples)
     cycle = declared_exposures(options)
     count = (cycle.period if cycle else None) or 0
@@ -224,7 +224,7 @@ def declared_exposures(options: ClipOptions, frame_names: Sequence[str] = ()) ->
 
     Raises ExposureError or InputError as `parse_exposures`, and UsageError where they are given twice.
     """
-    if not options.tracks:
+    if options.tracks is None:
         return parse_exposures(options.exposures, frame_names)
     if options.exposures.strip().lower() != "auto":
         raise UsageError("--tracks has the exposures of the tracks: leave out --exposures")

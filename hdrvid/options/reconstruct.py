@@ -105,13 +105,12 @@ class ClipOptions:
             panel=CAMERA,
         ),
     )
-    tracks: str = field(
-        default="",
+    tracks: str | None = field(
+        default=None,
         metadata=option(
             "The INPUTs are one clip, each with all moments in one exposure (RED HDRx): their stops, in order. "
             "Every moment gets one result, of the first track's frame unless --only names another.",
             metavar="0,6",
-            default="",
             panel=CAMERA,
         ),
     )

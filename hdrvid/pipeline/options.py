@@ -102,7 +102,7 @@ def validate_options(options: ReconstructOptions, out: PathLike) -> None:
 
 def of_tracks(options: ReconstructOptions) -> ReconstructOptions:
     """The options with what `--tracks` means for others: one result a moment, of its frames alone."""
-    return replace(options, every="bracket", regular=True) if options.tracks else options
+    return replace(options, every="bracket", regular=True) if options.tracks is not None else options
 
 
 def _check_files(options: ReconstructOptions) -> None:

@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from hdrvid.detect.clip import Detection, inspect_clip
+from hdrvid.detect.clip import Detection, inspect_clip, open_input
 from hdrvid.detect.window_choice import WindowRule
 from hdrvid.errors import ExposureError, UsageError
-from hdrvid.io import open_clip
 from hdrvid.io.response_files import load_response
 from hdrvid.options.reconstruct import DetectOptions, ReconstructOptions
 from hdrvid.pipeline.job import require_windows
+from hdrvid.pipeline.options import of_tracks
 from hdrvid.pipeline.report import ClipReport
 from hdrvid.pipeline.run import reconstruct_clip
 from hdrvid.pipeline.setup import prepare_job
@@ -60,9 +60,9 @@ def frames(clip: Clip, **options: Any) -> Iterator[tuple[int, np.ndarray]]:
     `ReconstructOptions`; those of the output files have no effect. Frames that cannot be decoded are left out. Raises
     HdrvidError, and TypeError for an option that does not exist.
     """
-    chosen = ReconstructOptions(**options)
+    chosen = of_tracks(ReconstructOptions(**options))
     with ExitStack() as stack:
-        reader = stack.enter_context(open_clip(_inputs(clip), chosen.fps))
+        reader = stack.enter_context(open_input(_inputs(clip), chosen, chosen.fps))
         job = prepare_job(stack, reader, Path(), chosen, Ranks(), lambda text: None)
         for window in open_windows(stack, job, job.first, job.last, DamagedFrames()):
             if job.is_wanted(window.phase, window.reference_stops):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
@@ -317,11 +317,15 @@ class FrameNumbers:
     """(index, number) where every run of consecutive numbers begins, in order; the first has index 0."""
     digits: int = 6
     """Digits that a number has at least, with zeros in front."""
+    step: int = 1
+    """Frames that share a number: those of one moment, of which one gets a result."""
+    offset: int = 0
+    """Place of that one among them."""
 
     def number_of(self, index: int) -> int:
         """The number of frame `index`. The last run has no end."""
         first, number = self.runs[bisect_right(self.runs, index, key=lambda run: run[0]) - 1]
-        return number + index - first
+        return number + (index - first) // self.step
 
     def text(self, index: int) -> str:
         """The number of frame `index` as names have it."""
@@ -333,13 +337,21 @@ class FrameNumbers:
         if place < 0:
             return None
         first, number = self.runs[place]
-        index = first + int(text) - number
+        index = first + (int(text) - number) * self.step + self.offset
         return index if self.text(index) == text else None
 
     def starting_at(self, number: int) -> FrameNumbers:
         """The same gaps, with `number` for the first frame."""
         shift = number - self.runs[0][1]
-        return FrameNumbers(tuple((index, n + shift) for index, n in self.runs), self.digits)
+        return replace(self, runs=tuple((index, n + shift) for index, n in self.runs))
+
+    def of_moments(self, step: int, offset: int) -> FrameNumbers:
+        """These numbers for moments of `step` frames each, of which the one at `offset` gets a result.
+
+        >>> FrameNumbers().of_moments(2, 1).text(7), FrameNumbers().of_moments(2, 1).index_of("000003")
+        ('000003', 7)
+        """
+        return replace(self, runs=tuple((index * step, n) for index, n in self.runs), step=step, offset=offset)
 
     def pattern(self, stem: str, format: str) -> str:
         """The names of files `stem` as a printf pattern."""
@@ -401,6 +413,10 @@ class ClipInfo:
     """Of the first frame; the shape of its pixels is that of all."""
     numbers: FrameNumbers | None = None
     """Numbers in the names of the files of an image sequence; None where they have none, and for videos."""
+    tracks: int = 1
+    """Files whose frames show the same moments in turn (`hdrvid.io.tracks`)."""
+    one_channel: bool = False
+    """Whether the samples are grey: the frames have it in all three channels."""
 
 
 @dataclass(frozen=True)

@@ -240,7 +240,14 @@ DNG_NEUTRAL = (0.5, 1.0, 0.625)
 """What `write_dng` writes: levels of a 12-bit sensor, and the camera's colour of a neutral grey."""
 
 
-def write_dng(path: Path, picture: np.ndarray, *, neutral: Sequence[float] = DNG_NEUTRAL, orientation: int = 1) -> Path:
+def write_dng(
+    path: Path,
+    picture: np.ndarray,
+    *,
+    neutral: Sequence[float] = DNG_NEUTRAL,
+    orientation: int = 1,
+    exposure_seconds: float | None = None,
+) -> Path:
     """A 12-bit DNG with an RGGB mosaic of `picture`, in the camera's linear RGB, 1.0 = sensor clipping; even size.
 
     Tags of the DNG specification 1.4. The camera's primaries are Rec. 709: ColorMatrix1 is the inverse of the matrix
@@ -270,6 +277,7 @@ def write_dng(path: Path, picture: np.ndarray, *, neutral: Sequence[float] = DNG
         (284, short, [1]),
         (33421, short, [2, 2]),
         (33422, byte, bytes([0, 1, 1, 2])),
+        *([] if exposure_seconds is None else [(33434, rational, [exposure_seconds])]),
         (50706, byte, bytes([1, 4, 0, 0])),
         (50707, byte, bytes([1, 1, 0, 0])),
         (50708, text, b"hdrvid tests\0"),

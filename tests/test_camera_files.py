@@ -13,10 +13,14 @@ import clips
 import numpy as np
 import pytest
 
+from hdrvid.detect.clip import inspect_clip
 from hdrvid.errors import InputError
 from hdrvid.io import open_clip
+from hdrvid.io.exr import read_exr
 from hdrvid.io.frames import read_picture
 from hdrvid.io.raw import read_dng
+from hdrvid.pipeline.options import ReconstructOptions
+from hdrvid.pipeline.run import reconstruct_clip
 
 BARS, FLAT = clips.colour_bars()
 MATRICES = {"601": clips.BT601, "709": clips.BT709, "2020": clips.BT2020}
@@ -255,6 +259,31 @@ class TestDng:
             pixels = next(clip.frames()).pixels
         assert pixels[24, 28] == pytest.approx([0.5] * 3, abs=0.01)
         assert pixels[24, 4] == pytest.approx([0] * 3, abs=0.01)
+
+    def test_a_folder_of_a_cinema_camera(self, tmp_path: Path) -> None:
+        """Exposures by the times in the files, light by their levels, names and numbers by the files."""
+        pytest.importorskip("rawpy")
+        y, x = np.mgrid[0:64, 0:96]
+        scene = (0.02 + 0.08 * (1 + np.sin(x / 7)) * (1 + np.cos(y / 9)))[..., None] * np.array(clips.DNG_NEUTRAL)
+        (tmp_path / "A001").mkdir()
+        for i in range(8):
+            exposure = (1, 4)[i % 2]
+            path = tmp_path / "A001" / f"A001_{i + 1:06d}.dng"
+            clips.write_dng(path, np.clip(scene * exposure, 0, 1), exposure_seconds=exposure / 1000)
+        found = inspect_clip([str(tmp_path / "A001")])
+        assert (found.cycle_from, found.response_from) == ("recorded", "linear frames")
+        assert found.cycle is not None
+        assert found.cycle.stops == pytest.approx((0, 2), abs=0.02)
+        white, black = clips.DNG_WHITE, clips.DNG_BLACK
+        assert found.info.details["levels"] == f"white at code {white}, black level {black}"
+        options = ReconstructOptions(model="classical", preview=False)
+        reconstruct_clip([str(tmp_path / "A001")], tmp_path / "out", options)
+        paths = sorted((tmp_path / "out").glob("*.exr"))
+        assert [path.name for path in paths] == [f"A001.{i + 1:06d}.exr" for i in range(8)]
+        truth = read_dng(clips.write_dng(tmp_path / "truth.dng", scene)).pixels
+        for path in paths:
+            result = read_exr(path)[0] / 4
+            assert np.median(np.abs(np.log2(result[4:-4, 4:-4] / truth[4:-4, 4:-4]))) < 0.03
 
     @pytest.mark.parametrize("damage", ["cut", "junk", "empty"])
     def test_damaged(self, tmp_path: Path, damage: str) -> None:

@@ -83,11 +83,11 @@ def _inspect(clip: list[str], options: ClipOptions, plot: Path | None, as_json: 
         check_folder(plot.parent)
         require_unread([plot], clip, "choose another path for --plot")
         remove_abandoned(replaceable_target(plot, PICTURE, "choose another path for --plot"))
-    groups = split_inputs(clip)
+    groups = [clip] if options.tracks is not None else split_inputs(clip)
     if len(groups) != 1:
         raise UsageError(f"hdrvid info looks at one clip at a time, but {len(groups)} were given")
     detection = inspect_clip(groups[0], DetectOptions(**asdict(options), regular=True))
-    tables = _ratios(groups[0], detection)
+    tables = _ratios(groups[0], options, detection)
     if as_json:
         print_json({**detection.as_dict(), "ratio_by_level": [table.as_dict() for table in tables]})
     else:
@@ -157,7 +157,7 @@ def _print_clip(detection: Detection) -> None:
     frames = "unknown number of" if info.num_frames is None else info.num_frames
     rate = float(info.frames_per_second)
     kind = "video" if info.kind == "video" else "image sequence"
-    depth = f"{info.bit_depth} bits{', scene-linear' if info.linear else ''}"
+    depth = f"{info.bit_depth} bits{', scene-linear' if info.linear else ''}{', grey' if info.one_channel else ''}"
     typer.echo(f"{printable(info.source)}: {kind}, {info.width}x{info.height}, {frames} frames, {rate:g} fps, {depth}")
     for name, value in info.details.items():
         typer.echo(f"  {name}: {value}")
@@ -177,21 +177,21 @@ def _print_clip(detection: Detection) -> None:
         typer.echo(f"from frame to frame: {steps} stops")
     why = f": {detection.response_reason}" if detection.response_reason else ""
     typer.echo(f"response: {detection.response.name} ({detection.response_from}){why}")
-    typer.echo(f"primaries: {detection.gamut.name} ({detection.gamut_from})")
+    typer.echo(f"primaries: {'none' if info.one_channel else detection.gamut.name} ({detection.gamut_from})")
     for text in detection.warnings:
         typer.echo(f"warning: {text}")
 
 
-def _ratios(inputs: list[str], detection: Detection) -> tuple[RatioByLevel, ...]:
+def _ratios(inputs: list[str], options: ClipOptions, detection: Detection) -> tuple[RatioByLevel, ...]:
     """The check of the response and the exposures, from the frames that the exposures were measured from."""
+    from hdrvid.detect.clip import open_input
     from hdrvid.detect.probe import read_probe
     from hdrvid.detect.response import ratio_by_level
-    from hdrvid.io import open_clip
 
     if detection.cycle is None:
         return ()
-    with open_clip(inputs) as reader:
-        levels = read_probe(reader).levels
+    with open_input(inputs, options) as reader:
+        levels = read_probe(reader, detection.samples).levels
     if len(levels) < (detection.cycle.period or 2):
         return ()
     return ratio_by_level(levels, detection.cycle.stops[: len(levels)], detection.response)

@@ -45,6 +45,8 @@ A run that was stopped goes on where it was when the same command is given again
 
     hdrvid reconstruct A001.mxf A002.mxf -o out/ --exposures 0,2,4 --white shortest
 
+    hdrvid reconstruct A001.mov X001.mov -o out/ --tracks 0,6     (two files, two exposures of each moment)
+
     hdrvid reconstruct shot.mov -o out/ --frames 240-479     (one job of a render farm)
 
     torchrun --nproc-per-node 4 -m hdrvid reconstruct shot.mov -o out/     (four processes share the frames)
@@ -121,7 +123,7 @@ def _reconstruct_all(
     from hdrvid.pipeline.options import validate_options
 
     ranks.each(lambda: validate_options(options, out))
-    clips, failures = ranks.from_main(lambda: _opened(inputs))
+    clips, failures = ranks.from_main(lambda: _opened(inputs, options))
     reports: list[ClipReport] = []
     for group, source, stem in clips:
         try:
@@ -140,16 +142,19 @@ def _reconstruct_all(
     return reports, failures
 
 
-def _opened(inputs: list[str]) -> tuple[list[tuple[list[str], str, str]], list[tuple[str, str]]]:
+def _opened(
+    inputs: list[str], options: ReconstructOptions
+) -> tuple[list[tuple[list[str], str, str]], list[tuple[str, str]]]:
     """The clips that can be opened, as (inputs, source, stem), and (clip, sentence) for the others."""
+    from hdrvid.detect.clip import open_input
     from hdrvid.io import open_clip, split_inputs
 
     clips: list[tuple[list[str], str, str]] = []
     failures: list[tuple[str, str]] = []
     stems: dict[str, str] = {}
-    for group in split_inputs(inputs):
+    for group in [inputs] if options.tracks is not None else split_inputs(inputs):
         try:
-            with open_clip(group) as reader:
+            with open_input(group, options, options.fps) if options.tracks is not None else open_clip(group) as reader:
                 source, stem = reader.info.source, reader.info.stem
             if stem in stems:
                 raise InputError(

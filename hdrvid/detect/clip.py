@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -53,8 +55,10 @@ from hdrvid.errors import ExposureError, InputError, UsageError
 from hdrvid.io import open_clip
 from hdrvid.io.exposure_files import parse_exposures
 from hdrvid.io.frames import FramesReader
+from hdrvid.io.readers import open_tracks
 from hdrvid.io.response_files import load_response
-from hdrvid.options.reconstruct import DetectOptions
+from hdrvid.io.samples import Levels, SampleFormat
+from hdrvid.options.reconstruct import ClipOptions, DetectOptions
 from hdrvid.types import ClipInfo, ClipReader, ExposureCycle, ExposureList, Exposures
 
 CALIBRATION_FRAMES = 12
@@ -133,11 +137,18 @@ class Detection:
     gamut: Gamut = REC709
     """Primaries of the clip."""
     gamut_from: str = "assumed"
-    """'declared', 'tagged', 'response' (the gamut that a log curve comes with) or 'assumed'."""
-    white_code: int | None = None
-    """Stored code of the brightest sample where 16-bit files hold fewer bits, else None."""
+    """'declared', 'tagged', 'response' (the gamut that a log curve comes with), 'one channel' or 'assumed'."""
+    levels: Levels | None = None
+    """Stored codes of black and white, as the reader uses them; None where they are 0 and the largest one."""
+    samples: SampleFormat = field(default_factory=SampleFormat)
+    """What the user says of the stored samples."""
     repeats: tuple[int, int] = (1, 0)
     """(k, r): every frame is shown k times, and frame i is a repetition unless (i + r) % k == 0."""
+
+    @property
+    def white_code(self) -> float | None:
+        """Stored code that is read as 1 where that is not the largest one, else None."""
+        return None if self.levels is None else self.levels.white
 
     @property
     def to_output(self) -> np.ndarray | None:
@@ -171,6 +182,7 @@ class Detection:
             "response_reason": self.response_reason,
             "primaries": self.gamut.name,
             "primaries_from": self.gamut_from,
+            "levels": None if self.levels is None else asdict(self.levels),
             "white_code": self.white_code,
             "repeats": self.repeats[0],
             "warnings": list(self.warnings),
@@ -184,9 +196,47 @@ def inspect_clip(inputs: Sequence[str], options: DetectOptions | None = None) ->
     Raises InputError for a clip that cannot be read and ExposureError for exposures that make no sense.
     """
     options = options or DetectOptions()
-    parse_exposures(options.exposures)
-    with open_clip(inputs) as reader:
+    declared_exposures(options)
+    with open_input(inputs, options) as reader:
         return detect(reader, options)
+
+
+def open_input(inputs: Sequence[str], options: ClipOptions, frames_per_second: Fraction | None = None) -> ClipReader:
+    """A reader for what the user names, with what the options say of it.
+
+    Raises as `hdrvid.io.open_clip`, and UsageError where the tracks are not as many as `--tracks` has exposures.
+    """
+    samples = sample_format(options)
+    if options.tracks is None:
+        return open_clip(inputs, frames_per_second, samples)
+    cycle = declared_exposures(options)
+    count = (cycle.period if cycle else None) or 0
+    if count != len(inputs):
+        raise UsageError(
+            f"--tracks {options.tracks} are {count} exposures, but {len(inputs)} clips are given: name one clip for "
+            "each, all of different exposures"
+        )
+    return open_tracks(inputs, frames_per_second, samples)
+
+
+def declared_exposures(options: ClipOptions, frame_names: Sequence[str] = ()) -> Exposures | None:
+    """The exposures that the options declare, of a cycle or of every frame; None where they are to be found.
+
+    Raises ExposureError or InputError as `parse_exposures`, and UsageError where they are given twice.
+    """
+    if options.tracks is None:
+        return parse_exposures(options.exposures, frame_names)
+    if options.exposures.strip().lower() != "auto":
+        raise UsageError("--tracks has the exposures of the tracks: leave out --exposures")
+    tracks = parse_exposures(options.tracks)
+    if not isinstance(tracks, ExposureCycle) or os.path.exists(options.tracks):
+        raise UsageError(f"--tracks takes the stops of the tracks in order, like 0,6, not '{options.tracks[:60]}'")
+    return tracks
+
+
+def sample_format(options: ClipOptions) -> SampleFormat:
+    """What the options say of the stored samples. Raises UsageError where they contradict each other."""
+    return SampleFormat(**{f.name: getattr(options, f.name) for f in fields(SampleFormat)})
 
 
 def required_exposures(detection: Detection) -> Exposures:
@@ -241,11 +291,12 @@ class _Exposures:
 
 def detect(reader: ClipReader, options: DetectOptions) -> Detection:
     """Find out what an open clip is. Raises InputError, ExposureError or UsageError."""
-    probe = read_probe(reader)
+    samples = sample_format(options)
+    probe = read_probe(reader, samples)
     info = reader.info
     warnings = list(probe.warnings)
     names = [path.name for path in reader.paths] if isinstance(reader, FramesReader) else []
-    declared = parse_exposures(options.exposures, names)
+    declared = declared_exposures(options, names)
     curve = _said_curve(options.response, info, probe)
     recorded = Recorded()
     if declared is None and isinstance(reader, FramesReader):
@@ -294,7 +345,7 @@ def detect(reader: ClipReader, options: DetectOptions) -> Detection:
         warnings.append(f"every frame is shown {probe.repeats[0]} times: the repetitions get the result of the first")
     estimate = exposures.estimate
     return Detection(
-        info=reader.info,
+        info=_with_black(info, probe, curve.response),
         cycle=exposures.cycle,
         cycle_from=exposures.source,
         confidence=None if exposures.known else estimate.confidence,
@@ -309,9 +360,20 @@ def detect(reader: ClipReader, options: DetectOptions) -> Detection:
         stops_confidence=None if exposures.known else estimate.stops_confidence,
         gamut=gamut,
         gamut_from=gamut_from,
-        white_code=probe.white_code,
+        levels=probe.found.levels,
+        samples=samples,
         repeats=probe.repeats,
     )
+
+
+def _with_black(info: ClipInfo, probe: Probe, response: Response) -> ClipInfo:
+    """The account of a clip with the black level that its curve found."""
+    levels = probe.found.levels
+    parts = response.name.removeprefix("linear@").split(",")
+    if levels is None or probe.found.has_black or not response.name.startswith("linear@"):
+        return info
+    black = levels.black + float(parts[0]) * (levels.white - levels.black)
+    return replace(info, details={**info.details, "levels": replace(levels, black=float(round(black))).text()})
 
 
 def _require_frames(probe: Probe, known: Exposures | None) -> None:
@@ -387,7 +449,7 @@ def _solve(probe: Probe, curve: _Curve, known: Exposures | None, source: str) ->
         if is_other and estimate.confidence >= MIN_CONFIDENCE:
             return _Exposures(known, source, estimate), curve  # which no curve can mend
         base, frames = curve, stops_of_frames(estimate, known)[: len(probe.levels)]
-        if probe.white_code is not None and _suits(probe, sensor := _sensor_curve(probe), known):
+        if probe.found.is_sensor and _suits(probe, sensor := _sensor_curve(probe), known):
             base = sensor
         found = _measured_curve(probe, base, frames, declared=True)
         if found.source == "measured" and _is_bent_to(probe, found.response, frames):
@@ -396,20 +458,20 @@ def _solve(probe: Probe, curve: _Curve, known: Exposures | None, source: str) ->
             estimate = estimate_cycle(probe.linear(found.response))
         return _Exposures(known, source, estimate), found
     starts = [(curve, estimate)]
-    if probe.white_code is not None:
+    if probe.found.is_sensor:
         displays = [_started(probe, name) for name in DISPLAY_RESPONSES if name != curve.response.name]
         starts = [_started(probe, "linear"), *starts, *displays]
     elif estimate.confidence < MIN_CONFIDENCE and _may_be_log(probe.levels):
         starts += [_started(probe, name) for name in PROBED_LOG_RESPONSES]
     confident = [s for s in starts if s[1].confidence >= MIN_CONFIDENCE]
-    if probe.white_code is not None and confident:  # linear, unless only a display curve makes the stops whole
+    if probe.found.is_sensor and confident:  # linear, unless only a display curve makes the stops whole
         whole = [s for s in confident if s[1].cycle and _is_whole(s[1].cycle)]
         start, first = (whole or confident)[0]
     else:
         start, first = max(starts, key=lambda s: s[1].confidence)
     if first.cycle is None or first.confidence < MIN_CONFIDENCE:
         return _Exposures(estimate.cycle, source, estimate), replace(curve, reason="the exposures are not known")
-    base = start if probe.white_code is not None else curve
+    base = start if probe.found.is_sensor else curve
     frames = stops_of_frames(first, first.cycle)[: len(probe.levels)]
     found = _measured_curve(probe, base, frames, declared=False)
     if found.response is not curve.response:
@@ -443,7 +505,9 @@ def _started(probe: Probe, name: str) -> tuple[_Curve, CycleEstimate]:
 
 
 def _sensor_curve(probe: Probe) -> _Curve:
-    """Linear light, with black at the darkest code."""
+    """Linear light, with black at the darkest code unless the user gave it."""
+    if probe.found.has_black:
+        return _Curve(RESPONSES["linear"], "assumed")
     black = min(darkest_code(probe.levels), 0.2)
     return _Curve(levelled_response(RESPONSES["linear"], black, 1.0), "assumed")
 
@@ -470,7 +534,7 @@ def _is_bent_to(probe: Probe, response: Response, frames: Sequence[float]) -> bo
     expected = np.unique(frames)
     if response.name in RESPONSES or response.name.startswith("gamma"):
         return False
-    if is_linear(response) and probe.white_code is not None:
+    if is_linear(response) and probe.found.is_sensor:
         return False
     fits = [stops_by_rank(probe.levels, frames, RESPONSES[name]) for name in DISPLAY_RESPONSES]
     free = estimate_response(probe.levels, frames, False)
@@ -498,6 +562,9 @@ def _measured_curve(probe: Probe, assumed: _Curve, stops: Sequence[float], *, de
         estimate = estimate_response(levels, stops, declared, assumed.response)
     except ExposureError as error:
         return replace(assumed, reason=str(error))
+    is_levelled_linear = estimate.response is not None and estimate.response.name.startswith("linear@")
+    if probe.found.has_black and is_levelled_linear and is_linear(assumed.response):
+        return replace(assumed, reason="the black level is declared")
     if estimate.response is None or estimate.confidence < MIN_RESPONSE_CONFIDENCE:
         reason = estimate.reason
         if not declared and estimate.error_stops < FLAT_STOPS and not is_linear(assumed.response):
@@ -554,6 +621,10 @@ def _bent(probe: Probe, curve: _Curve, exposures: _Exposures, deviation: float) 
 
 def _gamut(text: str, info: ClipInfo, curve: _Curve) -> tuple[Gamut, str]:
     """Primaries of the clip, and who says so."""
+    if info.one_channel:
+        if text.lower() != "auto":
+            raise UsageError(f"{info.source} is grey, so --input-primaries {text} has no meaning: leave it out")
+        return REC709, "one channel"
     if text.lower() != "auto":
         return find_gamut(text), "declared"
     log = next((name for name in LOG_RESPONSES if base_name(curve.response) == name), None)

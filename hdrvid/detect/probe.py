@@ -10,17 +10,22 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
+from hdrvid.color.curves import NETWORK_GAMMA
 from hdrvid.color.response import Response
 from hdrvid.detect.cycle import (
     PROBE_FRAMES,
     probed,
 )
+from hdrvid.detect.levels import FoundLevels, find_levels
 from hdrvid.detect.response import (
     FrameLevels,
     frame_levels,
 )
 from hdrvid.errors import InputError
 from hdrvid.io.frames import FramesReader
+from hdrvid.io.samples import SampleFormat
+from hdrvid.io.tracks import TracksReader
+from hdrvid.io.video import VideoReader
 from hdrvid.types import ClipReader
 
 KEPT_PROBE_BYTES = 256 << 20
@@ -32,11 +37,11 @@ PILE_SHARES = (4e-4, 0.01)
 PILE_CONTRAST = 2.0
 """How many times denser than the codes below it a pile is."""
 
-MOSAIC_SPREAD = 0.03
-"""Difference of the means of the four places in 2x2 cells, over their mean. Of grey pictures it is below 0.005."""
+FIELD_STOPS = 0.5
+"""The fields of a frame that are further apart are different exposures."""
 
-SENSOR_BITS = (10, 12, 14)
-"""Depths that cameras for machine vision store in 16 bits."""
+FIELD_FRAMES = 4
+"""Frames whose fields are compared."""
 
 REPEATED_CODE = 0.004
 """Mean difference of code between a frame and its repetition, at the most; video coding makes the two differ."""
@@ -62,8 +67,8 @@ class Probe:
     """Codes below 1 at which R, G and B pile up, where they do."""
     repeats: tuple[int, int]
     """As in `Detection`."""
-    white_code: int | None = None
-    """As in `Detection`."""
+    found: FoundLevels = field(default_factory=FoundLevels)
+    """Codes of black and white."""
     warnings: list[str] = field(default_factory=list)
     """What was noticed."""
 
@@ -87,21 +92,27 @@ class Probe:
             yield np.asarray(response.linearize(pixels), np.float32)
 
 
-def read_probe(reader: ClipReader) -> Probe:
-    """Read the first frames. Raises InputError where fewer than two can be read because the clip is damaged."""
+def read_probe(reader: ClipReader, samples: SampleFormat = SampleFormat()) -> Probe:  # noqa: B008 -- frozen
+    """Read the first frames, after the levels of the reader have been set.
+
+    Raises InputError where fewer than two can be read because the clip is damaged, and as `find_levels`.
+    """
+    found = find_levels(reader, samples)
+    if isinstance(reader, FramesReader | VideoReader | TracksReader):
+        reader.set_levels(found.levels)
     info = reader.info
-    white_code = None
-    warnings: list[str] = []
-    if isinstance(reader, FramesReader) and info.bit_depth == 16 and not info.linear:
-        white_code, warning = _stored_white(reader)
-        reader.set_white_code(white_code)
-        warnings += [warning] if warning else []
-    if isinstance(reader, FramesReader):
-        _refuse_mosaic(reader)
-    if info.details.get("scan") == "interlaced":
+    warnings = [*found.warnings]
+    scan = info.details.get("scan", "")
+    if scan.startswith("interlaced") and isinstance(reader, VideoReader) and (stops := _field_stops(reader)):
         warnings.append(
-            f"{info.source} is interlaced, so every frame holds two moments: deinterlace it first, for example with "
-            "ffmpeg -vf bwdif=send_frame"
+            f"{info.source} is interlaced, and the two fields of its frames are {stops:.1f} stops apart: if the "
+            "exposure alternates by fields, separate them first, for example with ffmpeg -vf separatefields"
+        )
+    elif scan == "interlaced":
+        warnings.append(f"{info.source} is interlaced, so every frame holds two moments: give --deinterlace")
+    elif scan.startswith("not marked"):
+        warnings.append(
+            f"{info.source} is not marked as interlaced: if it has no fields, --deinterlace takes half of its rows away"
         )
     frames: list[np.ndarray] = []
     reduced: list[Future[FrameLevels]] = []
@@ -126,10 +137,20 @@ def read_probe(reader: ClipReader) -> Probe:
     if every > 1:
         levels = [level for i, level in enumerate(levels) if (i + first) % every == 0 or i == 0]
     kept = frames if len(frames) == count else None
-    result = Probe(reader, kept, count, levels, brightest, (None,) * 3, repeats, white_code, warnings)
+    result = Probe(reader, kept, count, levels, brightest, (None,) * 3, repeats, found, warnings)
     if not info.linear:
         result.clip_codes = _clip_codes(result.codes())
     return result
+
+
+def _field_stops(reader: VideoReader) -> float:
+    """How far apart the exposures of the two fields of a frame are, in stops, about; 0 below FIELD_STOPS."""
+    steps = []
+    for pixels in reader.stored(FIELD_FRAMES):
+        first, second = (float(np.mean(pixels[row::2].astype(np.float64) ** NETWORK_GAMMA)) for row in (0, 1))
+        steps.append(abs(float(np.log2(max(first, 1e-9) / max(second, 1e-9)))))
+    stops = float(np.median(steps)) if steps else 0.0
+    return stops if stops > FIELD_STOPS else 0.0
 
 
 def _small(pixels: np.ndarray) -> np.ndarray:
@@ -176,51 +197,3 @@ def _pile(share: np.ndarray) -> float | None:
         if is_top and smooth[peak] >= PILE_SHARES[0] and smooth[peak] > PILE_CONTRAST * below:
             return (peak + 0.5) / len(share)
     return None
-
-
-def _refuse_mosaic(reader: FramesReader) -> None:
-    """Raise InputError for grey pictures that are the mosaic of a sensor with colour filters."""
-    frame = next(iter(reader.frames(0, 1)), None)
-    if frame is None or not np.array_equal(frame.pixels[..., 0], frame.pixels[..., 2]):
-        return
-    grey = frame.pixels[: frame.pixels.shape[0] // 2 * 2, : frame.pixels.shape[1] // 2 * 2, 1].astype(np.float64)
-    if min(grey.shape) < 32:
-        return
-    places = [grey[y::2, x::2] for y in (0, 1) for x in (0, 1)]
-    means = [place.mean() for place in places]
-    # of a grey picture the four places show the same; of a mosaic both greens do, and red and blue do not
-    spread = (max(means) - min(means)) / max(np.mean(means), 1e-6)
-    if spread > MOSAIC_SPREAD:
-        raise InputError(
-            f"{reader.info.source} holds the mosaic of a colour sensor, not pictures: the four pixels of its 2x2 cells "
-            f"differ by {100 * spread:.0f} % on average. Develop it to RGB (16-bit TIFF, or DNG) first"
-        )
-
-
-def _stored_white(reader: FramesReader) -> tuple[int | None, str]:
-    """(largest code of the sensor, warning) of 16-bit files that hold 10, 12 or 14 bits; (None, '') of others."""
-    largest, used, clipped, total = 0, 0, 0, 0
-    for pixels in itertools.islice(probed(reader), 8):
-        codes = np.round(pixels * 65535).astype(np.uint16)
-        top = int(codes.max())
-        clipped = (clipped if top == largest else 0 if top > largest else clipped) + int(
-            (codes == max(top, largest)).sum()
-        )
-        largest, used, total = max(largest, top), used | int(np.bitwise_or.reduce(codes, axis=None)), total + codes.size
-    if not used:
-        return None, ""
-    shift = (used & -used).bit_length() - 1
-    if 16 - shift in SENSOR_BITS:
-        return used & ~((1 << shift) - 1) if largest == used else (65535 >> shift) << shift, ""
-    bits = next((b for b in SENSOR_BITS if largest < 1 << b), None)
-    if bits is None:
-        return None, ""
-    white = (1 << bits) - 1
-    if largest > 0.97 * white:
-        return white, ""
-    if clipped > 1e-3 * total:
-        return largest, ""
-    return None, (
-        f"the brightest code of {reader.info.source} is {largest} of 65535: if the files hold {bits} bits in 16, "
-        f"scale them so that the sensor clips at 65535"
-    )

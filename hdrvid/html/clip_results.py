@@ -62,8 +62,8 @@ class ClipResults:
 
     def missing_frames(self) -> list[int]:
         """Frames between the first and the last result that have none, at most MAX_GAP_FRAMES of every gap."""
-        pairs = itertools.pairwise(self.frames)
-        return [i for a, b in pairs for i in range(a + 1, min(b, a + 1 + MAX_GAP_FRAMES))]
+        pairs, step = itertools.pairwise(self.frames), _numbers(self.values).step
+        return [i for a, b in pairs for i in range(a + step, min(b, a + step * (1 + MAX_GAP_FRAMES)), step)]
 
 
 def find_clips(results: PathLike) -> list[ClipResults]:
@@ -127,7 +127,8 @@ def _frames_of(stem: str, values: Mapping[str, Any], files: _FrameFiles) -> dict
     # of a run with --frames the JSON carries the range in its name, the frames do not
     if part := _PART_NAME.fullmatch(stem):
         whole = _by_index(files.get((part["stem"], formats[0]), {}), numbers)
-        return {i: p for i, p in whole.items() if int(part["first"]) <= i <= int(part["last"])}
+        moments = {i: i // numbers.step for i in whole}  # what --frames counts
+        return {i: p for i, p in whole.items() if int(part["first"]) <= moments[i] <= int(part["last"])}
     return {}
 
 
@@ -143,11 +144,13 @@ def _numbers(values: Mapping[str, Any]) -> FrameNumbers:
     try:
         runs = tuple((int(index), int(number)) for index, number in as_list(stored.get("runs")))
         digits = int(stored.get("digits", 0))
+        step, offset = int(stored.get("step", 1)), int(stored.get("offset", 0))
     except (TypeError, ValueError, OverflowError):
         return FrameNumbers()
     rising = all(b[0] > a[0] and b[1] > a[1] for a, b in itertools.pairwise(runs))
     is_whole = rising and runs[:1] and runs[0][0] == 0 and runs[0][1] >= 0 and 0 < digits < 20
-    return FrameNumbers(runs, digits) if is_whole else FrameNumbers()
+    is_whole = is_whole and 0 <= offset < step <= MAX_CYCLE_FRAMES
+    return FrameNumbers(runs, digits, step, offset) if is_whole else FrameNumbers()
 
 
 def _clip(path: Path, stem: str, values: Mapping[str, Any], frames: Mapping[int, Path]) -> ClipResults:

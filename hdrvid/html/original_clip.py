@@ -11,16 +11,45 @@ import numpy as np
 from hdrvid.color.gamuts import REC709, Gamut, conversion_matrix
 from hdrvid.color.response import RESPONSES, Response, measured_response
 from hdrvid.detect.window_choice import WindowRule
-from hdrvid.errors import HdrvidError, InputError
-from hdrvid.html.clip_results import ClipResults, as_mapping
+from hdrvid.errors import HdrvidError, InputError, UsageError
+from hdrvid.html.clip_results import ClipResults, as_list, as_mapping
 from hdrvid.io import open_clip
 from hdrvid.io.frames import FramesReader
+from hdrvid.io.readers import open_tracks
 from hdrvid.io.response_files import load_response
+from hdrvid.io.samples import Levels, SampleFormat
+from hdrvid.io.tracks import TracksReader
+from hdrvid.io.video import VideoReader
 from hdrvid.options.report import ReportOptions
 from hdrvid.predict.registry import available_models, load_reconstructor
 from hdrvid.types import ClipReader, Reconstruction, Reconstructor, Window
 
 _WINDOW_FRAME = re.compile(r"(\d{1,9})(?::(\d+(?:\.\d*)?(?:e-?\d\d?)?))?")
+
+
+def _samples_of(settings: Mapping[str, object]) -> SampleFormat:
+    """How a run read the stored samples, beside their levels, from its settings."""
+    balance = settings.get("white_balance")
+    with suppress(UsageError, ValueError, TypeError):
+        factors = [float(v) for v in balance] if isinstance(balance, list) and len(balance) == 3 else None
+        return SampleFormat(
+            black_level=0 if factors else None,
+            bayer=str(settings.get("bayer", "none")),
+            white_balance=None if factors is None else (factors[0], factors[1], factors[2]),
+            deinterlace=settings.get("deinterlace") is True,
+        )
+    return SampleFormat()
+
+
+def _levels_of(values: Mapping[str, object]) -> Levels | None:
+    """Codes of black and white that a run used, from its JSON; older ones have white alone."""
+    levels, white = as_mapping(values.get("levels")), values.get("white_code")
+    with suppress(ValueError, TypeError, KeyError):
+        if levels:
+            top, white, black = (float(str(levels[name])) for name in ("top", "white", "black"))
+            return Levels(top, white, black, int(str(levels["bits"]))) if 0 <= black < white <= top else None
+        return Levels(65535, float(str(white))) if white and float(str(white)) > 0 else None
+    return None
 
 
 class OriginalClip:
@@ -63,7 +92,11 @@ class OriginalClip:
         source = options.clip or str(self.clip.values["source"])
         advice = "" if options.clip else "; --clip names it"
         try:
-            reader = open_clip(source)
+            samples = _samples_of(as_mapping(self.clip.values.get("settings")))
+            tracks = [str(name) for name in as_list(self.clip.values.get("tracks"))]
+            if tracks and options.clip:
+                raise InputError(f"{self.clip.stem} was made from {len(tracks)} tracks: leave out --clip")
+            reader = open_tracks(tracks, samples=samples) if tracks else open_clip(source, samples=samples)
         except InputError as error:
             if options.clip:
                 raise
@@ -95,9 +128,8 @@ class OriginalClip:
 
     def _find_colours(self) -> None:
         """White level and primaries, as the run used them."""
-        white_code = self.clip.values.get("white_code")
-        if isinstance(self.reader, FramesReader) and isinstance(white_code, int) and white_code > 0:
-            self.reader.set_white_code(white_code)
+        if isinstance(self.reader, FramesReader | VideoReader | TracksReader):
+            self.reader.set_levels(_levels_of(self.clip.values))
         primaries = as_mapping(self.clip.values.get("settings")).get("primaries")
         with suppress(ValueError, TypeError):
             gamut = Gamut.from_chromaticities(tuple(float(v) for v in primaries or REC709.chromaticities))

@@ -1,4 +1,4 @@
-"""OpenEXR frames: half or float RGB out, any RGB or luminance image in.
+"""OpenEXR frames: half or float RGB or grey (Y) out, any RGB or luminance image in.
 
 Convention: pixels are scene-linear; the header says their primaries with `chromaticities` and `colorInteropID` (OpenEXR
 technical introduction; ASWF Color Interop Forum recommendation for texture assets).
@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TextIO
@@ -73,16 +74,18 @@ def write_exr(
     compression: str = "zip",
     depth: str = "half",
     gamut: Gamut = REC709,
+    one_channel: bool = False,
     attributes: Mapping[str, object] | None = None,
 ) -> None:
-    """Write `pixels` as an RGB scanline image; the file appears complete or not at all.
+    """Write `pixels` as a scanline image, RGB or grey; the file appears complete or not at all.
 
     pixels: (H, W, 3) scene-linear, any float type and memory layout, finite. Half floats are clamped to +-65504 (60000
         for dwaa, dwab).
     compression: a key of COMPRESSIONS; those that lose precision take half floats alone.
     depth: 'half' or 'float', 16 or 32 bits a channel.
-    gamut: the primaries of the pixels. ACES2065-1 in uncompressed half floats is an ACES container (SMPTE ST 2065-4)
-        and marked as one, `acesImageContainerFlag`.
+    gamut: the primaries of the pixels; of grey the header has none. ACES2065-1 in uncompressed half floats is an ACES
+        container (SMPTE ST 2065-4) and marked as one, `acesImageContainerFlag`.
+    one_channel: the pixels are grey, and the first of their channels is stored, as Y.
     attributes: header entries of str, int, float, Fraction, Timecode, or lists of numbers or str; they override the
         default `chromaticities` and `colorInteropID`. Read back, floats have single precision.
     Raises ValueError for a wrong shape, non-finite pixels, an unknown compression or an attribute that EXR cannot
@@ -90,6 +93,8 @@ def write_exr(
     """
     check_format(compression, depth)
     check_pixels(pixels)
+    if one_channel:
+        pixels = pixels[..., 0]
     limit = DWA_MAX if compression.startswith("dwa") else HALF_MAX
     stored = pixels
     if depth == "float":
@@ -97,17 +102,17 @@ def write_exr(
     elif pixels.dtype != np.float16 or limit < HALF_MAX:
         stored = to_half(np.clip(pixels, -limit, limit).astype(np.float32, copy=False))
     stored = np.ascontiguousarray(stored)  # OpenEXR ignores strides, and would write a view scrambled, without a word
-    header: dict[str, Any] = {"chromaticities": gamut.chromaticities}
-    if gamut.name in COLOR_INTEROP_IDS:
+    header: dict[str, Any] = {} if one_channel else {"chromaticities": gamut.chromaticities}
+    if gamut.name in COLOR_INTEROP_IDS and not one_channel:
         header["colorInteropID"] = COLOR_INTEROP_IDS[gamut.name]
-    if is_aces_container(gamut.name, compression, depth):
+    if is_aces_container(gamut.name, compression, depth) and not one_channel:
         header["acesImageContainerFlag"] = 1
     for name, value in (attributes or {}).items():
         header[name] = _attribute(name, value)
     header["compression"] = COMPRESSIONS[compression]
     header["type"] = OpenEXR.scanlineimage
     with atomic_path(path) as partial:
-        OpenEXR.File(header, {"RGB": stored}).write(str(partial))
+        OpenEXR.File(header, {"Y" if one_channel else "RGB": stored}).write(str(partial))
 
 
 def check_format(compression: str, depth: str) -> None:
@@ -177,8 +182,26 @@ def _exr_timecode(code: Timecode) -> OpenEXR.TimeCode:
     return stored
 
 
+@dataclass(frozen=True, repr=False)
+class ExrPicture:
+    """One decoded EXR file."""
+
+    pixels: np.ndarray
+    """(H, W, 3) float32 RGB as stored, NaN and infinity included."""
+    header: dict[str, object]
+    """Its attributes."""
+    one_channel: bool
+    """Whether the file has Y alone, which all three channels then have."""
+
+
 def read_exr(path: PathLike) -> tuple[np.ndarray, dict[str, object]]:
-    """Pixels (H, W, 3) float32 RGB as stored (NaN and infinity included), and the header attributes.
+    """Pixels (H, W, 3) and header of `read_exr_picture`."""
+    picture = read_exr_picture(path)
+    return picture.pixels, picture.header
+
+
+def read_exr_picture(path: PathLike) -> ExrPicture:
+    """Pixels float32 RGB as stored (NaN and infinity included), and the header attributes.
 
     The first part that holds R, G, B (or only Y: repeated three times) is read; alpha is dropped. The picture is that
     of the display window, black where the file stores no pixels. `compression` comes
@@ -203,7 +226,8 @@ def read_exr(path: PathLike) -> tuple[np.ndarray, dict[str, object]]:
         planes = _rgb_planes(part.channels)
         if planes is not None:
             pixels = np.stack(planes, axis=-1).astype(np.float32)
-            return _in_display_window(source, pixels, part.header), _plain_header(part.header)
+            shown = _in_display_window(source, pixels, part.header)
+            return ExrPicture(shown, _plain_header(part.header), not {"R", "G", "B"} <= set(part.channels))
     names = ", ".join(sorted({name for part in image.parts for name in part.channels})) or "none"
     raise InputError(f"{source} has no R, G and B channels of one size (it has: {names}): export it as plain RGB")
 

@@ -21,17 +21,18 @@ from av.video.reformatter import ColorTrc
 
 from hdrvid.bounds import MAX_DIGITS, require_pixels
 from hdrvid.color.gamuts import REC709, Gamut, convert, known_gamut
-from hdrvid.errors import InputError
-from hdrvid.io.exr import read_exr
+from hdrvid.errors import InputError, UsageError
+from hdrvid.io.exr import read_exr_picture
 from hdrvid.io.frame_metadata import read_frame_metadata
 from hdrvid.io.grey_video import GREY
 from hdrvid.io.hdr import read_hdr, read_hdr_attributes
 from hdrvid.io.icc import read_profile
 from hdrvid.io.opencv import decode_with_opencv
 from hdrvid.io.raw import read_dng
+from hdrvid.io.samples import Levels, SampleFormat, developed, require_mosaic
 from hdrvid.io.text_files import require_file
 from hdrvid.io.tiff import decode_tiff
-from hdrvid.io.video import described, frame_bits, frame_codes, output_stem, tag_name
+from hdrvid.io.video import described, frame_bits, frame_codes, is_grey, output_stem, tag_name
 from hdrvid.types import ClipInfo, Frame, FrameMetadata, FrameNumbers, PathLike
 
 IMAGE_KINDS = {
@@ -89,6 +90,12 @@ class Picture:
     """As in `ClipInfo`."""
     gamut: Gamut | None = None
     """As in `ClipInfo`."""
+    one_channel: bool = False
+    """As in `ClipInfo`."""
+    top: int = 0
+    """Stored code that is read as 1; 0 where `linear`."""
+    white_code: int | None = None
+    """PGM and PPM: the largest code that the header allows, where that is below `top`."""
 
     @property
     def rec709(self) -> np.ndarray:
@@ -131,15 +138,17 @@ def read_picture(path: PathLike, white_balance: Sequence[float] | None = None) -
         raise InputError(f"{source} is not an image hdrvid reads: convert it to PNG, TIFF or EXR")
     require_file(source)
     if kind == "OpenEXR":
-        stored_pixels, header = read_exr(source)
-        pixels, count = _repaired(stored_pixels, source)
-        return Picture(pixels, 32, True, count, gamut=known_gamut(header.get("chromaticities")))
+        exr = read_exr_picture(source)
+        pixels, count = _repaired(exr.pixels, source)
+        gamut = known_gamut(exr.header.get("chromaticities"))
+        return Picture(pixels, 32, True, count, gamut=gamut, one_channel=exr.one_channel)
     if kind == "Radiance HDR":
         primaries = read_hdr_attributes(source).get("PRIMARIES", "").split()
         return Picture(read_hdr(source), 32, True, gamut=known_gamut(primaries))
     if kind == "DNG":
         raw = read_dng(source, white_balance)
-        return Picture(raw.pixels, raw.bit_depth, True, white_balance=raw.white_balance)
+        details = {"levels": raw.levels}
+        return Picture(raw.pixels, raw.bit_depth, True, white_balance=raw.white_balance, details=details)
     if kind == "DPX":
         return _read_dpx(source)
     if kind == "PNM" and (picture := _read_unusual_pnm(source)) is not None:
@@ -149,25 +158,34 @@ def read_picture(path: PathLike, white_balance: Sequence[float] | None = None) -
         raise InputError(
             f"{source} holds {stored.dtype} samples: convert it to 8 or 16 bit {kind}, or to EXR if linear"
         )
-    is_grey = stored.ndim == 2 or stored.shape[2] < 3
-    if is_grey:
+    one_channel = stored.ndim == 2 or stored.shape[2] < 3
+    if one_channel:
         grey = stored if stored.ndim == 2 else stored[..., 0]
         rgb = np.repeat(grey[..., None], 3, axis=2)
     else:
         rgb = stored[..., 2::-1]
-    top = np.float32(np.iinfo(stored.dtype).max)
+    top = int(np.iinfo(stored.dtype).max)
     profile = read_profile(source)
-    details = {"grey": GREY} if is_grey else {}
+    details = {"grey": GREY} if one_channel else {}
     if profile is not None:
         details["icc_profile"] = profile.name
     return Picture(
-        np.ascontiguousarray(rgb, dtype=np.float32) / top,
+        np.ascontiguousarray(rgb, dtype=np.float32) / np.float32(top),
         stored.dtype.itemsize * 8,
         False,
         details=details,
         transfer="" if profile is None else profile.transfer,
         gamut=None if profile is None else profile.gamut,
+        one_channel=one_channel,
+        top=top,
+        white_code=_pnm_white(source, top) if kind == "PNM" else None,
     )
+
+
+def _pnm_white(source: Path, top: int) -> int | None:
+    """The largest code that the header of a PGM or PPM file allows, where that is below `top`."""
+    fields = _pnm_fields(_bytes_of(source))
+    return int(fields[3]) if fields is not None and 0 < int(fields[3]) < top else None
 
 
 def _bytes_of(source: Path) -> bytes:
@@ -204,7 +222,9 @@ def _read_dpx(source: Path) -> Picture:
         transfer = _DPX_TRANSFER.get(data[801]) or tag_name(ColorTrc, frame.color_trc)
         details = {"pixel_format": frame.format.name, "transfer": transfer}
         tag = transfer if transfer in ("linear", "bt709") else ""
-        return Picture(frame_codes(frame), frame_bits(frame), False, details=details, transfer=tag)
+        bits, grey = frame_bits(frame), is_grey(frame)
+        top = (1 << bits) - 1
+        return Picture(frame_codes(frame), bits, False, details=details, transfer=tag, one_channel=grey, top=top)
     except (av.FFmpegError, ValueError, MemoryError, IndexError) as error:
         raise _unreadable(source, "DPX") from error
 
@@ -223,7 +243,8 @@ def _read_unusual_pnm(source: Path) -> Picture | None:
         raise InputError(f"{source} claims a largest code of {largest}: the format allows 1 to 65535, copy it again")
     require_pixels(source, int(fields[1]), int(fields[2]))
     frame = _decode_with_ffmpeg(source, data, "PNM", "pgm" if fields[0] in (b"P2", b"P5") else "ppm")
-    return Picture(frame_codes(frame), frame_bits(frame), False)
+    one_channel = fields[0] in (b"P2", b"P5")
+    return Picture(frame_codes(frame), frame_bits(frame), False, one_channel=one_channel, top=largest)
 
 
 def _decode(source: Path, kind: str) -> np.ndarray:
@@ -475,19 +496,36 @@ class FramesReader:
 
     Convention: `pts_seconds` is index / `frames_per_second`, image files carry no time. DNG files are all developed
     with the white balance of the first, or a camera's automatic one would change the colours between exposures.
-    Raises InputError at once when the first frame cannot be read, and from `frames` when a later one cannot, or has
-    another size or sample type than the first.
+    `samples.bayer`: the frames are mosaics and come out as RGB.
+    Raises InputError at once when the first frame cannot be read, or is no mosaic where it should be one, and from
+    `frames` when a later one cannot, or has another size or sample type than the first.
     """
 
-    def __init__(self, paths: Sequence[Path], source: str, frames_per_second: Fraction = SEQUENCE_RATE) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        source: str,
+        frames_per_second: Fraction = SEQUENCE_RATE,
+        samples: SampleFormat = SampleFormat(),  # noqa: B008 -- frozen
+    ) -> None:
         if not paths:
             raise InputError(f"{source} holds no frames")
+        if samples.deinterlace:
+            raise UsageError(f"--deinterlace is for video, but {source} is an image sequence: leave it out")
         self.paths = tuple(paths)
         self._warnings: dict[str, None] = {}
         self._num_missing: dict[int, int] = {}
         self._white_balance: tuple[float, ...] = ()
-        self._scale = np.float32(1)
+        self.samples = samples
+        self.levels: Levels | None = None
         first = self._read(0)
+        if samples.is_mosaic:
+            require_mosaic(source, first.one_channel)
+        self.top = float(first.top)
+        """Stored code that is read as 1; 0 where the samples are linear."""
+        self.header_white = first.white_code
+        """Largest code that the header of the first file allows, where that is below `top`."""
+        self._one_channel = first.one_channel
         self._white_balance = first.white_balance
         self._stored_bits = first.bit_depth
         height, width = first.pixels.shape[:2]
@@ -521,6 +559,7 @@ class FramesReader:
             gamut=first.gamut,
             first=metadata,
             numbers=None if named is None else named[1],
+            one_channel=first.one_channel and not samples.is_mosaic,
         )
         self._note_gap()
 
@@ -531,14 +570,18 @@ class FramesReader:
     def _with_own_timecode(self, metadata: FrameMetadata) -> FrameMetadata:
         return metadata if self._has_timecodes else replace(metadata, timecode=None)
 
-    def set_white_code(self, code: int | None) -> None:
-        """Take `code` of 16-bit files as white, from now on: sensors store 10, 12 or 14 bits in them. None: 65535."""
-        self._scale = np.float32(1 if code is None else 65535 / code)
-        if code is not None:
-            # stored low, or shifted to the top of the 16 bits
-            bits = code.bit_length() if code < 1 << 15 else 17 - (code & -code).bit_length()
-            details = {**self.info.details, "levels": f"{bits} bits in 16, white at code {code}"}
-            self.info = replace(self.info, bit_depth=bits, details=details)
+    def set_levels(self, levels: Levels | None) -> None:
+        """Codes of black and white, from now on; None: 0 and the largest one."""
+        self.levels = levels
+        if levels is not None:
+            details = {**self.info.details, "levels": levels.text()}
+            self.info = replace(self.info, bit_depth=levels.bits, details=details)
+
+    def stored(self, stop: int) -> Iterator[np.ndarray]:
+        """Samples (H, W, C) of the first frames as they are stored: 1 is the code `top`. Grey ones have one channel."""
+        for index in range(min(stop, len(self.paths))):
+            pixels = self._read(index).pixels
+            yield pixels[..., 1:2] if self._one_channel else pixels
 
     def frames(
         self, start: int = 0, stop: int | None = None, on_damage: Callable[[int, str], None] | None = None
@@ -562,7 +605,7 @@ class FramesReader:
                     raise
                 on_damage(index, str(error))
                 continue
-            pixels = picture.pixels if self._scale == 1 else np.minimum(picture.pixels * self._scale, np.float32(1))
+            pixels = developed(picture.pixels, self.levels, self.samples)
             seconds = float(index / self.info.frames_per_second)
             yield Frame(index, pixels, seconds, self._num_missing.get(index, 0))
 
@@ -578,6 +621,12 @@ class FramesReader:
             raise InputError(
                 f"{self.paths[index]} has {picture.bit_depth} bit samples but {self.paths[0].name} has "
                 f"{self._stored_bits}: all frames of a clip must be of one kind"
+            )
+        if picture.one_channel != self._one_channel:
+            kinds = ["grey" if grey else "in colour" for grey in (picture.one_channel, self._one_channel)]
+            raise InputError(
+                f"{self.paths[index]} is {kinds[0]} but {self.paths[0].name} is {kinds[1]}: all frames of a clip must "
+                "be of one kind"
             )
 
     def _read(self, index: int) -> Picture:

@@ -32,6 +32,8 @@ class RawPicture:
     """(H, W, 3) float32 RGB, scene-linear, in [0, 1]."""
     bit_depth: int
     """Bits that hold the white level."""
+    levels: str
+    """Codes of black and white by its tags, for people to read."""
     white_balance: tuple[float, ...]
     """Multipliers of the sensor's R, G, B and second G that were used."""
 
@@ -69,6 +71,7 @@ def read_dng(path: PathLike, white_balance: Sequence[float] | None = None) -> Ra
                 highlight_mode=rawpy.HighlightMode.Clip,
             )
             white_level = int(raw.white_level)
+            black_levels = sorted({int(level) for level in raw.black_level_per_channel})
     except (rawpy.LibRawError, rawpy.NotSupportedError, ValueError, MemoryError) as error:
         raise InputError(
             f"{source} cannot be read as DNG: it is damaged, incomplete or of a kind LibRaw does not know"
@@ -76,7 +79,8 @@ def read_dng(path: PathLike, white_balance: Sequence[float] | None = None) -> Ra
     pixels = np.ascontiguousarray(codes, dtype=np.float32) / np.float32(65535)
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
         raise InputError(f"{source} holds no colour picture: give the DNG files of a colour camera")
-    return RawPicture(pixels, max(8, min(16, white_level.bit_length())), balance or ())
+    levels = f"white at code {white_level}, black level {', '.join(map(str, black_levels))}"
+    return RawPicture(pixels, max(8, min(16, white_level.bit_length())), levels, balance or ())
 
 
 def _rawpy(source: Path) -> Any:

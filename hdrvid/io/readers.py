@@ -20,6 +20,8 @@ from hdrvid.io.frames import (
     is_image,
     printf_frames,
 )
+from hdrvid.io.samples import SampleFormat
+from hdrvid.io.tracks import TracksReader
 from hdrvid.io.video import VideoReader
 from hdrvid.types import ClipReader, PathLike
 
@@ -58,10 +60,15 @@ def split_inputs(inputs: Sequence[PathLike]) -> list[list[str]]:
     return clips
 
 
-def open_clip(inputs: Sequence[PathLike] | PathLike, frames_per_second: Fraction | None = None) -> ClipReader:
+def open_clip(
+    inputs: Sequence[PathLike] | PathLike,
+    frames_per_second: Fraction | None = None,
+    samples: SampleFormat = SampleFormat(),  # noqa: B008 -- frozen
+) -> ClipReader:
     """A reader for one clip: a video file, a folder of frames, a printf or glob pattern, or image files in order.
 
-    `frames_per_second` is the rate of an image sequence, 24 without it; a video has its own.
+    `frames_per_second` is the rate of an image sequence, 24 without it; a video has its own. `samples`: what the user
+    says of the stored samples; its levels are applied when the clip has been looked at (`hdrvid.detect`).
     The reader is a context manager; `frames` may be called any number of times, also at the same time.
     Raises InputError where the clip is missing, holds no frames or cannot be read, UsageError for the rate of a video.
     """
@@ -74,16 +81,38 @@ def open_clip(inputs: Sequence[PathLike] | PathLike, frames_per_second: Fraction
         for item, kind in zip(items, kinds, strict=True):
             if kind != "image":
                 raise InputError(f"{item} is not an image file: only image files can be joined to one clip")
-        return FramesReader([Path(item) for item in items], f"{items[0]} ... {items[-1]}", rate)
+        return FramesReader([Path(item) for item in items], f"{items[0]} ... {items[-1]}", rate, samples)
     item, kind = items[0], kinds[0]
     if kind == "folder":
-        return FramesReader(folder_frames(item), item, rate)
+        return FramesReader(folder_frames(item), item, rate, samples)
     if kind == "printf":
-        return FramesReader(printf_frames(item), item, rate)
+        return FramesReader(printf_frames(item), item, rate, samples)
     if kind == "glob":
-        return FramesReader(glob_frames(item), item, rate)
+        return FramesReader(glob_frames(item), item, rate, samples)
     if kind == "image":
-        return FramesReader([Path(item)], item, rate)
+        return FramesReader([Path(item)], item, rate, samples)
     if frames_per_second is not None and os.path.exists(item):
         raise UsageError(f"--fps is the rate of an image sequence, but {item} is a video with its own: leave it out")
-    return AnimationReader(item) if Path(item).suffix.lower() in SUFFIXES else VideoReader(item)
+    if Path(item).suffix.lower() in SUFFIXES:
+        if samples != SampleFormat():
+            raise UsageError(f"{item} is an animated picture, which has no levels, mosaic or fields: leave them out")
+        return AnimationReader(item)
+    return VideoReader(item, samples)
+
+
+def open_tracks(
+    inputs: Sequence[PathLike],
+    frames_per_second: Fraction | None = None,
+    samples: SampleFormat = SampleFormat(),  # noqa: B008 -- frozen
+) -> TracksReader:
+    """A reader for clips that show the same moments, each with an exposure of its own. Arguments as of `open_clip`.
+
+    Raises as `open_clip`, and InputError for clips that do not go together or are animated pictures.
+    """
+    tracks: list[FramesReader | VideoReader] = []
+    for item in inputs:
+        reader = open_clip(item, frames_per_second, samples)
+        if not isinstance(reader, FramesReader | VideoReader):
+            raise InputError(f"{item} cannot be a track: --tracks takes videos, folders of frames and patterns")
+        tracks.append(reader)
+    return TracksReader(tracks)

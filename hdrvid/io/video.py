@@ -14,6 +14,7 @@ import struct
 import weakref
 from array import array
 from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -33,6 +34,7 @@ from hdrvid.color.gamuts import GAMUT_OF_TAG, GAMUTS
 from hdrvid.errors import InputError
 from hdrvid.io.frame_metadata import aspect_of, date_and_offset, later
 from hdrvid.io.grey_video import GREY, RANGE_FRAMES, has_no_chroma, luma_plane, measured_range
+from hdrvid.io.samples import Levels, SampleFormat, developed, require_mosaic
 from hdrvid.io.text_files import require_file
 from hdrvid.timecode import Timecode
 from hdrvid.types import ClipInfo, Frame, FrameMetadata, PathLike
@@ -310,11 +312,15 @@ class VideoReader:
     The first frame is decoded on opening. `frames(start)` seeks to the key frame at or before `start` and decodes
     forward; streams without usable time stamps are decoded from the beginning instead. Nothing is kept per frame but
     its time (8 bytes), and that only after the first call with start > 0.
+    `samples.bayer`: the frames are grey mosaics and come out as RGB. `samples.deinterlace`: the fields of a frame are
+    made one whole frame of its moment.
     Raises InputError where the file is missing, holds no video or no frame.
     """
 
-    def __init__(self, path: PathLike) -> None:
+    def __init__(self, path: PathLike, samples: SampleFormat = SampleFormat()) -> None:  # noqa: B008 -- frozen
         self.path = Path(path)
+        self.samples = samples
+        self.levels: Levels | None = None
         require_file(self.path)
         self._warnings: dict[str, None] = {}
         self._timeline: _Timeline | None = None
@@ -334,6 +340,14 @@ class VideoReader:
             self._first_pts: int | None = first.pts
             self._stored_size = (first.width, first.height)
             self._orientation = _Orientation.of(first)
+            self._one_channel = is_grey(first) or bool(self._luma_range)
+            if samples.is_mosaic:
+                require_mosaic(str(self.path), self._one_channel)
+            self.is_ycbcr = not (self._one_channel or first.format.is_rgb or first.format.has_palette)
+            """Whether R, G and B are computed from what is stored."""
+            is_full = self._luma_range == "full" if self._luma_range else _is_full_range(first)
+            self.top = float((1 << frame_bits(first)) - 1) if is_full else 0.0
+            """Code of R, G, B or grey that is read as 1; 0 where the range is limited."""
             self.info = self._describe(container, stream, first)
 
     def frames(
@@ -355,6 +369,27 @@ class VideoReader:
         iterator = self._frames(start, stop, on_damage)
         self._open_iterators.add(iterator)
         return iterator
+
+    def set_levels(self, levels: Levels | None) -> None:
+        """Codes of black and white, from now on; None: 0 and the largest one."""
+        self.levels = levels
+        if levels is not None:
+            details = {**self.info.details, "levels": levels.text()}
+            self.info = replace(self.info, bit_depth=levels.bits, details=details)
+
+    def stored(self, stop: int) -> Iterator[np.ndarray]:
+        """Codes (H, W, C) of the first frames as they are stored: 1 is the code `top`. Grey ones have one channel."""
+        with self._container() as (container, stream):
+            for one in self._decode(container, stream, 0):
+                if one.index >= stop:
+                    return
+                if one.frame is not None:
+                    codes = self._codes(one.frame)
+                    yield codes[..., 1:2] if self._one_channel else codes
+
+    def _codes(self, frame: av.VideoFrame) -> np.ndarray:
+        """(H, W, 3) codes of a frame as it is stored."""
+        return _grey_codes(frame, self._luma_range) if self._luma_range else frame_codes(frame)
 
     def metadata(self, index: int) -> FrameMetadata:
         """What the file says of frame `index` beside its pixels: that of the first frame, so many frames later."""
@@ -495,6 +530,8 @@ class VideoReader:
             decoded = self._seek(container, stream, start) if start else None
             if decoded is None:
                 decoded = self._decode(container, stream, 0)
+            if self.samples.deinterlace:
+                decoded = _deinterlaced(decoded)
             last_seconds: float | None = None
             end_seconds, largest_step, num_frames = 0.0, 0.0, 0
             last_lost: int | None = None
@@ -613,7 +650,7 @@ class VideoReader:
                 f"{frame.width}x{frame.height}: cut it into clips of one size"
             )
         try:
-            codes = _grey_codes(frame, self._luma_range) if self._luma_range else frame_codes(frame)
+            codes = developed(self._codes(frame), self.levels, self.samples)
         except (ValueError, MemoryError) as error:
             raise InputError(
                 f"frame {index} of {self.path} cannot be converted from {frame.format.name} to RGB: re-encode the clip"
@@ -648,7 +685,7 @@ class VideoReader:
     def _find_luma_range(self, stream: Any, first: av.VideoFrame, rest: Iterator[_Decoded]) -> str:
         """'full' or 'limited' where a video is grey and its pixels are those of one plane; '' for others."""
         no_chroma = has_no_chroma(stream.codec_context.name, stream.codec_context.extradata)
-        if not no_chroma and not (_is_grey(first) and 8 <= first.format.components[0].bits <= 16):
+        if not no_chroma and not (is_grey(first) and 8 <= first.format.components[0].bits <= 16):
             return ""
         if len(first.format.components) != (3 if no_chroma else 1):
             return ""  # alpha
@@ -680,13 +717,15 @@ class VideoReader:
             "transfer": tag_name(ColorTrc, first.color_trc),
             "primaries": tag_name(ColorPrimaries, first.color_primaries),
         }
-        if self._luma_range or _is_grey(first):
+        if self._luma_range or is_grey(first):
             details["matrix"] = "none"
             details["grey"] = GREY
         if self._luma_range and not _is_full_range(first):
             tag = "not tagged" if first.color_range == ColorRange.UNSPECIFIED else "tagged limited, or not at all"
             details["range"] = f"{self._luma_range}, as its codes tell ({tag})"
-        if first.interlaced_frame:
+        if self.samples.deinterlace:
+            details["scan"] = f"{'interlaced' if first.interlaced_frame else 'not marked as interlaced'}, deinterlaced"
+        elif first.interlaced_frame:
             details["scan"] = "interlaced"
         if str(self._orientation):
             details["rotation"] = str(self._orientation)
@@ -705,6 +744,7 @@ class VideoReader:
             transfer="" if details["transfer"] == "unspecified" else details["transfer"],
             gamut=GAMUTS.get(GAMUT_OF_TAG.get(details["primaries"], "")),
             first=metadata,
+            one_channel=self._one_channel and not self.samples.is_mosaic,
         )
 
     def _first_metadata(self, container: Any, stream: Any) -> FrameMetadata:
@@ -746,13 +786,74 @@ def output_stem(name: str) -> str:
     return os.fsencode(name)[:LONGEST_STEM].decode("utf-8", "ignore") or "clip"
 
 
+DEINTERLACER = "estdif"
+"""FFmpeg's filter: edge slope tracing within one field. Neighbouring frames are of other exposures, so those that take
+rows from them (bwdif, yadif) leave specks."""
+
+
+def _deinterlaced(decoded: Iterator[_Decoded]) -> Iterator[_Decoded]:
+    """The same frames, each whole: its first field is kept, the rows of the other are interpolated from it."""
+    waiting: deque[_Decoded] = deque()
+    graph: av.filter.Graph | None = None
+
+    def finished() -> Iterator[_Decoded]:
+        while graph is not None and waiting:
+            try:
+                frame = graph.vpull()
+            except (av.error.BlockingIOError, av.error.EOFError):
+                return
+            one = waiting.popleft()
+            assert one.frame is not None
+            yield replace(one, frame=_like(frame, one.frame))
+
+    for one in decoded:
+        if one.frame is None:
+            if graph is not None:
+                graph.vpush(None)
+                yield from finished()
+            graph = None
+            yield one
+            continue
+        if graph is None:
+            graph = _deinterlacing_graph(one.frame)
+        waiting.append(one)
+        graph.vpush(one.frame)
+        yield from finished()
+    if graph is not None:
+        graph.vpush(None)
+        yield from finished()
+
+
+def _deinterlacing_graph(frame: av.VideoFrame) -> av.filter.Graph:
+    """A filter graph that gives one whole frame for every frame like this one."""
+    graph = av.filter.Graph()
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1, 1000)
+    )
+    filtered = graph.add(DEINTERLACER, "mode=frame:parity=auto:deint=all")
+    sink = graph.add("buffersink")
+    source.link_to(filtered)
+    filtered.link_to(sink)
+    graph.configure()
+    return graph
+
+
+def _like(frame: av.VideoFrame, source: av.VideoFrame) -> av.VideoFrame:
+    """A filtered frame with the time and the colour tags of its source."""
+    frame.pts, frame.time_base = source.pts, source.time_base
+    frame.colorspace, frame.color_range = source.colorspace, source.color_range
+    frame.color_trc, frame.color_primaries = source.color_trc, source.color_primaries
+    frame.duration = source.duration
+    return frame
+
+
 def frame_codes(frame: av.VideoFrame) -> np.ndarray:
     """Display codes of a decoded frame: (H, W, 3) float32 RGB in [0, 1], exact to 1/50 of a ten-bit code.
 
     The matrix and the range are those of the frame's tags, or the defaults the module names.
     """
     depth = frame_bits(frame)
-    grey = _is_grey(frame)
+    grey = is_grey(frame)
     if (frame.format.is_rgb or frame.format.has_palette or depth < 8) and depth <= 8:
         return frame.to_ndarray(format="rgb24").astype(np.float32) / np.float32(255)
     # swscale 9 writes wrong pixels elsewhere: from 4:2:0 with 7 or 8 rows into rgb48le, from several threads into
@@ -789,14 +890,15 @@ def frame_bits(frame: av.VideoFrame) -> int:
     return min(16, max(component.bits for component in frame.format.components))
 
 
-def _is_grey(frame: av.VideoFrame) -> bool:
+def is_grey(frame: av.VideoFrame) -> bool:
+    """Whether a frame has one channel beside alpha."""
     return not frame.format.is_rgb and sum(not component.is_alpha for component in frame.format.components) == 1
 
 
 def _is_full_range(frame: av.VideoFrame) -> bool:
     if frame.format.is_rgb or frame.format.name.startswith("yuvj"):
         return True
-    return frame.color_range == ColorRange.JPEG or (_is_grey(frame) and frame.color_range == ColorRange.UNSPECIFIED)
+    return frame.color_range == ColorRange.JPEG or (is_grey(frame) and frame.color_range == ColorRange.UNSPECIFIED)
 
 
 def tag_name(names: Any, value: int) -> str:

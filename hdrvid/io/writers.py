@@ -36,6 +36,7 @@ class SequenceWriter:
         *,
         depth: str = "half",
         gamut: Gamut = REC709,
+        one_channel: bool = False,
         numbers: FrameNumbers = FrameNumbers(),  # noqa: B008 -- frozen
     ) -> None:
         if format not in ("exr", "hdr"):
@@ -50,6 +51,7 @@ class SequenceWriter:
         self.compression = compression
         self.depth = depth
         self.gamut = gamut
+        self.one_channel = one_channel
         self.numbers = numbers
         make_folder(self.folder)
         self._slots = threading.BoundedSemaphore(2 * workers)
@@ -126,6 +128,7 @@ class SequenceWriter:
                     compression=self.compression,
                     depth=self.depth,
                     gamut=self.gamut,
+                    one_channel=self.one_channel,
                     attributes=attributes,
                 )
             else:

@@ -67,6 +67,21 @@ def parse_rate(text: str) -> Fraction:
     return Fraction(whole * 1000, 1001) if is_ntsc else rate
 
 
+def parse_factors(text: str) -> tuple[float, float, float]:
+    """Three factors above 0 of R, G and B. Raises UsageError.
+
+    >>> parse_factors("2,1,1.5")
+    (2.0, 1.0, 1.5)
+    """
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) != 3 or not all(0.01 <= value <= 100 for value in values):
+        raise UsageError(f"--white-balance takes factors of R, G and B, 0.01 to 100, like 2,1,1.5, not '{text[:40]}'")
+    return values[0], values[1], values[2]
+
+
 def parse_list(text: str) -> tuple[str, ...]:
     """The words between commas, each once.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from hdrvid.options.metadata import CAMERA, DEVICE, MACHINE, MODEL, OUTPUT, PRECISION, TONEMAP, VIEWING, option
-from hdrvid.options.parse import parse_frame_range, parse_rate
+from hdrvid.options.parse import parse_factors, parse_frame_range, parse_rate
 
 EXPOSURE_CLASSES = ("all", "short", "middle", "long")
 """What `--only` takes, beside a number."""
@@ -57,6 +57,70 @@ class ClipOptions:
             "Primaries of the clip: rec709, rec2020, p3d65, sgamut3, ... auto takes the tag, ICC profile or EXR "
             "header, or the gamut that a log curve comes with. --primaries is that of the results.",
             metavar="auto|NAME",
+            panel=CAMERA,
+        ),
+    )
+    bits: int | None = field(
+        default=None,
+        metadata=option(
+            "Bits of the sensor, where the files store them in 16. By default they are found from the codes.",
+            metavar="8..16",
+            minimum=8,
+            maximum=16,
+            panel=CAMERA,
+        ),
+    )
+    black_level: float | None = field(
+        default=None,
+        metadata=option(
+            "Stored code of no light, as the files have it. By default it is found where the codes are linear.",
+            metavar="CODE",
+            minimum=0,
+            maximum=65535,
+            panel=CAMERA,
+        ),
+    )
+    white_level: float | None = field(
+        default=None,
+        metadata=option(
+            "Stored code at which the sensor clips, as the files have it. By default it is found from the codes.",
+            metavar="CODE",
+            minimum=0,
+            maximum=65535,
+            panel=CAMERA,
+        ),
+    )
+    bayer: str = field(
+        default="auto",
+        metadata=option(
+            "The one-channel frames are the mosaic of a colour sensor with this pattern, read from the upper left, and "
+            "are demosaiced. auto refuses what looks like a mosaic; none takes every grey frame as a picture.",
+            metavar="auto|none|rggb|bggr|grbg|gbrg",
+            panel=CAMERA,
+        ),
+    )
+    white_balance: tuple[float, float, float] | None = field(
+        default=None,
+        metadata=option(
+            "Factors of the colours of a mosaic. By default they stay as the sensor has them.",
+            metavar="R,G,B",
+            parse=parse_factors,
+            panel=CAMERA,
+        ),
+    )
+    tracks: str | None = field(
+        default=None,
+        metadata=option(
+            "The INPUTs are one clip, each with all moments in one exposure (RED HDRx): their stops, in order. "
+            "Every moment gets one result, of the first track's frame unless --only names another.",
+            metavar="0,6",
+            panel=CAMERA,
+        ),
+    )
+    deinterlace: bool = field(
+        default=False,
+        metadata=option(
+            "Make whole frames of interlaced video: the first field of each, the rows between interpolated.",
             panel=CAMERA,
         ),
     )

@@ -19,6 +19,8 @@ from hdrvid.detect.labels import Event
 from hdrvid.errors import InputError, UsageError
 from hdrvid.io.frames import FramesReader
 from hdrvid.io.response_files import load_response
+from hdrvid.io.tracks import TracksReader
+from hdrvid.io.video import VideoReader
 from hdrvid.metrics.exposure_flicker import FrameBrightness
 from hdrvid.pipeline.job import Job
 from hdrvid.pipeline.options import ReconstructOptions
@@ -49,8 +51,8 @@ def agreed_detection(reader: ClipReader, options: ReconstructOptions, ranks: Ran
     name, curve = values.pop("response_name"), values.pop("response_curve")
     # a curve is a function and cannot be sent; its table or its name can
     response = load_response(name) if curve is None else measured_response(name, curve)
-    if isinstance(reader, FramesReader):
-        reader.set_white_code(values["white_code"])
+    if isinstance(reader, FramesReader | VideoReader | TracksReader):
+        reader.set_levels(values["levels"])
     return Detection(info=reader.info, response=response, **values)
 
 

@@ -99,8 +99,13 @@ class Job:
         """Numbers of the frames in the names of their files: those of the clip's own files, or as asked for."""
         start = self.options.start_number
         if start is None:
-            return self.info.numbers or FrameNumbers()
-        return (self.info.numbers or FrameNumbers(digits=START_DIGITS)).starting_at(start)
+            numbers = self.info.numbers or FrameNumbers()
+        else:
+            numbers = (self.info.numbers or FrameNumbers(digits=START_DIGITS)).starting_at(start)
+        if self.info.tracks == 1:
+            return numbers
+        made = [k for k, stops in enumerate(self.exposures.stops) if self.is_wanted(k, stops)]
+        return numbers.of_moments(self.info.tracks, made[0])
 
     @property
     def audio_from(self) -> Path | None:
@@ -156,6 +161,8 @@ class Job:
         only, count = self.options.only, self.exposures.num_levels
         if only.isdecimal():
             return int(only) - 1
+        if only == "all" and self.info.tracks > 1:
+            return self.exposures.level_of(self.exposures.stops[0])
         if only == "all" and self.options.every == "bracket":
             return count // 2
         return {"short": 0, "long": count - 1}.get(only)
@@ -179,7 +186,7 @@ class Job:
     def video_rate(self) -> Fraction:
         """Frames per second of the videos."""
         rate, period = Fraction(self.info.frames_per_second), self.exposures.period
-        if self.makes_all or period is None:
+        if self.makes_all or period is None or self.info.tracks > 1:
             return rate
         made = [k for k, stops in enumerate(self.exposures.stops) if self.is_wanted(k, stops)]
         return rate * len(made) / period
@@ -193,14 +200,20 @@ class Job:
 
     def rec709_radiance(self, radiance: np.ndarray) -> np.ndarray:
         """Radiance (H, W, 3) of the clip's primaries in Rec. 709: colours outside it get negative components."""
-        return convert(radiance, self.detection.gamut, REC709)
+        return self._converted(radiance, REC709)
+
+    def _converted(self, radiance: np.ndarray, gamut: Gamut) -> np.ndarray:
+        """Radiance (H, W, 3) of the clip in other primaries. The mean of the channels in all three where it is grey."""
+        if self.info.one_channel:
+            return np.repeat(radiance.mean(axis=-1, keepdims=True), 3, axis=-1)
+        return convert(radiance, self.detection.gamut, gamut)
 
     def file_values(self, radiance: np.ndarray) -> np.ndarray:
         """Radiance (H, W, 3) of the clip's primaries as the file holds it: in its primaries, scaled.
 
         float16 for EXR of half floats, else float32.
         """
-        radiance = convert(radiance, self.detection.gamut, self.gamut)
+        radiance = self._converted(radiance, self.gamut)
         if self.frame_format == "hdr":
             radiance = np.maximum(radiance, np.float32(0))
         values = radiance * np.float32(self.scale)
@@ -208,6 +221,11 @@ class Job:
             return values
         values = np.minimum(values, np.float32(HALF_MAX))
         return to_half(values) if self.frame_format == "exr" else values
+
+    @property
+    def is_grey_file(self) -> bool:
+        """Whether the frames have the channel Y alone."""
+        return self.info.one_channel and self.frame_format == "exr"
 
     def viewed(self, file_values: np.ndarray) -> np.ndarray:
         """File values (H, W, 3) with Rec. 709 primaries, as `hdrvid.pipeline.resume.read_output` gives them."""
@@ -237,6 +255,12 @@ def require_class(options: ReconstructOptions, exposures: Exposures) -> None:
         raise UsageError("the exposures do not repeat, so there are no brackets: leave out --every, or take --only")
 
 
+def require_colours(options: ReconstructOptions, info: ClipInfo) -> None:
+    """Raise UsageError where `--primaries` names those of a clip without colours."""
+    if info.one_channel and options.primaries != "rec709":
+        raise UsageError(f"{info.source} is grey, so --primaries {options.primaries} has no meaning: leave it out")
+
+
 def require_windows(reconstructor: Reconstructor, exposures: Exposures) -> None:
     """Raise ModelError where a model takes windows of plain cycles alone, and the clip has others."""
     is_plain = isinstance(exposures, ExposureCycle) and exposures.is_plain
@@ -252,6 +276,8 @@ def frame_range(options: ReconstructOptions, info: ClipInfo) -> tuple[int, int |
     if options.frame_range is None:
         return 0, None
     first, last = options.frame_range
+    if info.tracks > 1:  # counted in moments
+        first, last = first * info.tracks, (last + 1) * info.tracks - 1
     # a container's count is a hint, a folder's is a fact
     if info.kind == "frames" and info.num_frames is not None and first >= info.num_frames:
         raise beyond_the_end(info, first, last, info.num_frames)
@@ -260,6 +286,10 @@ def frame_range(options: ReconstructOptions, info: ClipInfo) -> tuple[int, int |
 
 def beyond_the_end(info: ClipInfo, first: int, last: int | None, num_frames: int) -> InputError:
     """The error of a range that begins behind the last frame."""
+    what = "frames"
+    if info.tracks > 1:
+        what, num_frames, first = "moments", num_frames // info.tracks, first // info.tracks
+        last = None if last is None else last // info.tracks
     return InputError(
-        f"{info.source} has {num_frames} frames (0-{num_frames - 1}), so --frames {first}-{last} selects none of them"
+        f"{info.source} has {num_frames} {what} (0-{num_frames - 1}), so --frames {first}-{last} selects none of them"
     )

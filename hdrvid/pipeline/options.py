@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from hdrvid.color.gamuts import find_gamut
 from hdrvid.color.half import HALF_MAX
 from hdrvid.color.tonemap import OPERATORS
+from hdrvid.detect.clip import declared_exposures, sample_format
 from hdrvid.errors import ModelError, OutputError, UsageError
 from hdrvid.io.atomic import require_short_names
-from hdrvid.io.exposure_files import parse_exposures
 from hdrvid.io.exr import COMPRESSIONS, DEPTHS, LOSSY_COMPRESSIONS, is_aces_container
 from hdrvid.io.hdr_video import check_peak
 from hdrvid.io.master_video import check_master
@@ -98,11 +99,17 @@ def validate_options(options: ReconstructOptions, out: PathLike) -> None:
             f"there is no model '{options.model}': choose one of {', '.join(available_models())}, "
             "or give the path of a .safetensors file"
         )
-    parse_exposures(options.exposures)
+    declared_exposures(options)
+    sample_format(options)
     if options.response.lower() != "auto":
         load_response(options.response)
     if options.input_primaries.lower() != "auto":
         find_gamut(options.input_primaries)
+
+
+def of_tracks(options: ReconstructOptions) -> ReconstructOptions:
+    """The options with what `--tracks` means for others: one result a moment, of its frames alone."""
+    return replace(options, every="bracket", regular=True) if options.tracks is not None else options
 
 
 def _check_files(options: ReconstructOptions) -> None:

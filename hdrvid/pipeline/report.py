@@ -14,10 +14,12 @@ from hdrvid import __version__
 from hdrvid.color.response import Response
 from hdrvid.errors import InputError
 from hdrvid.io.response_files import load_response
+from hdrvid.io.tracks import TracksReader
 from hdrvid.metrics.exposure_flicker import flicker_stops
 from hdrvid.pipeline.distributed import Piece
 from hdrvid.pipeline.job import Job
 from hdrvid.pipeline.settings import settings_id
+from hdrvid.types import FrameNumbers
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ def make_report(
         **{key: value for key, value in detected.items() if key not in ("source", "warnings")},
         "response_curve": curve_samples(job.detection.response),
         "frames": {"first": first, "last": last, "count": count, "new": count - piece.kept, "kept": piece.kept},
-        "numbers": {"digits": job.numbers.digits, "runs": [list(run) for run in job.numbers.runs]},
+        "numbers": _numbers(job.numbers),
+        "tracks": job.reader.sources if isinstance(job.reader, TracksReader) else None,
         "events": [{"kind": e.kind, "index": e.index, "text": e.text} for e in piece.events],
         "damaged": {str(index): text for index, text in piece.damaged.items()},
         "white": job.options.white,
@@ -92,6 +95,11 @@ def make_report(
         "hdr_videos": dict(videos),
     }
     return ClipReport(job.info.source, _problem(job, piece), values)
+
+
+def _numbers(numbers: FrameNumbers) -> dict[str, Any]:
+    values: dict[str, Any] = {"digits": numbers.digits, "runs": [list(run) for run in numbers.runs]}
+    return values if numbers.step == 1 else {**values, "step": numbers.step, "offset": numbers.offset}
 
 
 def _problem(job: Job, piece: Piece) -> str | None:

@@ -36,6 +36,7 @@ from hdrvid.errors import HdrvidError, InputError, OutputError
 from hdrvid.io.atomic import atomic_path, writable_target
 from hdrvid.io.lock import frames_lock
 from hdrvid.io.ownership import MOVIE, OVERWRITE_ADVICE, REPORT, replaceable_target, require_unread
+from hdrvid.io.tracks import TracksReader
 from hdrvid.io.writers import SequenceWriter
 from hdrvid.metrics.exposure_flicker import FlickerMeter, flicker_warning, join_steps
 from hdrvid.options.reconstruct import VIDEO_SUFFIXES
@@ -43,7 +44,7 @@ from hdrvid.pipeline.cleanup import remove_leftovers, remove_parts
 from hdrvid.pipeline.distributed import Piece, Range, join_pieces, require_same_settings, split_job
 from hdrvid.pipeline.hdr_videos import write_hdr_videos
 from hdrvid.pipeline.job import Job, beyond_the_end
-from hdrvid.pipeline.options import ReconstructOptions
+from hdrvid.pipeline.options import ReconstructOptions, of_tracks
 from hdrvid.pipeline.preview import PreviewThread
 from hdrvid.pipeline.report import ClipReport, make_report
 from hdrvid.pipeline.resume import check_numbers, frame_attributes, kept_frame, read_output
@@ -77,7 +78,7 @@ def reconstruct_clip(
     Raises UsageError, InputError, ExposureError, ModelError or OutputError, and HdrvidError where another process has
     ended; finished frames stay.
     """
-    options, ranks = options or ReconstructOptions(), ranks or Ranks()
+    options, ranks = of_tracks(options or ReconstructOptions()), ranks or Ranks()
     if message is None or not ranks.is_main:
         message = _no_callback
     if progress is None or not ranks.is_main:
@@ -126,6 +127,7 @@ def make_piece(
                 WRITERS,
                 depth=job.options.depth,
                 gamut=job.gamut,
+                one_channel=job.is_grey_file,
                 numbers=job.numbers,
             )
         )
@@ -225,7 +227,8 @@ def _claim(job: Job, stack: ExitStack, message: Callable[[str], None]) -> list[R
         mark = REPORT if path == job.report_path else MOVIE
         replaceable_target(path, mark, OVERWRITE_ADVICE, overwrite=job.options.overwrite)
     options = job.options
-    inputs = [job.info.source, options.exposures, options.response, options.model]
+    sources = job.reader.paths if isinstance(job.reader, TracksReader) else [job.info.source]
+    inputs = [*sources, options.exposures, options.response, options.model]
     require_unread(targets, inputs, "choose another folder")
     remove_leftovers(job.out, job.info.stem, job.numbers, job.first, job.last)
     message(check_space(job))
@@ -240,7 +243,7 @@ def _finish(
     if not piece.indices:
         if piece.problem:
             raise InputError(piece.problem)
-        if not job.makes_all:
+        if not job.makes_all and not 0 < (piece.num_frames or 0) <= job.first:
             raise InputError(
                 "no frame of the range is one of those wanted: widen --frames, or leave out --only and --every"
             )
@@ -264,8 +267,9 @@ def _finish(
     if preview is not None:
         video_warnings = [*preview.warnings, *video_warnings]
     warnings = [*piece.warnings, *dict.fromkeys(video_warnings)]
-    if job.last is not None and piece.indices[-1] < job.last and not piece.problem:
-        warnings.append(f"{job.info.source} ends at frame {piece.indices[-1]}, before the end of --frames")
+    if _ends_early(job, piece.indices[-1]) and not piece.problem:
+        last = f"moment {piece.indices[-1] // job.info.tracks}" if job.info.tracks > 1 else f"frame {piece.indices[-1]}"
+        warnings.append(f"{job.info.source} ends at {last}, before the end of --frames")
     if job.frame_format == "exr" and not job.is_lossless:
         warnings.append(
             f"the compression {job.compression} is lossy and turns some black pixels into values just below 0, "
@@ -286,6 +290,15 @@ def _finish(
     if job.options.frame_range is None:
         remove_parts(job.out, job.info.stem)
     return report
+
+
+def _ends_early(job: Job, last_made: int) -> bool:
+    """Whether frames of `--frames` that are wanted are missing behind the last one that was made."""
+    period = job.exposures.period
+    if job.last is None or job.makes_all or period is None:
+        return job.last is not None and last_made < job.last
+    behind = range(last_made + 1, min(job.last, last_made + period) + 1)
+    return any(job.is_wanted(i % period, job.exposures.stops_at(i)) for i in behind)
 
 
 def _require_all(job: Job, paths: Sequence[Path]) -> None:

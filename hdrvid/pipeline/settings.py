@@ -47,7 +47,22 @@ def frame_settings(
         "output_primaries": options.primaries,
         "depth": options.depth,
         **({} if options.every == "frame" else {"every": options.every}),
+        **_sample_settings(detection),
     }
+
+
+def _sample_settings(detection: Detection) -> dict[str, Any]:
+    """What decides how stored samples are read, where that is not what it is for most clips."""
+    samples, levels = detection.samples, detection.levels
+    settings: dict[str, Any] = {
+        "black_code": levels.black if levels else 0,
+        "bayer": samples.bayer if samples.is_mosaic else "",
+        "white_balance": None if samples.white_balance is None else list(samples.white_balance),
+        "deinterlace": samples.deinterlace,
+        "one_channel": detection.info.one_channel,
+        "tracks": detection.info.tracks if detection.info.tracks > 1 else 0,
+    }
+    return {name: value for name, value in settings.items() if value}
 
 
 _MACHINE_SETTINGS = ("tile_px", "compiled_loops")

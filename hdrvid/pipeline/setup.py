@@ -9,14 +9,14 @@ from pathlib import Path
 
 from hdrvid.color.gamuts import GAMUTS
 from hdrvid.compiled import bands
-from hdrvid.detect.clip import Detection, required_exposures
+from hdrvid.detect.clip import Detection, open_input, required_exposures
 from hdrvid.errors import OutputError
-from hdrvid.io import open_clip
 from hdrvid.io.exr import is_aces_container
 from hdrvid.io.frames import FramesReader
 from hdrvid.io.master_video import check_master
+from hdrvid.io.tracks import TracksReader
 from hdrvid.pipeline.distributed import agreed_detection, in_each
-from hdrvid.pipeline.job import Job, frame_range, require_class, require_windows
+from hdrvid.pipeline.job import Job, frame_range, require_class, require_colours, require_windows
 from hdrvid.pipeline.options import ReconstructOptions, exr_compression, parse_white, validate_options
 from hdrvid.predict.registry import BUILT_IN, load_reconstructor
 from hdrvid.predict.runner import ModelRunner
@@ -36,7 +36,7 @@ def set_up(
 
     def opened() -> ClipReader:
         validate_options(options, out)
-        reader = stack.enter_context(open_clip(inputs, options.fps))
+        reader = stack.enter_context(open_input(inputs, options, options.fps))
         _require_other_folder(reader, out)
         return reader
 
@@ -56,6 +56,7 @@ def prepare_job(
     compiling = None if options.model in BUILT_IN else background.submit(bands.prepare)
     detection = agreed_detection(reader, options, ranks)
     exposures = required_exposures(detection)
+    require_colours(options, detection.info)
     require_class(options, exposures)
     if options.dnxhr is not None:
         check_master("dnxhr", options.dnxhr, reader.info.width, reader.info.height)
@@ -80,7 +81,11 @@ def detection_messages(detection: Detection, options: ReconstructOptions) -> lis
         messages.append(f"assuming the response {detection.response.name}{why}; --response names another")
     elif detection.response_from == "measured":
         messages.append(f"response {detection.response.name}: {detection.response_reason}")
-    if detection.gamut != GAMUTS[options.primaries]:
+    if detection.levels is not None:
+        messages.append(f"levels: {detection.info.details['levels']}")
+    if detection.info.one_channel and options.format == "hdr":
+        messages.append("Radiance .hdr has no kind with one channel: the frames have grey in R, G and B")
+    elif detection.gamut != GAMUTS[options.primaries] and not detection.info.one_channel:
         messages.append(f"primaries {detection.gamut.name} ({detection.gamut_from}): converted to {options.primaries}")
     compression = exr_compression(options)
     is_aces = is_aces_container(options.primaries, compression, options.depth)
@@ -114,7 +119,11 @@ def _load_model(options: ReconstructOptions, num_exposures: int, info: ClipInfo,
 
 def _require_other_folder(reader: ClipReader, out: Path) -> None:
     """Raise OutputError where results would be written among the frames they are made from, or over them."""
-    if not isinstance(reader, FramesReader):
+    if not isinstance(reader, FramesReader | TracksReader):
+        return
+    if isinstance(reader, TracksReader):
+        for track in reader.tracks:
+            _require_other_folder(track, out)
         return
     for folder in dict.fromkeys(path.parent for path in reader.paths):
         if folder.resolve() == out.resolve():

@@ -75,7 +75,8 @@ def expected_bytes(job: Job) -> float:
     if job.frame_format == "hdr":
         return pixels * HDR_BYTES_PER_PIXEL
     sample_bytes = 4 if job.options.depth == "float" else 2
-    return pixels * 3 * sample_bytes * SHARE_OF_SAMPLES[job.options.depth][job.compression]
+    channels = 1 if job.is_grey_file else 3
+    return pixels * channels * sample_bytes * SHARE_OF_SAMPLES[job.options.depth][job.compression]
 
 
 def size_text(num_bytes: float) -> str:
@@ -116,7 +117,14 @@ def _measured_bytes(job: Job) -> float:
             linear = np.asarray(job.detection.response.linearize(frame.pixels), np.float32)
             exposure = job.exposures.exposure_at(job.first)
             with SequenceWriter(
-                Path(folder), "frame", job.frame_format, job.compression, 1, depth=job.options.depth, gamut=job.gamut
+                Path(folder),
+                "frame",
+                job.frame_format,
+                job.compression,
+                1,
+                depth=job.options.depth,
+                gamut=job.gamut,
+                one_channel=job.is_grey_file,
             ) as writer:
                 writer.submit(0, job.file_values(linear / np.float32(exposure)))
             return writer.path_for(0).stat().st_size

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hdrvid.cli.console import SECONDS_BETWEEN_LINES, FrameProgress, clock, say
+from hdrvid.cli.console import SECONDS_BETWEEN_LINES, clock, say
 from hdrvid.cli.options import fields_as_options
+from hdrvid.cli.progress import FrameProgress
 from hdrvid.errors import UsageError
 from hdrvid.options.train import RunOptions, TrainOptions
 

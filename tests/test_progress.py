@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import re
 import subprocess
@@ -13,6 +14,8 @@ import pytest
 
 from hdrvid.cli import console, progress
 from hdrvid.cli.progress import FrameProgress, Rate
+from hdrvid.cli.train import result_line, step_line
+from hdrvid.train import Progress as TrainingProgress
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -199,3 +202,36 @@ def test_no_line_is_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch) -> 
         shown.phase("exposures", "0,2,4 stops")
         shown.update(1, 100_000)
     assert all(len(line) <= 60 for line in terminal.text().replace("\r", "\n").splitlines())
+
+
+def training_step(**changes: object) -> TrainingProgress:
+    given = {
+        "step": 100,
+        "total": 1000,
+        "stage": "flow",
+        "losses": {"loss": 0.0213, "l1": 0.02, "structure": 0.0013},
+        "stage_stop": 400,
+        "steps_per_second": 2.0,
+        "data_samples_per_second": 100.0,
+        "validation_psnr_t": None,
+        "before_psnr_t": 22.1,
+        "kept_psnr_t": math.nan,
+    }
+    return TrainingProgress(**{**given, **changes})
+
+
+def test_a_report_of_a_training_is_one_short_line() -> None:
+    assert step_line(training_step(), 6) == (
+        "flow 100/1000: loss 0.0213, 12.0 samples/s, 2:30 left in flow, about 7:30 in all"
+    )
+    last = training_step(stage="merge", stage_stop=1000, validation_psnr_t=31.204)
+    assert step_line(last, 6) == "merge 100/1000: loss 0.0213, PSNR-T 31.20 dB, 12.0 samples/s, 7:30 left"
+    assert "12.0 samples/s (waiting for data)," in step_line(training_step(data_samples_per_second=12.5), 6)
+
+
+def test_the_last_line_of_a_training_says_what_was_gained() -> None:
+    assert result_line(training_step(kept_psnr_t=28.35), 75.0) == (
+        "100 steps in 1:15: validation PSNR-T 22.10 dB before, 28.35 dB after (+6.25 dB)"
+    )
+    assert "(-2.00 dB)" in result_line(training_step(kept_psnr_t=20.1), 75.0)
+    assert result_line(training_step(), 75.0) == "100 steps in 1:15, not validated"

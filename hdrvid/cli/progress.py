@@ -90,10 +90,11 @@ class FrameProgress:
     """Progress over the frames of one clip: call `update(done, total)` after each. A context manager.
 
     `kept`: what becomes of those that are done where the work is interrupted, for the last line that the user sees.
+    `lines`: whether there are lines of progress where there is no terminal.
     """
 
-    def __init__(self, label: str, unit: str = "frames", kept: str | None = None) -> None:
-        self._label, self._unit, self._kept = printable(label), unit, kept
+    def __init__(self, label: str, unit: str = "frames", kept: str | None = None, lines: bool = True) -> None:
+        self._label, self._unit, self._kept, self._lines = printable(label), unit, kept, lines
         self._done: tuple[int, int | None] | None = None
         self._spoken = time.monotonic()
         self._rate = Rate()
@@ -138,7 +139,7 @@ class FrameProgress:
             self._rate.add(done, time.monotonic())
         self._done = done, total
         now = time.monotonic()
-        if self._live is not None:
+        if self._live is not None or not self._lines:
             return
         if now - self._spoken >= SECONDS_BETWEEN_LINES:
             self._spoken = now

@@ -295,11 +295,18 @@ def test_helpers_end_with_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr("hdrvid.compiled.signatures.Signature.is_kept", property(lambda self: False))
     monkeypatch.setattr("hdrvid.compiled.signatures.Signature.can_be_kept", property(lambda self: True))
     monkeypatch.setattr(first_run.torch, "get_num_threads", lambda: 3)
+    monkeypatch.setattr(first_run.machine, "available_memory", lambda: None)
     with FirstRun() as run:
+        run.add(Calls(search=True), alone=False)
+        assert len(started) == 1
         run.add(Calls(search=True))
-        assert len(started) == 3
+        assert len(started) == 1, "begun already"
+        run.add(Calls(search=True, merge=True, refine=True))
+        assert len(started) == 4
+    with FirstRun() as run:
+        monkeypatch.setattr(first_run.machine, "available_memory", lambda: first_run.HELPER_BYTES)
         run.add(Calls(search=True))
-        assert len(started) == 3, "begun already"
+        assert len(started) == 4, "no memory for more"
     assert all(process.poll() is not None for process in started)
 
 

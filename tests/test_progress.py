@@ -151,9 +151,9 @@ def test_parts_of_the_work_have_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     with FrameProgress("shot") as shown:
         shown.phase("exposures", None)
+        shown.phase("compiling", None)
         shown.phase("exposures", "0,3 stops")
         shown.phase("curve", "gamma2.2")
-        shown.phase("compiling", None)
         now[0] += 21
         assert shown.lines(120) == ["shot: exposures ✓ 0,3 stops · curve ✓ gamma2.2 · compiling … 21 s"]
         assert shown.lines(50) == ["shot: exposures ✓ 0,3 stops · curve ✓ gamma2.2", "  compiling … 21 s"]

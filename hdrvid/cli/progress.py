@@ -124,7 +124,7 @@ class FrameProgress:
 
     def phase(self, name: str, result: str | None) -> None:
         """A part of the work begins (`result` None), or has ended with a result."""
-        before = self._phases.get(name)
+        before = self._phases.pop(name, None)  # in the order in which they end
         self._phases[name] = result, time.monotonic() if before is None else before[1]
         if self._live is not None:
             self._live.refresh()
@@ -188,7 +188,7 @@ class FrameProgress:
         """The lines on a terminal of so many columns: the parts of the work, wrapped between them, then the bar."""
         tick, dots, dot, _, _ = self._marks
         parts = []
-        for name, (result, start) in self._phases.items():
+        for name, (result, start) in sorted(self._phases.items(), key=lambda phase: phase[1][0] is None):
             seconds = f" {time.monotonic() - start:.0f} s" if result is None else ""
             parts.append(f"{name} {dots}{seconds}" if result is None else f"{name} {tick} {result}")
         lines = [self._label] if parts else []

@@ -64,18 +64,21 @@ class FirstRun:
                 process.kill()
             process.wait()
 
-    def add(self, calls: Calls) -> None:
-        """Begin with what these calls need and no cache has. Returns at once; nothing where Numba cannot be used."""
+    def add(self, calls: Calls, *, alone: bool = True) -> None:
+        """Begin with what these calls need and no cache has. Returns at once; nothing where Numba cannot be used.
+
+        `alone` False: the run has other work meanwhile, and helpers take half of the cores.
+        """
         if not bands.usable():
             return
         try:
-            self._add(calls)
+            self._add(calls, alone)
         except MemoryError:
             raise
         except Exception as error:
             bands.give_up(error)
 
-    def _add(self, calls: Calls) -> None:
+    def _add(self, calls: Calls, alone: bool) -> None:
         from hdrvid.compiled.signatures import signatures
 
         begun = {signature.name for signature in self._wanted}
@@ -89,14 +92,15 @@ class FirstRun:
             if self._on_begin is not None:
                 self._on_begin()
         if self._helpers and all(signature.can_be_kept for signature in missing):
-            for share in shares(missing, self._num_helpers()):
+            for share in shares(missing, self._num_helpers(alone)):
                 self._start(calls, share)
 
-    def _num_helpers(self) -> int:
-        """How many more may be started; one for every thread, and no more than the memory has room for."""
-        memory = machine.available_memory()
+    def _num_helpers(self, alone: bool) -> int:
+        """How many more may be started: no more than there are threads, and than the memory has room for."""
+        memory, threads = machine.available_memory(), torch.get_num_threads()
         fitting = MAX_HELPERS if memory is None else memory // HELPER_BYTES - 1
-        return int(min(MAX_HELPERS, torch.get_num_threads(), fitting)) if _python() else 0
+        wanted = threads if alone else max(1, threads // 2)
+        return int(max(0, min(MAX_HELPERS, wanted, fitting))) if _python() else 0
 
     def _start(self, calls: Calls, share: Sequence[Signature]) -> None:
         """Start a helper. Where none can be started the run compiles by itself."""

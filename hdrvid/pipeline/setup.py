@@ -68,7 +68,7 @@ def prepare_job(
     first_run = stack.enter_context(FirstRun(ranks.world == 1, lambda: phase("compiling", None)))
     background = stack.enter_context(ThreadPoolExecutor(1, "hdrvid-prepare"))
     is_known = options.model in SEARCHES_OF and options.align == "auto"
-    search = background.submit(first_run.add, SEARCHES_OF[options.model]) if is_known else None
+    search = background.submit(first_run.add, SEARCHES_OF[options.model], alone=False) if is_known else None
     phase("exposures", None)
     detection = agreed_detection(reader, options, ranks)
     exposures = required_exposures(detection)

@@ -442,7 +442,7 @@ def test_the_memo_trains_in_stages(tmp_path: Path, capfd: pytest.CaptureFixture[
     with made_in_process():
         code, stdout, stderr = hdrvid(capfd, "train", "--preset", "memo", *TINY_TRAINING, "--epochs", 3, "-o", run)
         assert code == 0
-        assert re.search(r"^imitation \d/6: loss [\d.]+, .* left", stderr, re.MULTILINE)
+        assert re.search(r"^imitation \d/6: .* left", stderr, re.MULTILINE)
         assert not re.search("^train: .* steps", stderr, re.MULTILINE), "the reports say it"
         more = ("--cycle", 3, "--init", run / "model.safetensors", "--stage", "merge", "-o", tmp_path / "three")
         code, stdout, _ = hdrvid(capfd, "train", "--preset", "memo", *TINY_TRAINING, *more)

@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 import torch
 from test_models import window
+from test_reconstruct import write_frames
 
-from hdrvid.compiled import bands
+from hdrvid.compiled import bands, first_run
+from hdrvid.compiled.calls import Calls
+from hdrvid.compiled.first_run import FirstRun
 from hdrvid.io.exr import read_exr
 from hdrvid.models.config import ModelConfig
 from hdrvid.models.flow_net import FlowRefiner
@@ -189,7 +192,9 @@ def test_compiled_code_is_found_by_the_constants_in_it():
     from hdrvid.compiled import kernels
     from hdrvid.compiled.jit import SOURCE, constants_key
 
-    bands.prepare()
+    with FirstRun() as first_run:
+        first_run.add(Calls(refine=True))
+        first_run.finish()
     (signature,) = kernels.matched.signatures
     key = kernels.matched.py_func.__defaults__[-1]
     assert str(key) in str(signature)
@@ -214,9 +219,107 @@ if sys.argv[1] in ("merge_input", "luma"):
 said = []
 options = ReconstructOptions(model="fast", exposures="0,3", device="cpu", precision="fp32", preview=False)
 for _ in range(2):
-    reconstruct_clip([sys.argv[2]], sys.argv[3], options, message=said.append)
-print(*(sum(words in text for text in said) for words in ("compiling for this CPU", "PyTorch does, several times")))
+    reconstruct_clip(
+        [sys.argv[2]],
+        sys.argv[3],
+        options,
+        message=said.append,
+        phase=lambda name, result: said.append(name if result is None else ""),
+    )
+print(*(sum(words in text for text in said) for words in ("compiling", "PyTorch does, several times")))
 """
+
+
+CALLS = """
+import sys
+from numba.core import event
+compiled = []
+class Listener(event.Listener):
+    def on_start(self, occasion):
+        compiled.append(occasion.data["dispatcher"].py_func.__name__)
+    def on_end(self, occasion):
+        pass
+from hdrvid.compiled import first_run
+from hdrvid.pipeline.options import ReconstructOptions
+from hdrvid.pipeline.run import reconstruct_clip
+model, precision, clip, out, exposures, helpers = sys.argv[1:]
+if helpers == "no":
+    first_run.MAX_HELPERS = 0
+event.register("numba:compile", Listener())
+phases, before = [], []
+options = ReconstructOptions(model=model, exposures=exposures, device="cpu", precision=precision, preview=False)
+def phase(name, result):
+    phases.append((name, result is None))
+    if (name, result is None) == ("compiling", False):
+        before.extend(compiled)
+def progress(done, total):
+    assert compiled == before, set(compiled) - set(before)
+reconstruct_clip([clip], out, options, phase=phase, progress=progress)
+print(phases.count(("compiling", True)), phases.count(("compiling", False)), len(compiled), compiled.count("evidence"))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("helpers", ["yes", "no"])
+def test_all_that_a_run_calls_is_compiled_before_its_first_frame(helpers, tmp_path):
+    """And nothing else, whoever compiles it; the next run compiles nothing."""
+    folder = write_frames(tmp_path / "frames", num_frames=5, width=320, height=192)
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "kept")}
+
+    def run(model: str, precision: str, out: str, exposures: str = "0,3") -> list[int]:
+        arguments = [model, precision, str(folder), str(tmp_path / out), exposures, helpers]
+        done = subprocess.run(
+            [sys.executable, "-c", CALLS, *arguments], capture_output=True, text=True, env=environment
+        )
+        assert done.returncode == 0, done.stderr
+        return [int(word) for word in done.stdout.split()]
+
+    begun, ended, here, evidence = run("fast", "fp32", "a")
+    assert (begun, ended, evidence) == (1, 1, 0), "fast refines no flow"
+    assert (here == 0) == (helpers == "yes")
+    begun, ended, here, evidence = run("default", "bf16", "b")
+    assert (begun, ended, evidence) == (1, 1, int(helpers == "no"))
+    assert run("default", "bf16", "c") == run("fast", "fp32", "d") == [0, 0, 0, 0]
+    kept = [path.name for path in (tmp_path / "kept").rglob("*.nbc")]
+    assert len([name for name in kept if name.startswith("merge.merge_input")]) == 2, "one of each precision"
+
+
+def test_helpers_end_with_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(first_run, "_python", lambda: "sleep")
+    started = []
+    popen = subprocess.Popen
+    monkeypatch.setattr(
+        first_run.subprocess, "Popen", lambda *a, **k: started.append(popen(["sleep", "60"])) or started[-1]
+    )
+    monkeypatch.setattr("hdrvid.compiled.signatures.Signature.is_present", property(lambda self: False))
+    monkeypatch.setattr("hdrvid.compiled.signatures.Signature.is_kept", property(lambda self: False))
+    monkeypatch.setattr("hdrvid.compiled.signatures.Signature.can_be_kept", property(lambda self: True))
+    monkeypatch.setattr(first_run.torch, "get_num_threads", lambda: 3)
+    monkeypatch.setattr(first_run.machine, "available_memory", lambda: None)
+    with FirstRun() as run:
+        run.add(Calls(search=True), alone=False)
+        assert len(started) == 1
+        run.add(Calls(search=True))
+        assert len(started) == 1, "begun already"
+        run.add(Calls(search=True, merge=True, refine=True))
+        assert len(started) == 4
+    with FirstRun() as run:
+        monkeypatch.setattr(first_run.machine, "available_memory", lambda: first_run.HELPER_BYTES)
+        run.add(Calls(search=True))
+        assert len(started) == 4, "no memory for more"
+    assert all(process.poll() is not None for process in started)
+
+
+def test_shares_take_about_the_same_time():
+    from hdrvid.compiled.signatures import signatures
+
+    wanted = signatures(Calls(search=True, candidates=True, merge=True, refine=True))
+    assert len({signature.name for signature in wanted}) == len(wanted) == 17
+    parts = first_run.shares(wanted, 3)
+    seconds = [sum(signature.seconds for signature in part) for part in parts]
+    assert sum(map(len, parts)) == 17
+    assert max(seconds) < 1.15 * min(seconds)
+    assert first_run.shares(wanted, 0) == []
 
 
 def test_the_first_run_compiles_and_says_so_and_without_numba_frames_are_the_same(clip, tmp_path):

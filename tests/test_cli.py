@@ -21,6 +21,7 @@ from training import made_in_process
 from hdrvid import __version__
 from hdrvid.cli import console, main, reconstruct
 from hdrvid.cli.app import run
+from hdrvid.cli.progress import FrameProgress
 from hdrvid.color.tonemap import OPERATORS
 from hdrvid.errors import UsageError
 from hdrvid.io.exr import write_exr
@@ -384,8 +385,9 @@ def test_python_m_hdrvid_is_the_command(tmp_path: Path) -> None:
         env={**os.environ, "HDRVID_DEBUG": ""},
     )
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("hdrvid: error: ")
-    assert len(done.stderr.splitlines()) == 1
+    opening, error = done.stderr.splitlines()
+    assert opening == f"hdrvid: opening {tmp_path / 'missing.mov'}"
+    assert error.startswith("hdrvid: error: ")
 
 
 # The other commands
@@ -440,7 +442,8 @@ def test_the_memo_trains_in_stages(tmp_path: Path, capfd: pytest.CaptureFixture[
     with made_in_process():
         code, stdout, stderr = hdrvid(capfd, "train", "--preset", "memo", *TINY_TRAINING, "--epochs", 3, "-o", run)
         assert code == 0
-        assert "(imitation): log_l1" in stderr
+        assert re.search(r"^imitation \d/6: .* left", stderr, re.MULTILINE)
+        assert not re.search("^train: .* steps", stderr, re.MULTILINE), "the reports say it"
         more = ("--cycle", 3, "--init", run / "model.safetensors", "--stage", "merge", "-o", tmp_path / "three")
         code, stdout, _ = hdrvid(capfd, "train", "--preset", "memo", *TINY_TRAINING, *more)
     assert code == 0
@@ -456,6 +459,8 @@ def test_train_ends_with_weights_that_reconstruct(
     model = tmp_path / "run" / "model.safetensors"
     assert stdout == f"{model}\n"
     assert f"--model {model}" in stderr
+    gained = r"^hdrvid: 2 steps in 0:\d\d: validation PSNR-T [\d.]+ dB before, [\d.]+ dB after \([+-][\d.]+ dB\)$"
+    assert re.search(gained, stderr, re.MULTILINE)
     reconstructor = load_reconstructor(str(model), 2, device="cpu")
     frames = [np.full((32, 40, 3), code, np.float32) for code in (0.4, 0.2, 0.4)]
     result = reconstructor.reconstruct(Window(1, tuple(frames), (8.0, 1.0, 8.0)))
@@ -530,7 +535,8 @@ def test_ctrl_c_ends_every_command_with_a_word(command: str) -> None:
         [sys.executable, "-c", code, *arguments[command]], capture_output=True, text=True, check=False
     )
     assert (process.returncode, process.stdout) == (130, "")
-    assert process.stderr == "hdrvid: interrupted\n"
+    opening = ["hdrvid: opening clip.mov"] if command in ("reconstruct", "info") else []
+    assert process.stderr.splitlines() == [*opening, "hdrvid: interrupted"]
 
 
 @pytest.mark.parametrize("inputs", [["missing.mp4"], ["missing.mp4", "gone.mp4"]], ids=["one clip", "two clips"])
@@ -539,8 +545,9 @@ def test_a_process_that_has_said_why_it_leaves_is_not_terminated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inputs: list[str], options: list[str]
 ) -> None:
     def say(text: str) -> None:  # and torchrun sends the signal at once
-        said.append(text)
-        os.kill(os.getpid(), signal.SIGTERM)
+        if not text.startswith("hdrvid: opening"):
+            said.append(text)
+            os.kill(os.getpid(), signal.SIGTERM)
 
     said: list[str] = []
     monkeypatch.chdir(tmp_path)
@@ -557,8 +564,8 @@ def test_progress_speaks_in_plain_lines_without_a_terminal(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
-    with console.FrameProgress("shot") as progress:
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    with FrameProgress("shot") as progress:
         for done in range(1, 13):
             now[0] += 1.0
             progress.update(done, 20)
@@ -572,13 +579,13 @@ def test_progress_speaks_in_plain_lines_without_a_terminal(
 
 def test_progress_on_a_terminal_is_a_bar(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console.sys.stderr, "isatty", lambda: True)
-    with console.FrameProgress("shot") as progress:
+    with FrameProgress("shot") as progress:
         progress.update(3, 20)
         progress.say("hdrvid: warning: [brackets] stay")
     out, err = capfd.readouterr()
     assert out == ""
     assert "3/20 frames" in err
-    assert "hdrvid: warning: [brackets] stay" in err
+    assert err.endswith("hdrvid: 1 warning:\n  [brackets] stay\n")
 
 
 def test_sizes_have_names():

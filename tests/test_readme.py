@@ -155,3 +155,47 @@ def test_the_example_is_there_and_small():
     clip = ROOT / "examples" / "clip.mp4"
     assert clip.is_file()
     assert clip.stat().st_size < 3_000_000
+
+
+@pytest.mark.parametrize("command", ["reconstruct", "info", "synth", "report", "train", "eval", "bench"])
+def test_no_word_of_the_help_is_broken_at_80_columns(command, capsys, monkeypatch):
+    """Every word of the narrow help is one of the wide help."""
+
+    def words(columns):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        assert run([command, "--help"]) == 0
+        text = capsys.readouterr().out
+        assert max(map(len, text.splitlines())) <= columns
+        return set(re.sub("[│╭╮╰╯─]", " ", text).split())
+
+    assert words(80) - words(2000) == set()
+
+
+def test_long_choices_stand_in_the_sentence(capsys, monkeypatch):
+    text = help_of("reconstruct", capsys, monkeypatch)
+    assert "One of rec709, rec2020, p3d65, acescg, aces2065-1. [default: rec709]" in text
+    assert "half|float" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("reconstruct --primaries re", ["rec709", "rec2020"]),
+        ("reconstruct --device c", ["cpu"]),
+        ("reconstruct --depth ", ["half", "float"]),
+        ("eval --protocol h", ["hdrflow"]),
+        ("recon", ["reconstruct"]),
+    ],
+)
+def test_a_shell_completes_commands_and_choices(words, offered, capsys, monkeypatch):
+    monkeypatch.setenv("_HDRVID_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", f"hdrvid {words}")
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split(" "))))
+    run([])
+    assert capsys.readouterr().out.split() == offered
+
+
+def test_the_shell_can_be_told(capsys, monkeypatch):
+    monkeypatch.delenv("_HDRVID_COMPLETE", raising=False)
+    run(["--show-completion", "bash"])
+    assert "_hdrvid_completion" in capsys.readouterr().out

@@ -18,11 +18,11 @@ from hdrvid.cli.console import (
     signals_as_exceptions,
     use_compiler,
 )
+from hdrvid.cli.options import flowing
 
 app = typer.Typer(
     name="hdrvid",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     pretty_exceptions_show_locals=False,
     rich_markup_mode="rich",
@@ -45,13 +45,13 @@ def _hdrvid(
     """HDR video from a camera that alternates exposures: one scene-linear HDR frame for every input frame."""
 
 
-app.command("reconstruct")(interruptible(reconstruct.command))
-app.command("info")(interruptible(info.command))
-app.command("synth")(interruptible(synth.command))
-app.command("report")(interruptible(report.command))
-app.command("train")(interruptible(train.command))
-app.command("eval")(interruptible(evaluate.command))
-app.command("bench")(interruptible(bench.command))
+app.command("reconstruct", help=flowing(reconstruct.HELP))(interruptible(reconstruct.command))
+app.command("info", help=flowing(info.HELP))(interruptible(info.command))
+app.command("synth", help=flowing(synth.HELP))(interruptible(synth.command))
+app.command("report", help=flowing(report.HELP))(interruptible(report.command))
+app.command("train", help=flowing(train.HELP))(interruptible(train.command))
+app.command("eval", help=flowing(evaluate.HELP))(interruptible(evaluate.command))
+app.command("bench", help=flowing(bench.HELP))(interruptible(bench.command))
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

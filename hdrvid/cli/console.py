@@ -1,29 +1,26 @@
-"""What the user sees while a command runs: progress, warnings, errors. All of it on stderr.
-
-On a terminal progress is a live bar (frames, frames per second, time left); anywhere else it is a plain line every
-few seconds, so that logs of render farms stay readable.
-"""
+"""Signals, errors and lines of text on stderr. Progress is in `hdrvid.cli.progress`."""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
+import shutil
 import signal
 import sys
+import textwrap
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import wraps
-from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from types import FrameType
+from typing import Any, TextIO
 
 from hdrvid.disk_errors import output_error
 from hdrvid.errors import HdrvidError, UsageError
 
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+MIN_WIDTH = 40
+"""Columns of the narrowest terminal that text is wrapped for."""
 
 SECONDS_BETWEEN_LINES = 5.0
 """Pause between two plain progress lines."""
@@ -271,13 +268,52 @@ def printable(text: str) -> str:
     return "\n".join(line if i == 0 or line.startswith("  ") else f"  {line}" for i, line in enumerate(shown))
 
 
+def wrapped(text: str, stream: TextIO) -> str:
+    """`text` with its lines broken between words where `stream` is a terminal; what follows is indented.
+
+    A word that is longer than the terminal is wide, like a path, stays whole: it can be copied.
+    """
+    if not stream.isatty():
+        return text
+    width = max(shutil.get_terminal_size().columns, MIN_WIDTH)
+    lines = (_wrapped_line(line, width) for line in text.split("\n"))
+    return "\n".join(lines)
+
+
+def _wrapped_line(line: str, width: int) -> str:
+    indent = " " * (len(line) - len(line.lstrip()))
+    parts = textwrap.wrap(
+        line,
+        width,
+        initial_indent="",
+        subsequent_indent=f"{indent}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+        replace_whitespace=False,
+    )
+    return "\n".join(parts)
+
+
+def echo(text: str) -> None:
+    """One line of a result on stdout."""
+    print(wrapped(printable(text), sys.stdout), flush=True)
+
+
 def say(text: str) -> None:
     """One line on stderr; a closed stderr is ignored."""
     try:
         # one write: the lines of several processes must not end up in one another
-        print(f"{printable(text)}\n", end="", file=sys.stderr, flush=True)
+        print(f"{wrapped(printable(text), sys.stderr)}\n", end="", file=sys.stderr, flush=True)
     except (OSError, ValueError):
         return
+
+
+def opening(inputs: Sequence[str]) -> None:
+    """Say what is opened, before the libraries are loaded that it takes seconds to load. Of several processes under
+    torchrun the first one speaks."""
+    if os.environ.get("RANK", "0") == "0":
+        more = f" and {len(inputs) - 1} more" if len(inputs) > 1 else ""
+        say(f"hdrvid: opening {inputs[0]}{more}")
 
 
 def print_json(value: Any) -> None:
@@ -294,83 +330,3 @@ def clock(seconds: float) -> str:
     whole = max(0, round(seconds))
     hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def progress_line(label: str, done: int, total: int | None, seconds: float, unit: str = "frames") -> str:
-    """A plain progress line.
-
-    >>> progress_line("clip", 30, 120, 10.0)
-    'clip: 30/120 frames, 3.00 fps, 0:30 left'
-    >>> progress_line("clip", 30, None, 10.0)
-    'clip: 30 frames, 3.00 fps'
-    """
-    rate = done / seconds if seconds > 0 else 0.0
-    text = f"{label}: {done}/{total} {unit}" if total else f"{label}: {done} {unit}"
-    if rate > 0:
-        text += f", {rate:.2f} {_rate_unit(unit)}"
-        if total:
-            text += f", {clock((total - done) / rate)} left"
-    return text
-
-
-def _rate_unit(unit: str) -> str:
-    return "fps" if unit == "frames" else f"{unit}/s"
-
-
-class FrameProgress:
-    """Progress over the frames of one clip: call `update(done, total)` after each. A context manager.
-
-    `kept`: what becomes of those that are done where the work is interrupted, for the last line that the user sees.
-    """
-
-    def __init__(self, label: str, unit: str = "frames", kept: str | None = None) -> None:
-        self._label, self._unit, self._kept = label, unit, kept
-        self._done: tuple[int, int | None] | None = None
-        self._started = self._spoken = time.monotonic()
-        self._bar: Progress | None = None
-        self._task: TaskID | None = None
-
-    def __enter__(self) -> Self:
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.completed:.0f}/{task.fields[known]} {task.fields[unit]}"),
-                TextColumn("{task.fields[rate]}"),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-            )
-            self._bar.start()
-            self._task = self._bar.add_task(self._label, total=None, known="?", unit=self._unit, rate="")
-        return self
-
-    def update(self, done: int, total: int | None) -> None:
-        """`done` of `total` (None: unknown) frames are finished."""
-        self._done = done, total
-        now = time.monotonic()
-        seconds = now - self._started
-        if self._bar is not None and self._task is not None:
-            rate = f"{done / seconds:.2f} {_rate_unit(self._unit)}" if seconds > 0 and done else ""
-            self._bar.update(self._task, completed=done, total=total, known=str(total or "?"), rate=rate)
-        elif now - self._spoken >= SECONDS_BETWEEN_LINES:
-            self._spoken = now
-            say(progress_line(self._label, done, total, seconds, self._unit))
-
-    def say(self, text: str) -> None:
-        """A line that does not disturb the bar."""
-        if self._bar is not None:
-            self._bar.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
-        else:
-            say(text)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-        if isinstance(error, (KeyboardInterrupt, Terminated)) and self._kept and self._done is not None:
-            done, total = self._done
-            error.add_note(f"{done} {f'of {total} ' if total else ''}{self._unit} {self._kept}")

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hdrvid.cli.console import FrameProgress, print_json, say
+from hdrvid.cli.console import print_json, say
 from hdrvid.cli.options import fields_as_options
+from hdrvid.cli.progress import FrameProgress
 from hdrvid.errors import InputError, UsageError
 from hdrvid.options.evaluate import (
     CAMERA_NAMES,
@@ -60,7 +61,7 @@ def command(
             "-o",
             "--out",
             metavar="FOLDER",
-            help=r"Where results and report go. \[default: runs/eval/DATASET-CYCLE-PROTOCOL-MODEL]",
+            help=r"Where results and report go. \[default: runs/eval/ and what was scored]",
             show_default=False,
         ),
     ] = None,

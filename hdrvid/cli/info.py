@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hdrvid.cli.console import print_json, printable, say
+from hdrvid.cli.console import opening, print_json, printable, say
 from hdrvid.cli.options import fields_as_options
 from hdrvid.errors import UsageError
 from hdrvid.options.reconstruct import ClipOptions, DetectOptions
@@ -58,6 +58,7 @@ def command(
     if plot is not None and plot.suffix.lower() != ".png":
         raise UsageError(f"--plot writes a PNG file, but '{plot.name}' does not end in .png")
     if clip:
+        opening(clip)
         _inspect(clip, options, plot, json)
         return
     if plot is not None:

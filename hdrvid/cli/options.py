@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import partial, wraps
 from types import GenericAlias
@@ -12,6 +13,12 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import typer
 
 from hdrvid.bounds import require_number
+
+METAVAR_COLUMNS = 17
+"""Longer ones would be cut at any place in the help of a narrow terminal."""
+
+CHOICE = "NAME"
+"""What stands there instead; the choices follow the sentence."""
 
 
 def fields_as_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -68,10 +75,16 @@ def _option_parameter(field: Field[Any], kind: Any) -> inspect.Parameter:
         kind = kind | None
     # the backslash: text in brackets is markup. typer's own show_default puts parentheses around a text
     default_text = rf" \[default: {option['default']}]" if option["default"] else ""
+    choices = choices_of(option["metavar"])
+    metavar, help_text = option["metavar"], option["help"]
+    if choices and len(metavar) > METAVAR_COLUMNS:
+        words = metavar.replace("[", r"\[").split("|")
+        metavar, help_text = CHOICE, f"{help_text} One of {', '.join(words)}."
     info = typer.Option(
         _flag_of(field),
-        help=option["help"] + default_text,
-        metavar=option["metavar"],
+        help=help_text + default_text,
+        metavar=metavar,
+        autocompletion=_completion(choices) if choices else None,
         min=option["minimum"],
         max=option["maximum"],
         show_default=default is not None,
@@ -80,6 +93,34 @@ def _option_parameter(field: Field[Any], kind: Any) -> inspect.Parameter:
     return inspect.Parameter(
         field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info]
     )
+
+
+def choices_of(metavar: str | None) -> list[str]:
+    """The words of a metavar that a user may type as they are.
+
+    >>> choices_of("auto|cpu|cuda[:i]|FILE|0,3"), choices_of(None)
+    (['auto', 'cpu'], [])
+    """
+    return [word for word in (metavar or "").split("|") if re.fullmatch("[a-z][a-z0-9-]+", word)]
+
+
+def _completion(choices: Sequence[str]) -> Callable[[str], list[str]]:
+    """What a shell is told of an option with choices."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [choice for choice in choices if choice.startswith(incomplete)]
+
+    return complete
+
+
+def flowing(text: str) -> str:
+    """A help text whose paragraphs are one line each: the terminal wraps them.
+
+    >>> flowing("One\\ntwo.\\n\\n    as it is")
+    'One two.\\n\\n    as it is'
+    """
+    parts = text.strip("\n").split("\n\n")
+    return "\n\n".join(part if part.startswith(" ") else " ".join(part.split()) for part in parts)
 
 
 def _flag_of(field: Field[Any]) -> str:

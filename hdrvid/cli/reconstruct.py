@@ -12,16 +12,17 @@ import typer
 from hdrvid.cli.console import (
     EXIT_INTERRUPTED,
     EXIT_TERMINATED,
-    FrameProgress,
     Terminated,
+    echo,
     exit_code_of,
     leave_unterminated,
+    opening,
     print_json,
-    printable,
     say,
     sentence_of,
 )
 from hdrvid.cli.options import fields_as_options
+from hdrvid.cli.progress import FrameProgress
 from hdrvid.errors import HdrvidError, InputError
 from hdrvid.options.metadata import OUTPUT
 from hdrvid.options.reconstruct import VIDEO_SUFFIXES, ReconstructOptions
@@ -73,6 +74,7 @@ def command(
         bool, typer.Option("--json", help="Print the reports as JSON on stdout.", rich_help_panel=OUTPUT)
     ] = False,
 ) -> None:
+    opening(inputs)
     from hdrvid.ranks import joined
 
     with joined("cpu") as ranks, _first_speaks(ranks):
@@ -127,7 +129,7 @@ def _reconstruct_all(
     reports: list[ClipReport] = []
     for group, source, stem in clips:
         try:
-            report = _reconstruct_one(group, stem, out, options, ranks)
+            report = _reconstruct_one(group, stem, out, options, ranks, quiet)
         except Exception as error:
             # an unexpected error is of this process alone; the other processes wait for it
             if (len(clips) == 1 and not failures) or not (isinstance(error, HdrvidError) or ranks.world == 1):
@@ -137,8 +139,6 @@ def _reconstruct_all(
         reports.append(report)
         if report.problem:
             failures.append((report.source, report.problem))
-        if not quiet and ranks.is_main:
-            _print_report(report)
     return reports, failures
 
 
@@ -169,21 +169,28 @@ def _opened(
     return clips, failures
 
 
-def _reconstruct_one(group: list[str], stem: str, out: str, options: ReconstructOptions, ranks: Ranks) -> ClipReport:
+def _reconstruct_one(
+    group: list[str], stem: str, out: str, options: ReconstructOptions, ranks: Ranks, quiet: bool
+) -> ClipReport:
     from hdrvid.pipeline.run import reconstruct_clip
 
     if not ranks.is_main:
         return reconstruct_clip(group, out, options, ranks=ranks)
     same = "the same command without --overwrite" if options.overwrite else "the same command"
     with FrameProgress(stem, kept=f"kept; {same} goes on") as progress:
-        return reconstruct_clip(
+        report = reconstruct_clip(
             group,
             out,
             options,
             progress=progress.update,
             message=lambda text: progress.say(f"hdrvid: {text}"),
+            phase=progress.phase,
             ranks=ranks,
         )
+        progress.stop()
+        if not quiet:
+            _print_report(report)  # warnings come behind it
+    return report
 
 
 def _print_report(report: ClipReport) -> None:
@@ -193,8 +200,8 @@ def _print_report(report: ClipReport) -> None:
     if facts["confidence"] is not None:
         sure += f", confidence {facts['confidence']:.2f}"
     width, height = facts["size"]
-    typer.echo(
-        f"{printable(report.source)}: {width}x{height}, exposures {stops} stops ({sure}), response {facts['response']} "
+    echo(
+        f"{report.source}: {width}x{height}, exposures {stops} stops ({sure}), response {facts['response']} "
         f"({facts['response_from']}), model {facts['model']['name']}"
         f"{', grey taken as R = G = B' if 'grey' in facts['details'] else ''}"
     )
@@ -203,8 +210,8 @@ def _print_report(report: ClipReport) -> None:
     kept = f", {facts['frames']['kept']} of them from an earlier run" if facts["frames"]["kept"] else ""
     flicker = facts["quality"]["flicker_stops"]
     even = "" if flicker is None else f", flicker {flicker:.3f} stops"
-    typer.echo(f"{outputs['first_frame']} ... {count} frame(s){kept}{even}")
+    echo(f"{outputs['first_frame']} ... {count} frame(s){kept}{even}")
     for kind in VIDEO_SUFFIXES:
         if outputs.get(kind):
-            typer.echo(outputs[kind])
-    typer.echo(outputs["report"])
+            echo(outputs[kind])
+    echo(outputs["report"])

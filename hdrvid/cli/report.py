@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hdrvid.cli.console import FrameProgress, print_json, say, sentence_of
+from hdrvid.cli.console import print_json, say, sentence_of
 from hdrvid.cli.options import fields_as_options
+from hdrvid.cli.progress import FrameProgress
 from hdrvid.errors import UsageError
 from hdrvid.options.report import ReportOptions
 

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from hdrvid.cli.console import FrameProgress, print_json
+from hdrvid.cli.console import print_json
 from hdrvid.cli.options import fields_as_options
+from hdrvid.cli.progress import FrameProgress
 from hdrvid.errors import UsageError
 from hdrvid.options.synth import CinematicOptions, SynthOptions
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hdrvid.cli.console import SECONDS_BETWEEN_LINES, FrameProgress, clock, say
+from hdrvid.cli.console import SECONDS_BETWEEN_LINES, clock, say
 from hdrvid.cli.options import fields_as_options
+from hdrvid.cli.progress import FrameProgress
 from hdrvid.errors import UsageError
 from hdrvid.options.train import RunOptions, TrainOptions
 
@@ -62,15 +64,17 @@ def command(
     from hdrvid.train import train
 
     options = _completed(given)
-    with FrameProgress("train", "steps") as progress:
+    with FrameProgress("train", "steps", lines=False) as progress:
+        reporter = _StepReporter(progress, options.batch)
         path = train(
             out,
             options,
             run_options,
             on_cache=_cache_reporter(progress),
-            on_step=_step_reporter(progress, options.batch),
+            on_step=reporter.report,
             on_warning=lambda text: progress.say(f"hdrvid: warning: {text}"),
         )
+        reporter.finish()
     if os.environ.get("RANK", "0") != "0":  # torchrun: the first process speaks for all
         return
     typer.echo(str(path))
@@ -112,20 +116,57 @@ def _cache_reporter(progress: FrameProgress) -> Callable[[int, int], None]:
     return report
 
 
-def _step_reporter(progress: FrameProgress, batch: int) -> Callable[[Progress], None]:
-    """A function that reports a step of a training with `batch` samples a step."""
+DATA_BOUND = 1.1
+"""The data is what a training waits for where it could deliver less than so many times the samples that are used."""
 
-    def report(p: Progress) -> None:
-        progress.update(p.step, p.total)
-        terms = ", ".join(f"{name} {value:.5g}" for name, value in p.losses.items())
-        score = "" if p.validation_psnr_t is None else f"; validation PSNR-T {p.validation_psnr_t:.2f} dB"
-        left = clock((p.total - p.step) / p.steps_per_second)
-        progress.say(
-            f"step {p.step}/{p.total} ({p.stage}): {terms}{score}; {p.steps_per_second * batch:.1f} samples/s "
-            f"of {p.data_samples_per_second:.0f} that the data could give; {left} left"
-        )
 
-    return report
+class _StepReporter:
+    """Shows a training with `batch` samples a step: a short line a report, and a last one of what was gained."""
+
+    def __init__(self, progress: FrameProgress, batch: int) -> None:
+        self._progress, self._batch = progress, batch
+        self._started = time.monotonic()
+        self._last: Progress | None = None
+
+    def report(self, p: Progress) -> None:
+        """Show a report."""
+        self._last = p
+        self._progress.update(p.step, p.total)
+        self._progress.say(step_line(p, self._batch))
+
+    def finish(self) -> None:
+        """Say what the training has come to."""
+        if self._last is not None:
+            self._progress.stop()
+            say(f"hdrvid: {result_line(self._last, time.monotonic() - self._started)}")
+
+
+def step_line(p: Progress, batch: int) -> str:
+    """A report of a training in one line; `log.jsonl` has every term of the loss."""
+    name = "loss" if "loss" in p.losses else next(iter(p.losses))
+    parts = [f"{name} {p.losses[name]:.4g}"]
+    if p.validation_psnr_t is not None:
+        parts.append(f"PSNR-T {p.validation_psnr_t:.2f} dB")
+    samples = p.steps_per_second * batch
+    waits = " (waiting for data)" if p.data_samples_per_second < DATA_BOUND * samples else ""
+    parts.append(f"{samples:.1f} samples/s{waits}")
+    left = clock((p.total - p.step) / p.steps_per_second)
+    if p.stage_stop < p.total:
+        parts.append(f"{clock((p.stage_stop - p.step) / p.steps_per_second)} left in {p.stage}, about {left} in all")
+    else:
+        parts.append(f"{left} left")
+    return f"{p.stage} {p.step}/{p.total}: {', '.join(parts)}"
+
+
+def result_line(p: Progress, seconds: float) -> str:
+    """What a training has come to, from its last report."""
+    if math.isnan(p.kept_psnr_t) or math.isnan(p.before_psnr_t):
+        return f"{p.step} steps in {clock(seconds)}, not validated"
+    gain = p.kept_psnr_t - p.before_psnr_t
+    return (
+        f"{p.step} steps in {clock(seconds)}: validation PSNR-T {p.before_psnr_t:.2f} dB before, "
+        f"{p.kept_psnr_t:.2f} dB after ({gain:+.2f} dB)"
+    )
 
 
 def _refined_by_default(init: str, cycle: int, shots: int) -> bool:

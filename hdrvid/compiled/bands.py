@@ -62,14 +62,15 @@ class Compiled:
             except MemoryError:
                 raise
             except Exception as error:
-                _give_up(error)
+                give_up(error)
                 raise CompiledError from error
 
         setattr(self, name, call)
         return call
 
 
-def _give_up(error: BaseException) -> None:
+def give_up(error: BaseException) -> None:
+    """Let PyTorch do the work of compiled functions from now on: they cannot be used."""
     if not _failures:
         reason = (str(error).strip().splitlines() or [""])[0][:200]
         _failures.append(f"{type(error).__name__}: {reason}" if reason else type(error).__name__)
@@ -81,7 +82,7 @@ def _load() -> Compiled | None:
     try:
         from hdrvid.compiled import kernels
     except Exception as error:
-        _give_up(error)
+        give_up(error)
         return None
     return Compiled(kernels)
 
@@ -110,22 +111,6 @@ def problem() -> str | None:
         f"PyTorch does, several times slower, what Numba should have compiled ({_failures[0]}): "
         "install the numba and llvmlite that hdrvid asks for"
     )
-
-
-def prepare() -> bool:
-    """Load what the first call of a process would have to wait for, about a second. True where the functions were not
-    kept and have to be compiled: the first time on a machine, or where no folder can be written to."""
-    if not usable():
-        return False
-    kernels = _kernels()
-    if kernels.module.matched.signatures:
-        return False
-    one = np.zeros((1, 1, 3), np.float32)
-    try:
-        kernels.matched(one, np.float32(1.0), np.float32(0.0), (0, 1, 0, 1), (0, 1), one)
-    except CompiledError:
-        return False
-    return not kernels.module.matched.stats.cache_hits
 
 
 def _bands(rows: slice, columns: slice, share: int = 1) -> list[tuple[int, int]]:

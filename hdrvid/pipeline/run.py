@@ -48,7 +48,7 @@ from hdrvid.pipeline.options import ReconstructOptions, of_tracks
 from hdrvid.pipeline.preview import PreviewThread
 from hdrvid.pipeline.report import ClipReport, make_report
 from hdrvid.pipeline.resume import check_numbers, frame_attributes, kept_frame, read_output
-from hdrvid.pipeline.setup import set_up
+from hdrvid.pipeline.setup import Phase, no_phase, set_up
 from hdrvid.pipeline.space import check_space
 from hdrvid.pipeline.windows import DamagedFrames, FrameWindow, LabelledWindows, RegularWindows, open_windows
 from hdrvid.ranks import Ranks
@@ -65,14 +65,17 @@ def reconstruct_clip(
     *,
     progress: Callable[[int, int | None], None] | None = None,
     message: Callable[[str], None] | None = None,
+    phase: Phase | None = None,
     ranks: Ranks | None = None,
 ) -> ClipReport:
     """Reconstruct one clip into the folder `out`.
 
     `progress` is called with (frames done, frames of the clip or range; None where unknown) after every frame, and
-    `message` with every sentence the user should see while the work goes on.
+    `message` with every sentence the user should see while the work goes on. `phase` is called with the name of a part
+    of the work before the first frame (exposures, curve, compiling) and None where it begins, and with what came of it.
     `ranks`: the processes that share the work, from `hdrvid.ranks.joined`; each of them makes this call with the same
-    arguments and gets the same report or error. `progress` and `message` are called in the first one only, for all.
+    arguments and gets the same report or error. `progress`, `message` and `phase` are called in the
+    first one only, for all.
 
     A clip that is damaged half-way is reconstructed up to there and the report says so in `problem`.
     Raises UsageError, InputError, ExposureError, ModelError or OutputError, and HdrvidError where another process has
@@ -83,9 +86,11 @@ def reconstruct_clip(
         message = _no_callback
     if progress is None or not ranks.is_main:
         progress = _no_callback
+    if phase is None or not ranks.is_main:
+        phase = no_phase
     started = time.perf_counter()
     with ExitStack() as stack:
-        job = set_up(stack, inputs, Path(out), options, ranks, message)
+        job = set_up(stack, inputs, Path(out), options, ranks, message, phase)
         require_same_settings(job)
         piece_range = ranks.from_main(lambda: _claim(job, stack, message))[ranks.rank]
         count, total, done = ranks.counter(), job.expected_frames, 0

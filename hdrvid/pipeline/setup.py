@@ -8,7 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from hdrvid.color.gamuts import GAMUTS
-from hdrvid.compiled import bands
+from hdrvid.compiled.calls import Calls
+from hdrvid.compiled.first_run import FirstRun
 from hdrvid.detect.clip import Detection, open_input, required_exposures
 from hdrvid.errors import OutputError
 from hdrvid.io.exr import is_aces_container
@@ -18,10 +19,20 @@ from hdrvid.io.tracks import TracksReader
 from hdrvid.pipeline.distributed import agreed_detection, in_each
 from hdrvid.pipeline.job import Job, frame_range, require_class, require_colours, require_windows
 from hdrvid.pipeline.options import ReconstructOptions, exr_compression, parse_white, validate_options
-from hdrvid.predict.registry import BUILT_IN, load_reconstructor
+from hdrvid.predict.registry import load_reconstructor
 from hdrvid.predict.runner import ModelRunner
 from hdrvid.ranks import Ranks, local_device
 from hdrvid.types import ClipInfo, ClipReader, Reconstructor
+
+Phase = Callable[[str, str | None], None]
+"""Called with the name of a part of the work and None where it begins, and with what came of it where it ends."""
+
+SEARCHES_OF = {"default": Calls(search=True, candidates=True), "fast": Calls(search=True)}
+"""Of the models whose search is known before they are loaded, what it calls where its options are the usual ones."""
+
+
+def no_phase(name: str, result: str | None) -> None:
+    """Stands for a callback that the caller did not give."""
 
 
 def set_up(
@@ -31,6 +42,7 @@ def set_up(
     options: ReconstructOptions,
     ranks: Ranks,
     message: Callable[[str], None],
+    phase: Phase,
 ) -> Job:
     """Open a clip and make ready to write its frames into `out`. What has to be closed is closed by `stack`."""
 
@@ -40,7 +52,7 @@ def set_up(
         _require_other_folder(reader, out)
         return reader
 
-    return prepare_job(stack, in_each(ranks, opened), out, options, ranks, message)
+    return prepare_job(stack, in_each(ranks, opened), out, options, ranks, message, phase)
 
 
 def prepare_job(
@@ -50,10 +62,14 @@ def prepare_job(
     options: ReconstructOptions,
     ranks: Ranks,
     message: Callable[[str], None],
+    phase: Phase = no_phase,
 ) -> Job:
-    """Look at an open clip and load the model. Threads end with `stack`."""
+    """Look at an open clip and load the model. Processes that compile end with `stack`."""
+    first_run = stack.enter_context(FirstRun(ranks.world == 1, lambda: phase("compiling", None)))
     background = stack.enter_context(ThreadPoolExecutor(1, "hdrvid-prepare"))
-    compiling = None if options.model in BUILT_IN else background.submit(bands.prepare)
+    is_known = options.model in SEARCHES_OF and options.align == "auto"
+    search = background.submit(first_run.add, SEARCHES_OF[options.model], alone=False) if is_known else None
+    phase("exposures", None)
     detection = agreed_detection(reader, options, ranks)
     exposures = required_exposures(detection)
     require_colours(options, detection.info)
@@ -61,13 +77,20 @@ def prepare_job(
     if options.dnxhr is not None:
         check_master("dnxhr", options.dnxhr, reader.info.width, reader.info.height)
     first, last = frame_range(options, reader.info)
+    phase("exposures", f"{exposures} stops")
+    phase("curve", detection.response.name)
     for text in detection_messages(detection, options):
         message(text)
     parse_white(options.white, exposures)
     reconstructor = _load_model(options, exposures.network_exposures, reader.info, ranks)
     require_windows(reconstructor, exposures)
-    if compiling is not None and compiling.result() and getattr(reconstructor, "compiles", False):
-        message("compiling for this CPU, which the first run on a machine does: 15 to 40 seconds")
+    if search is not None:
+        search.result()
+    if isinstance(reconstructor, ModelRunner):
+        first_run.add(reconstructor.compiled_calls)
+        seconds = first_run.finish()
+        if seconds is not None:
+            phase("compiling", f"{seconds:.0f} s")
     return Job(reader, detection, exposures, reconstructor, options, out, first, last, ranks)
 
 

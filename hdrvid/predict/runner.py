@@ -15,6 +15,7 @@ from torch import nn
 from hdrvid import machine
 from hdrvid.color.radiance import radiance_from_ldr
 from hdrvid.compiled import bands
+from hdrvid.compiled.calls import Calls
 from hdrvid.errors import ModelError
 from hdrvid.flow.dense_inverse_search import DenseInverseSearch
 from hdrvid.models.classical import blend, candidates_and_prior
@@ -154,6 +155,19 @@ class ModelRunner:
         if self._compiled and networks is not None:
             compile_networks(networks, self.notes.append)
         return networks
+
+    @property
+    def compiled_calls(self) -> Calls:
+        """Which compiled functions it calls."""
+        what, in_bands = self.descriptor, self.in_bands and self._exact is not None
+        return Calls(
+            search=self.compiles and self._dis is not None,
+            candidates=self.compiles and self._dis is not None and self._dis.candidates,
+            merge=in_bands,
+            refine=in_bands and self._exact is not None and "flow" in self._exact,
+            neighbours=what.window_frames - 1,
+            half=self._input_dtype() == torch.bfloat16,
+        )
 
     @property
     def takes_any_window(self) -> bool:

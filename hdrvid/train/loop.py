@@ -81,12 +81,18 @@ class Progress:
     """Name of the stage."""
     losses: dict[str, float]
     """Mean of every term since the last report; 'loss' is their weighted sum."""
+    stage_stop: int
+    """Step at which the stage ends."""
     steps_per_second: float
-    """Since this process started training."""
+    """Since this process began the stage."""
     data_samples_per_second: float
     """Samples that the data processes could deliver in all."""
     validation_psnr_t: float | None
     """Of the averaged weights, when just measured, in dB."""
+    before_psnr_t: float
+    """The same of the weights that this process began with."""
+    kept_psnr_t: float
+    """The same of the weights that would be kept now; NaN before the first measurement."""
 
 
 def initial_networks(options: TrainOptions) -> tuple[nn.ModuleDict, ModelConfig]:
@@ -302,6 +308,8 @@ class _Run:
         self.teacher_search = ""
         self.teacher = self._teacher()
         self.best: dict[str, torch.Tensor] | None = None
+        self.before = math.nan
+        """Score of the weights that this process begins with."""
         self.optimizer = torch.optim.Adam(networks.parameters(), lr=options.learning_rate, betas=(0.9, 0.99))
         self.state = _State()
         if checkpoint.exists():
@@ -369,6 +377,8 @@ class _Run:
         if self.options.preset == "memo" and not self.state.step and not brings_flow(self.options):
             self._scale_flow_to_data(material)
         validation = list(self._validation(material)) if self.ranks.is_main else []
+        if on_step and self.ranks.is_main:
+            self.before = validate(self.average, self.options, validation).psnr_t
         log = TrainLog(self.out) if self.ranks.is_main else None
         first_step = self.state.step
         deadline = time.monotonic() + self.seconds
@@ -448,7 +458,7 @@ class _Run:
                     entry |= {"samples_per_second": speed * options.batch, "data_samples_per_second": rate}
                     log.scalars(state.step, entry | scores)
                 if on_step and self.ranks.is_main:
-                    on_step(Progress(state.step, options.total_steps, stage.name, means, speed, rate, score))
+                    on_step(self._progress(stage, means, speed, rate, score))
                 totals.clear()
                 counted, data_seconds, data_samples = 0, 0.0, 0
             if self.ranks.any(interrupted.is_set()):
@@ -463,6 +473,25 @@ class _Run:
             stale = not patient and waited >= options.patience * options.steps_per_epoch
             if self.ranks.any(time.monotonic() > deadline or stale):
                 break
+
+    def _progress(
+        self, stage: Stage, means: dict[str, float], speed: float, rate: float, score: float | None
+    ) -> Progress:
+        """What is shown of the run at this step."""
+        state, options = self.state, self.options
+        kept = state.best if options.patience and math.isfinite(state.best) else state.validation
+        return Progress(
+            step=state.step,
+            total=options.total_steps,
+            stage=stage.name,
+            losses=means,
+            stage_stop=stage.stop,
+            steps_per_second=speed,
+            data_samples_per_second=rate,
+            validation_psnr_t=score,
+            before_psnr_t=self.before,
+            kept_psnr_t=kept,
+        )
 
     def _stop_where_nothing_is_learnt(self, stage: Stage, criterion: float) -> None:
         """Raise ModelError at step `stall_steps` of a stage that is not better than in its first steps."""

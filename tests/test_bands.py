@@ -243,6 +243,7 @@ from hdrvid.compiled import first_run
 from hdrvid.pipeline.options import ReconstructOptions
 from hdrvid.pipeline.run import reconstruct_clip
 model, precision, clip, out, exposures, helpers = sys.argv[1:]
+first_run.MIN_THREADS = 1
 if helpers == "no":
     first_run.MAX_HELPERS = 0
 event.register("numba:compile", Listener())
@@ -294,6 +295,7 @@ def test_helpers_end_with_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr("hdrvid.compiled.signatures.Signature.is_present", property(lambda self: False))
     monkeypatch.setattr("hdrvid.compiled.signatures.Signature.is_kept", property(lambda self: False))
     monkeypatch.setattr("hdrvid.compiled.signatures.Signature.can_be_kept", property(lambda self: True))
+    monkeypatch.setattr(first_run, "MIN_THREADS", 1)
     monkeypatch.setattr(first_run.torch, "get_num_threads", lambda: 3)
     monkeypatch.setattr(first_run.machine, "available_memory", lambda: None)
     with FirstRun() as run:

@@ -220,6 +220,7 @@ class Made:
     cycle = ExposureCycle((0, 3))
     num_frames = 6
     scored = (1, 2, 3, 4)
+    black = 0.0
 
     def __init__(self, name="made", broken=()):
         self.name, self.broken, self.reads = name, broken, []

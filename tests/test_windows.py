@@ -396,7 +396,7 @@ class TestUnlabelledSamples:
         again = UnlabelledWindows(tmp_path, SampleOptions(2, 48, seed=2), 12)
         again[7]
         a, b = data[4], again[4]
-        assert set(a) == {"ldr", "exposures", "dis", "dis_back", "seconds"}
+        assert set(a) == {"ldr", "exposures", "black", "dis", "dis_back", "seconds"}
         assert all(torch.equal(a[k], b[k]) for k in a if k != "seconds")
         assert a["ldr"].shape == (3, 3, 48, 48)
         assert a["dis"].shape == (2, 2, 48, 48)

@@ -20,7 +20,7 @@ from hdrvid.data.windows import SampleOptions, TrainingWindows, UnlabelledWindow
 from hdrvid.io.exr import write_exr
 from hdrvid.train import TrainOptions, material
 
-TINY = TrainOptions(windows=6, window_size=64, crop=32, batch=2, epochs=1, steps_per_epoch=8, seed=3)
+TINY = TrainOptions(windows=6, window_size=64, crop=32, batch=2, epochs=1, steps_per_epoch=8, seed=3, real=0.0)
 NUM_VALIDATION = 4
 
 

@@ -32,6 +32,9 @@ from hdrvid.predict.registry import load_reconstructor
 from hdrvid.ranks import Ranks
 from hdrvid.types import MAX_CYCLE_FRAMES, ExposureCycle, ExposureList, Exposures, PathLike, Window
 
+MAX_FLOAT_CODE = 2.0
+"""Pictures of floats hold codes up to 1, and a little more by rounding and resampling."""
+
 Clip = PathLike | Sequence[PathLike]
 """A video file, a folder of frames, a pattern such as 'shot.%04d.tif', or a list of frame files."""
 
@@ -132,6 +135,8 @@ def _codes(picture: np.ndarray) -> np.ndarray:
         return picture.astype(np.float32) / np.float32(np.iinfo(picture.dtype).max)
     if not np.issubdtype(picture.dtype, np.floating):
         raise UsageError(f"pictures of {picture.dtype} are not taken: give uint8, uint16 or floats in [0, 1]")
+    if np.nanmax(picture, initial=0.0) > MAX_FLOAT_CODE:
+        raise UsageError(f"a picture of floats goes up to {np.nanmax(picture):.4g}: scale them to [0, 1]")
     return picture.astype(np.float32)
 
 

@@ -21,7 +21,7 @@ from hdrvid.detect.cycle import MIN_CONFIDENCE, contradiction, estimate_cycle
 from hdrvid.detect.labels import FrameLabel
 from hdrvid.detect.listed import ListLabeller
 from hdrvid.detect.window_choice import WindowRule
-from hdrvid.errors import ExposureError, ModelError, UsageError
+from hdrvid.errors import ExposureError, InputError, ModelError, UsageError
 from hdrvid.io.exposure_files import parse_exposures
 from hdrvid.io.exr import read_exr
 from hdrvid.metrics.fidelity import psnr_t
@@ -113,6 +113,36 @@ def test_rows_belong_to_the_files_that_they_name(tmp_path):
     assert parse_exposures(str(path)).stops == (0.0, 3.0, 1.5, 5.0)
 
 
+LOG = "frame,exposure_ms\n" + "".join(f"{n},{(1, 8)[n % 2] * (1 + 0.3 * (n == 7))}\n" for n in range(16))
+
+
+def test_rows_belong_to_the_numbers_of_the_files(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text(LOG)
+    trimmed = parse_exposures(str(path), [f"shot.{n:04d}.png" for n in range(3, 16)])
+    np.testing.assert_allclose(np.diff(trimmed.stops)[:4], [-3, 3, -3, 3 + np.log2(1.3)], atol=1e-3)
+    gap = [n for n in range(16) if n != 4]
+    path.write_text("".join(line for line in LOG.splitlines(True) if not line.startswith("4,")))
+    assert len(parse_exposures(str(path), [f"shot.{n:04d}.png" for n in gap])) == 15
+    with pytest.raises(InputError, match="no row for frame 4"):
+        parse_exposures(str(path), [f"shot.{n:04d}.png" for n in range(3, 16)])
+    path.write_text(LOG)  # as many rows as files: the first row is that of the first file
+    assert len(parse_exposures(str(path), [f"shot.{n:04d}.png" for n in range(1, 17)])) == 16
+
+
+def test_a_table_of_other_files(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("file,stops\n" + "".join(f"x{n}.png,{3 * (n % 2)}\n" for n in range(4)))
+    with pytest.raises(InputError, match=r"no row for file a0\.png"):
+        parse_exposures(str(path), [f"a{n}.png" for n in range(4)])
+
+
+def test_exposures_that_share_nothing_are_not_left_out():
+    """0,3,0,6: the frame of 6 stops can be compared with no other one, and the rest repeats after 2 frames."""
+    estimate = estimate_cycle(panned_clip((0.0, 3.0, 0.0, 6.5), 24, noise=0.004))
+    assert estimate.cycle is None or len(estimate.cycle) == 4
+
+
 def test_a_list_that_ends_before_the_clip(tmp_path):
     clip = write_frames(tmp_path / "shot", num_frames=14)
     path = tmp_path / "stops.txt"
@@ -197,7 +227,9 @@ def test_scenes_flashes_and_repetitions_are_left_out():
 # ---- detection ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stops", [PING_PONG, RAMP, ODD_EIGHT, (0.0, 0.0, 3.0, 3.0), (2.0, 0.0, 4.0, 1.0, 3.0)])
+@pytest.mark.parametrize(
+    "stops", [PING_PONG, RAMP, ODD_EIGHT, (0.0, 0.0, 3.0), (0.0, 0.0, 3.0, 3.0), (2.0, 0.0, 4.0, 1.0, 3.0)]
+)
 @pytest.mark.parametrize("pan", [0.0, 3.0])
 def test_long_cycles_are_measured(stops, pan):
     estimate = estimate_cycle(panned_clip(stops, 24, pan=pan, noise=0.002))
@@ -375,6 +407,11 @@ def test_the_memos_networks_take_plain_cycles_alone(truth, tmp_path):
     clip = shoot(truth, (PING_PONG * 4)[:16], tmp_path / "shot")
     with pytest.raises(ModelError, match="use --model default, fast or classical"):
         reconstruct_clip([str(clip)], tmp_path / "out", options(exposures="0,2,4,2", model="memo", preview=False))
+
+
+def test_floats_that_are_no_codes_are_refused(truth):
+    with pytest.raises(UsageError, match="scale them to"):
+        hdrvid.merge([f * 255 for f in truth[:3]], (0, 3), model="classical")
 
 
 def test_a_bracket_merged_from_python(truth):

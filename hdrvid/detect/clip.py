@@ -53,7 +53,7 @@ from hdrvid.detect.response import (
 from hdrvid.detect.stops import StopsMeasurement, measure_stops
 from hdrvid.errors import ExposureError, InputError, UsageError
 from hdrvid.io import open_clip
-from hdrvid.io.exposure_files import parse_exposures
+from hdrvid.io.exposure_files import check_exposures, parse_exposures
 from hdrvid.io.frames import FramesReader
 from hdrvid.io.readers import open_tracks
 from hdrvid.io.response_files import load_response
@@ -196,7 +196,7 @@ def inspect_clip(inputs: Sequence[str], options: DetectOptions | None = None) ->
     Raises InputError for a clip that cannot be read and ExposureError for exposures that make no sense.
     """
     options = options or DetectOptions()
-    declared_exposures(options)
+    check_declared(options)
     with open_input(inputs, options) as reader:
         return detect(reader, options)
 
@@ -232,6 +232,14 @@ def declared_exposures(options: ClipOptions, frame_names: Sequence[str] = ()) ->
     if not isinstance(tracks, ExposureCycle) or os.path.exists(options.tracks):
         raise UsageError(f"--tracks takes the stops of the tracks in order, like 0,6, not '{options.tracks[:60]}'")
     return tracks
+
+
+def check_declared(options: ClipOptions) -> None:
+    """Raise what `declared_exposures` does before the clip is open."""
+    if options.tracks is None:
+        check_exposures(options.exposures)
+    else:
+        declared_exposures(options)
 
 
 def sample_format(options: ClipOptions) -> SampleFormat:
@@ -317,8 +325,10 @@ def detect(reader: ClipReader, options: DetectOptions) -> Detection:
         against = contradiction(exposures.estimate, declared)
         # a curve that is assumed for want of frames is no evidence against declared exposures
         unchecked = curve.is_open and len(probe.levels) < MIN_RESPONSE_FRAMES
-        if against and against.is_sure and not options.regular and not unchecked:
-            raise ExposureError(f"{info.source}: {against.text}, or give --regular to take them as they are")
+        trusted = options.regular and info.tracks == 1
+        if against and against.is_sure and not trusted and not unchecked:
+            advice = "check --tracks" if info.tracks > 1 else "or give --regular to take them as they are"
+            raise ExposureError(f"{info.source}: {against.text}, {advice}")
         warnings += [against.text] if against else []
     deviation = _deviation(probe, curve, exposures)
     if deviation > CONTRADICTION_STOPS:

@@ -83,6 +83,9 @@ MIN_STOPS_APART = 0.3
 MAX_DRIFT_STOPS = 0.12
 """A scene brightens or darkens no faster than this, in stops per frame."""
 
+HALF_CYCLE_CHANGE = 0.03
+"""Change of the mean code from one cycle to the next that frames of one exposure may show by themselves."""
+
 MIN_UNCERTAIN_CYCLE = 4
 """Cycles of so many frames are always fitted: a shorter one that explains less is none."""
 
@@ -91,7 +94,7 @@ LONG_CYCLE_SHARES = (0.95, 0.85)
 then on. Nine exposures in a ramp, seen in 16 frames, are explained by 8 to 0.93."""
 
 SAME_STOPS = 0.15
-"""Places of a cycle of more than 3 frames whose stops are measured closer than this have one exposure."""
+"""Places of a cycle of more than 2 frames whose stops are measured closer than this have one exposure."""
 
 SNAP_STOPS = 0.04
 """A measurement this close to a third of a stop is taken to be that third: cameras step in thirds."""
@@ -180,10 +183,10 @@ class _Fit:
 
     @property
     def min_apart(self) -> float:
-        """Smallest distance between two of the exposures, in stops. A cycle of more than 3 frames may have one
+        """Smallest distance between two of the exposures, in stops. A cycle of more than 2 frames may have one
         exposure several times."""
         steps = [b - a for a, b in pairwise(sorted(self.stops))]
-        if len(self.stops) > max(NETWORK_EXPOSURES):
+        if len(self.stops) > 2:
             steps = [step for step in steps if step > SAME_STOPS]
         return min(steps, default=0.0)
 
@@ -730,9 +733,19 @@ def _decide_best(blocks: Sequence[_Blocks], pairs: Sequence[_Pair]) -> CycleEsti
 
 
 def _unless_upside_down(estimate: CycleEstimate, blocks: Sequence[_Blocks]) -> CycleEstimate:
-    """No cycle where an exposure that was measured as the longer one gives clearly the darker frames."""
+    """No cycle where an exposure that was measured as the longer one gives clearly the darker frames, or where the
+    brightness repeats only after two cycles: frames that share nothing with their neighbours tell no stops."""
     if estimate.cycle is None:
         return estimate
+    n, means = len(estimate.cycle), np.array([float(np.sqrt(b.level).mean()) for b in blocks])
+    if len(blocks) >= 4 * n:
+        once, twice = (float(np.abs(means[k:] - means[:-k]).mean()) for k in (n, 2 * n))
+        if once > HALF_CYCLE_CHANGE + 3 * twice:
+            reason = (
+                f"the brightness repeats after {2 * n} frames, and not after {n}, but the frames share too little "
+                f"well-exposed content to tell the stops: give --exposures with {2 * n} stops"
+            )
+            return replace(estimate, cycle=None, confidence=0.0, reason=reason)
     n = len(estimate.cycle)
     brightness = [float(np.median([np.sqrt(b.level).mean() for b in blocks[k::n]])) for k in range(n)]
     order = np.argsort(estimate.cycle.stops)
@@ -812,10 +825,10 @@ def _decide(num_frames: int, pairs: Sequence[_Pair], max_cycle: int = MAX_CYCLE_
     stops = tuple(snap(s) for s in _same_levels([s - lowest for s in fit.stops]))
     limit = LONG_CYCLE_SHARES[num_frames >= 4 * n]
     is_sure = num_frames >= 2 * n and min(fit.explained, fit.agreeing) >= limit
-    if n > max_cycle or (n > max(NETWORK_EXPOSURES) and not is_sure):
+    if n > max_cycle or ((n > max(NETWORK_EXPOSURES) or len(set(stops)) < n) and not is_sure and len(set(stops)) > 1):
         return undecided(
-            f"the brightness changes as if {n} exposures repeated (stops {_plain(stops)}), but not for sure: give "
-            "--exposures, or a file with the exposure of every frame"
+            f"the brightness changes as if {n} exposures repeated, but not for sure: give --exposures, or a file with "
+            "the exposure of every frame"
         )
     if fit.min_apart < MIN_STOPS_APART:
         return undecided(
@@ -834,8 +847,8 @@ def _decide(num_frames: int, pairs: Sequence[_Pair], max_cycle: int = MAX_CYCLE_
 
 
 def _same_levels(stops: Sequence[float]) -> list[float]:
-    """Stops of a cycle, those that are one exposure (SAME_STOPS) made equal where the cycle has more than 3 frames."""
-    if len(stops) <= max(NETWORK_EXPOSURES):
+    """Stops of a cycle, those that are one exposure (SAME_STOPS) made equal where the cycle has more than 2 frames."""
+    if len(stops) <= 2:
         return list(stops)
     order = sorted(range(len(stops)), key=lambda k: stops[k])
     groups: list[list[int]] = [[order[0]]]

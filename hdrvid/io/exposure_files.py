@@ -55,6 +55,15 @@ def parse_exposures(text: str, frame_names: Sequence[str] = ()) -> Exposures | N
     return read_exposure_file(Path(name), frame_names)
 
 
+def check_exposures(text: str) -> None:
+    """Raise what `parse_exposures` does before the frames are known: their names may choose the rows of a table."""
+    path = os.path.expanduser(text.strip())
+    if path and os.path.exists(path):
+        read_text(Path(path), "a text file of stops, one a line")
+    else:
+        parse_exposures(text)
+
+
 def read_exposure_file(path: Path, frame_names: Sequence[str] = ()) -> Exposures:
     """The exposures in a file, one cycle or one for every frame (`Exposures.txt` of Kalantari's set).
 

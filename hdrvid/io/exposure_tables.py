@@ -60,7 +60,7 @@ def read_table(path: Path, text: str, frame_names: Sequence[str] = ()) -> list[E
         return None
     if not rows:
         raise InputError(f"{path} holds no rows: write one a frame under headings such as {HEADINGS}")
-    rows = _rows_of(rows, frame_names) or _in_order(path, rows)
+    rows = _rows_of(path, rows, frame_names) or _in_order(path, rows)
     columns = _columns(path, rows)
     return [Exposure(_stops_of_row(path, number, row, columns), "table") for number, row in enumerate(rows, 1)]
 
@@ -201,16 +201,34 @@ def _logarithm(value: float | None, scale: float = 1.0) -> float | None:
     return math.log2(value * scale) if value is not None and value > 0 else None
 
 
-def _rows_of(rows: Sequence[Mapping[str, Any]], frame_names: Sequence[str]) -> list[Mapping[str, Any]]:
-    """The rows that name these files, in their order; none where not every file has exactly one."""
-    for heading in rows[0]:
-        if frame_names and _normalised(heading) in _FILE_NAMES:
-            cells = [re.split(r"[\\/]", str(row.get(heading) or "").strip())[-1].lower() for row in rows]
-            for names in ([n.lower() for n in frame_names], [Path(n).stem.lower() for n in frame_names]):
-                row_of = dict(zip(cells, rows, strict=True))
-                if len(row_of) == len(rows) and all(name in row_of for name in names):
-                    return [row_of[name] for name in names]
+def _rows_of(path: Path, rows: Sequence[Mapping[str, Any]], frame_names: Sequence[str]) -> list[Mapping[str, Any]]:
+    """The rows of these files, in their order, by the file names or else the frame numbers of the table; none where it
+    has neither, or counts rows. Raises InputError where a file has no row, or a table names other files."""
+    for heading in rows[0] if frame_names else ():
+        cells = [str(row.get(heading) or "").strip() for row in rows]
+        if _normalised(heading) in _FILE_NAMES and all(cells):
+            named = [re.split(r"[\\/]", cell)[-1].lower() for cell in cells]
+            keys = [[n.lower() for n in frame_names], [Path(n).stem.lower() for n in frame_names]]
+            names = max(keys, key=lambda names: sum(name in named for name in names))
+            return _matched(path, dict(zip(named, rows, strict=True)), names, "file")
+    for heading in rows[0] if frame_names else ():
+        values = [finite_number(str(row.get(heading) or "").strip()) for row in rows]
+        texts = [re.findall(r"\d+", Path(name).stem)[-1:] for name in frame_names]
+        if _normalised(heading) in _ORDER_NAMES and None not in values and all(texts):
+            numbers = [float(text[0]) for text in texts]
+            common = len(set(numbers) & set(values))
+            # as many rows as files are these files, whatever the first one is called
+            if common == len(numbers) or (common and len(rows) != len(numbers)):
+                return _matched(path, dict(zip(values, rows, strict=True)), numbers, "frame")
     return []
+
+
+def _matched(path: Path, row_of: Mapping[Any, Any], keys: Sequence[Any], what: str) -> list[Mapping[str, Any]]:
+    missing = [key for key in keys if key not in row_of]
+    if missing:
+        name = missing[0] if isinstance(missing[0], str) else f"{missing[0]:.0f}"
+        raise InputError(f"{path} has no row for {what} {name}: give one row a frame of the clip")
+    return [row_of[key] for key in keys]
 
 
 def _require_every_frame(path: Path, frames: Sequence[tuple[float, str]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,9 @@ class TracksReader:
 
     def __init__(self, tracks: Sequence[LevelledReader]) -> None:
         self.tracks = tuple(tracks)
+        sources = [os.path.realpath(track.info.source) for track in self.tracks]
+        if len(set(sources)) < len(sources):
+            raise InputError(f"{self.tracks[0].info.source} is given as more than one track: name a file for each")
         first, *others = (track.info for track in self.tracks)
         for other in others:
             _require_same(first, other)

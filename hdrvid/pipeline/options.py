@@ -11,7 +11,7 @@ from pathlib import Path
 from hdrvid.color.gamuts import find_gamut
 from hdrvid.color.half import HALF_MAX
 from hdrvid.color.tonemap import OPERATORS
-from hdrvid.detect.clip import declared_exposures, sample_format
+from hdrvid.detect.clip import check_declared, sample_format
 from hdrvid.errors import ModelError, OutputError, UsageError
 from hdrvid.io.atomic import require_short_names
 from hdrvid.io.exr import COMPRESSIONS, DEPTHS, LOSSY_COMPRESSIONS, is_aces_container
@@ -99,7 +99,7 @@ def validate_options(options: ReconstructOptions, out: PathLike) -> None:
             f"there is no model '{options.model}': choose one of {', '.join(available_models())}, "
             "or give the path of a .safetensors file"
         )
-    declared_exposures(options)
+    check_declared(options)
     sample_format(options)
     if options.response.lower() != "auto":
         load_response(options.response)

@@ -274,13 +274,13 @@ def test_a_list_that_the_pixels_contradict():
 @pytest.mark.parametrize("kind", ["gap of 1", "gap of 2", "repeat", "triple", "misfire", "swap", "flash"])
 def test_slips_of_long_cycles_are_mended(kind, stops):
     make, positions = slips.SLIPS[kind]
-    for at in list(positions)[::5]:
+    for at in list(positions)[::9]:
         result = slips.verdict(make(stops, at), stops, 3, measured=False)
         assert result.word != "SILENT", (at, result)
 
 
-@pytest.mark.parametrize("stops", [PING_PONG, RAMP, ODD_EIGHT, NINE])
-@pytest.mark.parametrize("kind", ["still cycle", "noise", "flicker", "brightening"])
+@pytest.mark.parametrize("stops", [PING_PONG, RAMP, ODD_EIGHT])
+@pytest.mark.parametrize("kind", ["still cycle", "noise", "brightening"])
 def test_nothing_is_said_of_a_long_cycle_that_is_kept(kind, stops):
     result = slips.verdict(slips.CLEAN[kind](stops, 0), stops, 5, measured=False)
     assert (result.wrong, result.events) == ((), ())

@@ -15,6 +15,7 @@ from typing import Any
 from hdrvid.errors import InputError
 from hdrvid.io.exposure_units import SECONDS_OF_UNIT, Exposure, parse_exposure
 from hdrvid.io.text_files import finite_number
+from hdrvid.types import MAX_CYCLE_FRAMES
 
 _TIME_NAMES = ("exposure", "exposure_time", "exposuretime", "shutter", "shutter_speed", "integration_time")
 _UNIT = re.compile(r"(?P<name>.*?)[_ ]*[\[(]?(?P<unit>us|µs|μs|ms|s|sec|seconds|stops|ev|db)[\])]?")
@@ -217,8 +218,9 @@ def _rows_of(path: Path, rows: Sequence[Mapping[str, Any]], frame_names: Sequenc
         if _normalised(heading) in _ORDER_NAMES and None not in values and all(texts):
             numbers = [float(text[0]) for text in texts]
             common = len(set(numbers) & set(values))
-            # as many rows as files are these files, whatever the first one is called
-            if common == len(numbers) or (common and len(rows) != len(numbers)):
+            # as many rows as files are these files, whatever the first one is called; a few are a cycle
+            is_other = common and len(rows) != len(numbers) and len(rows) > MAX_CYCLE_FRAMES
+            if len(set(values)) == len(values) and (common == len(numbers) or is_other):
                 return _matched(path, dict(zip(values, rows, strict=True)), numbers, "frame")
     return []
 

@@ -132,7 +132,7 @@ def test_two_processes_write_the_files_of_one(clip: Path, tmp_path: Path, settin
         assert done.stdout.replace(f"{tmp_path}/two", f"{tmp_path}/one") == alone.out
 
 
-@pytest.mark.parametrize("at", [2, 6], ids=["first process", "second process"])
+@pytest.mark.parametrize("at", [2, pytest.param(6, marks=pytest.mark.slow)], ids=["first process", "second process"])
 def test_a_killed_process_costs_only_its_missing_frames(clip: Path, undisturbed: Path, tmp_path: Path, at: int) -> None:
     script, out = tmp_path / "stop.py", tmp_path / "out"
     script.write_text(STOP_A_RANK)

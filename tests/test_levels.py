@@ -460,3 +460,10 @@ def test_info_says_the_levels(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert run(["info", str(clip), "--bits", "10"]) == 1
     assert run(["info", str(clip), "--bits", "7"]) == 2
     assert run(["info", str(clip), "--white-balance", "1,2"]) == 2
+
+
+def test_a_mosaic_is_not_called_grey(tmp_path: Path) -> None:
+    clip = write(tmp_path / "shot", [sensor_codes(mosaic(linear(i), "rggb")) for i in range(FRAMES)], ".png")
+    found = detected(clip, bayer="rggb", bits=12, black_level=BLACK, response="linear")
+    assert "grey" not in found.info.details
+    assert "grey" in detected(clip, bayer="none", bits=12, black_level=BLACK, response="linear").info.details

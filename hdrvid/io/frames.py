@@ -538,6 +538,7 @@ class FramesReader:
         else:
             self._has_timecodes = True
         metadata = self._with_own_timecode(metadata)
+        details = {k: v for k, v in first.details.items() if k != "grey" or not samples.is_mosaic}
         self.info = ClipInfo(
             source=source,
             stem=sequence_stem(source, self.paths),
@@ -552,7 +553,7 @@ class FramesReader:
                 "format": IMAGE_KINDS[self.paths[0].suffix.lower()],
                 "first": self.paths[0].name,
                 "last": self.paths[-1].name,
-                **first.details,
+                **details,
                 **described(metadata),
             },
             transfer=first.transfer,

@@ -719,7 +719,7 @@ class VideoReader:
         }
         if self._luma_range or is_grey(first):
             details["matrix"] = "none"
-            details["grey"] = GREY
+            details |= {} if self.samples.is_mosaic else {"grey": GREY}
         if self._luma_range and not _is_full_range(first):
             tag = "not tagged" if first.color_range == ColorRange.UNSPECIFIED else "tagged limited, or not at all"
             details["range"] = f"{self._luma_range}, as its codes tell ({tag})"

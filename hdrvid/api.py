@@ -99,8 +99,7 @@ def merge(
     (32, 32, 3)
     """
     known = _exposures(stops)
-    is_plain = isinstance(known, ExposureCycle) and known.is_plain
-    rule = WindowRule(known, bracket=not is_plain and known.period == len(pictures))
+    rule = WindowRule(known, bracket=not known.is_plain and known.period == len(pictures))
     index = len(pictures) // 2 if reference is None else reference
     shapes = {np.shape(picture) for picture in pictures}
     if len(shapes) != 1 or len(shape := shapes.pop()) != 3 or shape[2] != 3:

@@ -11,11 +11,12 @@ Conventions, everywhere:
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -73,15 +74,9 @@ class Exposures:
     @cached_property
     def levels(self) -> tuple[float, ...]:
         """The different exposures, in stops, ascending: each the mean of those that are no SAME_LEVEL_STOPS apart."""
-        if len(self.stops) in NETWORK_EXPOSURES and len(set(self.stops)) == len(self.stops):
+        if self.is_plain:
             return tuple(sorted(self.stops))
-        groups: list[list[float]] = []
-        for stops in sorted(self.stops):
-            if groups and stops - groups[-1][-1] < SAME_LEVEL_STOPS:
-                groups[-1].append(stops)
-            else:
-                groups.append([stops])
-        return tuple(sum(group) / len(group) for group in groups)
+        return tuple(sum(group) / len(group) for group in grouped(self.stops, SAME_LEVEL_STOPS))
 
     @property
     def num_levels(self) -> int:
@@ -102,6 +97,11 @@ class Exposures:
     def period(self) -> int | None:
         """Frames after which the exposures repeat; None where they do not."""
         raise NotImplementedError
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a cycle of the networks: 2 or 3 frames, each of another exposure."""
+        return self.period in NETWORK_EXPOSURES and len(set(self.stops)) == len(self.stops)
 
     def stops_at(self, index: int) -> float:
         """Stops of frame `index`."""
@@ -166,11 +166,6 @@ class ExposureCycle(Exposures):
     def period(self) -> int:
         """Frames of the cycle."""
         return len(self.stops)
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether it is a cycle of the networks: 2 or 3 frames, each of another exposure."""
-        return len(self.stops) in NETWORK_EXPOSURES and len(set(self.stops)) == len(self.stops)
 
     @property
     def window_radius(self) -> int:
@@ -273,6 +268,21 @@ class ExposureList(Exposures):
         return self.stops[index]
 
 
+def grouped(values: Iterable[float], gap: float) -> list[list[float]]:
+    """Values in groups, ascending; between two groups there is at least `gap`.
+
+    >>> grouped([0, 3, 0.25, 3.5], 0.5)
+    [[0, 0.25], [3], [3.5]]
+    """
+    groups: list[list[float]] = []
+    for value in sorted(values):
+        if groups and value - groups[-1][-1] < gap:
+            groups[-1].append(value)
+        else:
+            groups.append([value])
+    return groups
+
+
 def plain_cycle(exposures: Exposures, name: str = "--exposures") -> ExposureCycle:
     """The exposures, where they are a cycle of 2 or 3, each once. Raises ExposureError where not, with their `name`."""
     if isinstance(exposures, ExposureCycle) and exposures.is_plain:
@@ -282,9 +292,13 @@ def plain_cycle(exposures: Exposures, name: str = "--exposures") -> ExposureCycl
     )
 
 
-def cycle_length(stops: Sequence[float], tolerance: float) -> int | None:
+def cycle_length(
+    stops: Sequence[float], tolerance: float, typical: Callable[[Sequence[float]], float] = itemgetter(0)
+) -> int | None:
     """Frames of the shortest cycle of different exposures that repeats over `stops` to a tolerance in stops; None where
     there is none. A cycle with an exposure twice must be there twice, or be the whole of `stops`.
+
+    `typical`: of the stops at one place of the cycle, what the others are compared with; the first one by default.
 
     >>> cycle_length([0, 2, 4, 2, 0, 2, 4, 2, 0], 1e-6), cycle_length([0, 3, 3, 0, 0, 3, 0, 3, 0, 0, 3], 1e-6)
     (4, None)
@@ -292,9 +306,10 @@ def cycle_length(stops: Sequence[float], tolerance: float) -> int | None:
     (2, 4)
     """
     for n in range(2, min(MAX_CYCLE_FRAMES, len(stops)) + 1):
-        steps = [b - a for a, b in pairwise(sorted(stops[:n]))]
-        is_there = len(stops) in (n, *range(2 * n, len(stops) + 1)) or min(steps) > tolerance
-        if is_there and all(abs(s - stops[i % n]) <= tolerance for i, s in enumerate(stops)):
+        places = [typical(stops[k::n]) for k in range(n)]
+        steps = [b - a for a, b in pairwise(sorted(places))]
+        is_there = len(stops) == n or len(stops) >= 2 * n or min(steps) > tolerance
+        if is_there and all(abs(s - places[i % n]) <= tolerance for i, s in enumerate(stops)):
             return n if max(stops) - min(stops) > tolerance else None
     return None
 

@@ -15,10 +15,11 @@ from test_reconstruct import options, write_frames, write_video
 from hdrvid.color import hdr_signals
 from hdrvid.color.constants import LUMINANCE_BT709, LUMINANCE_BT2020
 from hdrvid.color.gamuts import GAMUT_OF_RESPONSE, GAMUTS, REC709, convert
+from hdrvid.color.hdr_signals import ycbcr_matrix
 from hdrvid.color.response import LOG_RESPONSES, RESPONSES, SCENE_OF_CODE_1
 from hdrvid.errors import OutputError, UsageError
 from hdrvid.io.hdr_video import grade_clip
-from hdrvid.io.master_video import CURVES, MasterKind, MasterWriter, ycbcr_matrix
+from hdrvid.io.master_video import CURVES, MasterKind, MasterWriter
 from hdrvid.io.ownership import MOVIE, is_own
 from hdrvid.pipeline.run import reconstruct_clip
 from hdrvid.timecode import Timecode

@@ -104,6 +104,10 @@ def test_times_that_jitter_are_a_cycle_and_kept(tmp_path):
     assert exposures.recorded_stops(99, 3.0) == 3.0
 
 
+def test_times_without_a_whole_second_cycle_are_the_cycle():
+    assert parse_exposures("1ms,8ms,8ms,1ms").stops == parse_exposures("0,3,3,0").stops == (0.0, 3.0, 3.0, 0.0)
+
+
 def test_rows_belong_to_the_files_that_they_name(tmp_path):
     path = tmp_path / "log.csv"
     rows = [("b.png", 3), ("extra.png", 5), ("a.png", 0), ("c.png", 1.5)]

@@ -105,7 +105,7 @@ def choices_of(metavar: str | None) -> list[str]:
 
 
 def _completion(choices: Sequence[str]) -> Callable[[str], list[str]]:
-    """What a shell is told of an option with choices."""
+    """Shell completion of an option with choices."""
 
     def complete(incomplete: str) -> list[str]:
         return [choice for choice in choices if choice.startswith(incomplete)]

@@ -40,13 +40,19 @@ REC709_TO_BT2020 = conversion_matrix(REC709, GAMUTS["rec2020"])
 _LUMINANCE = np.array(LUMINANCE_BT2020)
 """Weights of linear BT.2020 RGB in luminance, and of R'G'B' in luma (BT.2020-2, table 4)."""
 
-RGB_TO_YCBCR = np.array(
-    [
-        _LUMINANCE,
-        (np.array([0.0, 0.0, 1.0]) - _LUMINANCE) / 1.8814,
-        (np.array([1.0, 0.0, 0.0]) - _LUMINANCE) / 1.4746,
-    ]
-)
+
+def ycbcr_matrix(luminance: tuple[float, float, float]) -> np.ndarray:
+    """(3, 3) R'G'B' to Y', Cb, Cr of these weights of luminance: Y' in [0, 1], Cb and Cr in [-0.5, 0.5].
+
+    >>> ycbcr_matrix((0.2126, 0.7152, 0.0722)).round(4)[1]
+    array([-0.1146, -0.3854,  0.5   ])
+    """
+    weights = np.array(luminance)
+    blue, red = np.array([0.0, 0.0, 1.0]), np.array([1.0, 0.0, 0.0])
+    return np.array([weights, (blue - weights) / (2 * (1 - weights[2])), (red - weights) / (2 * (1 - weights[0]))])
+
+
+RGB_TO_YCBCR = ycbcr_matrix(LUMINANCE_BT2020)
 """(3, 3) R'G'B' to Y', Cb, Cr of BT.2020 with non-constant luminance: Y' in [0, 1], Cb and Cr in [-0.5, 0.5]."""
 
 

@@ -1,4 +1,4 @@
-"""What the first run on a machine compiles, in processes of its own, while it opens its clip and looks at it.
+"""What the first run on a machine compiles, in helper processes, while it opens its clip and looks at it.
 
 Numba compiles one function at a time in a process, whatever its threads, and holds Python's lock for most of it. So
 every helper process compiles a share of the functions and leaves them in Numba's cache, where the run finds them: code

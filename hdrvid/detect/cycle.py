@@ -35,6 +35,7 @@ from hdrvid.types import (
     ExposureCycle,
     ExposureList,
     Exposures,
+    grouped,
 )
 
 PROBE_FRAMES = 24
@@ -850,16 +851,9 @@ def _same_levels(stops: Sequence[float]) -> list[float]:
     """Stops of a cycle, those that are one exposure (SAME_STOPS) made equal where the cycle has more than 2 frames."""
     if len(stops) <= 2:
         return list(stops)
-    order = sorted(range(len(stops)), key=lambda k: stops[k])
-    groups: list[list[int]] = [[order[0]]]
-    for before, k in pairwise(order):
-        if stops[k] - stops[before] < SAME_STOPS:
-            groups[-1].append(k)
-        else:
-            groups.append([k])
-    level = {k: float(np.mean([stops[i] for i in group])) for group in groups for k in group}
+    level = {s: float(np.mean(group)) for group in grouped(stops, SAME_STOPS) for s in group}
     lowest = min(level.values())
-    return [level[k] - lowest for k in range(len(stops))]
+    return [level[s] - lowest for s in stops]
 
 
 def _confidence(fit: _Fit, pairs: Sequence[_Pair], num_frames: int, num_neighbours: int) -> tuple[float, float]:

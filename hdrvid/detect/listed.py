@@ -5,16 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from hdrvid.detect.labels import Event, FrameLabel
+from hdrvid.detect.phases import CUT_CORRELATION, ODD_MISFIT, USUAL_CORRELATION
 from hdrvid.detect.pictures import SmallPicture, resemblance, small_picture, visible_difference
 from hdrvid.detect.window_choice import WindowRule
 from hdrvid.types import ExposureList
 
-CUT_CORRELATION = 0.45
-"""As in `hdrvid.detect.phases`: below it a frame shows another scene."""
-USUAL_CORRELATION = 0.6
-"""Where even neighbouring frames resemble each other less than this, no cut can be told."""
-ODD_DIFFERENCE = 0.09
-"""Difference of quantiles, in code, that no motion within a scene makes."""
 COMPARED_FRAMES = 4
 """Frames before it that a frame is compared with."""
 LOOK_AHEAD = 2
@@ -104,7 +99,7 @@ class ListLabeller:
         stops = self._exposures.stops_at(frame.index)
         steps = [stops - self._exposures.stops_at(other.index) for other in self._before]
         differences = [visible_difference(frame, x, step) for x, step in zip(self._before, steps, strict=True)]
-        if min(differences) > ODD_DIFFERENCE:
+        if min(differences) > ODD_MISFIT:
             text = (
                 f"frame {frame.index} is brighter or darker than its exposure of {stops:g} stops, a wrong row perhaps"
             )

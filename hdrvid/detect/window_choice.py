@@ -38,7 +38,7 @@ class WindowRule:
     @property
     def is_plain(self) -> bool:
         """Whether windows are consecutive frames (`ExposureCycle.window_indices`)."""
-        return isinstance(self.exposures, ExposureCycle) and self.exposures.is_plain and not self.bracket
+        return self.exposures.is_plain and not self.bracket
 
     @property
     def num_neighbours(self) -> int:

@@ -45,8 +45,8 @@ CAMERAS = {
     ),
 }
 """Cameras that `--camera` takes: that of earlier figures; the lowest 8 % of the codes black, and known to be; a bracket
-of 6 stops; H.264 of CRF 23 with in-camera sharpening and noise reduction; and a curve, exposures and colours that are
-not quite what hdrvid is told."""
+of 6 stops; H.264 of CRF 23 with in-camera sharpening and noise reduction; and a curve, exposures and colours a few
+percent from what is declared."""
 
 BYTES_A_PIXEL = 24
 """Of a clip in memory: code and radiance, three channels of float32 each."""

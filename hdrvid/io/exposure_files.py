@@ -108,7 +108,7 @@ def _exposures_of(exposures: Sequence[Exposure], name: str) -> Exposures:
     if len(kinds) > 1:
         raise ExposureError(f"the exposures {name} mix {' and '.join(sorted(kinds))}: give all in the same unit")
     stops = [exposure.stops for exposure in exposures]
-    n = cycle_length(stops, 1e-6) if kinds == {"stops"} else _jittering_cycle_length(stops)
+    n = cycle_length(stops, 1e-6) if kinds == {"stops"} else cycle_length(stops, JITTER_STOPS, statistics.median)
     if n is None and len(stops) > MAX_CYCLE_FRAMES:
         return _plausible(ExposureList(tuple(round(s, 4) for s in stops)), name)
     if n is None:
@@ -117,15 +117,6 @@ def _exposures_of(exposures: Sequence[Exposure], name: str) -> Exposures:
     deviations = tuple(s - typical[i % n] for i, s in enumerate(stops))
     rounded = tuple(round(s - min(typical), 4) for s in typical) if kinds != {"stops"} else tuple(typical)
     return _plausible(ExposureCycle(rounded, deviations if any(deviations) else ()), name)
-
-
-def _jittering_cycle_length(stops: Sequence[float]) -> int | None:
-    """Frames of the shortest cycle that repeats over `stops` but for JITTER_STOPS; None where there is none."""
-    for n in range(2, min(MAX_CYCLE_FRAMES, len(stops)) + 1):
-        typical = [statistics.median(stops[k::n]) for k in range(n)]
-        if all(abs(s - typical[i % n]) <= JITTER_STOPS for i, s in enumerate(stops)):
-            return n
-    return None
 
 
 def _plausible(exposures: Exposures, name: str) -> Exposures:

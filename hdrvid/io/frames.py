@@ -29,7 +29,7 @@ from hdrvid.io.hdr import read_hdr, read_hdr_attributes
 from hdrvid.io.icc import read_profile
 from hdrvid.io.opencv import decode_with_opencv
 from hdrvid.io.raw import read_dng
-from hdrvid.io.samples import Levels, SampleFormat, developed, require_mosaic
+from hdrvid.io.samples import Levels, SampleFormat, developed, require_mosaic, with_levels
 from hdrvid.io.text_files import require_file
 from hdrvid.io.tiff import decode_tiff
 from hdrvid.io.video import described, frame_bits, frame_codes, is_grey, output_stem, tag_name
@@ -573,10 +573,7 @@ class FramesReader:
 
     def set_levels(self, levels: Levels | None) -> None:
         """Codes of black and white, from now on; None: 0 and the largest one."""
-        self.levels = levels
-        if levels is not None:
-            details = {**self.info.details, "levels": levels.text()}
-            self.info = replace(self.info, bit_depth=levels.bits, details=details)
+        self.levels, self.info = levels, with_levels(self.info, levels)
 
     def stored(self, stop: int) -> Iterator[np.ndarray]:
         """Samples (H, W, C) of the first frames as they are stored: 1 is the code `top`. Grey ones have one channel."""

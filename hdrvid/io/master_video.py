@@ -17,6 +17,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 
 from hdrvid.color.constants import LUMINANCE_BT709, LUMINANCE_BT2020
 from hdrvid.color.gamuts import GAMUT_OF_RESPONSE, GAMUTS, REC709, convert
+from hdrvid.color.hdr_signals import ycbcr_matrix
 from hdrvid.color.response import LOG_RESPONSES, RESPONSES, SCENE_OF_CODE_1
 from hdrvid.errors import UsageError
 from hdrvid.io.hdr_video import HdrGrade, SignalCoder
@@ -49,17 +50,6 @@ def check_master(kind: MasterKind, curve: str, width: int | None = None, height:
         raise UsageError(
             f"DNxHR takes pictures from {MIN_DNXHR[0]}x{MIN_DNXHR[1]} on, not {width}x{height}: --prores hlg"
         )
-
-
-def ycbcr_matrix(luminance: tuple[float, float, float]) -> np.ndarray:
-    """(3, 3) R'G'B' to Y', Cb, Cr of these weights of luminance: Y' in [0, 1], Cb and Cr in [-0.5, 0.5].
-
-    >>> ycbcr_matrix(LUMINANCE_BT709).round(4)[1]
-    array([-0.1146, -0.3854,  0.5   ])
-    """
-    weights = np.array(luminance)
-    blue, red = np.array([0.0, 0.0, 1.0]), np.array([1.0, 0.0, 0.0])
-    return np.array([weights, (blue - weights) / (2 * (1 - weights[2])), (red - weights) / (2 * (1 - weights[0]))])
 
 
 class MasterWriter(MovieWriter):

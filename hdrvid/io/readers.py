@@ -105,7 +105,7 @@ def open_tracks(
     frames_per_second: Fraction | None = None,
     samples: SampleFormat = SampleFormat(),  # noqa: B008 -- frozen
 ) -> TracksReader:
-    """A reader for clips that show the same moments, each with an exposure of its own. Arguments as of `open_clip`.
+    """A reader for clips that show the same moments in different exposures. Arguments as of `open_clip`.
 
     Raises as `open_clip`, and InputError for clips that do not go together or are animated pictures.
     """

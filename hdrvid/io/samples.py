@@ -7,12 +7,13 @@ upper bits of 16) are shifted too. Levels of a video are codes of R, G and B, or
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
 from hdrvid.errors import InputError, UsageError
+from hdrvid.types import ClipInfo
 
 BAYER_PATTERNS = ("rggb", "bggr", "grbg", "gbrg")
 """Colours of the filters in the four pixels at the upper left corner, row by row."""
@@ -106,6 +107,13 @@ class Levels:
         stored = round(self.top).bit_length()
         depth = f"{self.bits} bits in {stored}" if self.bits < stored else f"{stored} bits"
         return f"{depth}, white at code {self.white:g}" + (f", black level {self.black:g}" if self.black else "")
+
+
+def with_levels(info: ClipInfo, levels: Levels | None) -> ClipInfo:
+    """The account of a clip whose samples have these levels; itself where they have none."""
+    if levels is None:
+        return info
+    return replace(info, bit_depth=levels.bits, details={**info.details, "levels": levels.text()})
 
 
 def require_mosaic(source: str, one_channel: bool) -> None:

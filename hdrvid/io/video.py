@@ -34,7 +34,7 @@ from hdrvid.color.gamuts import GAMUT_OF_TAG, GAMUTS
 from hdrvid.errors import InputError
 from hdrvid.io.frame_metadata import aspect_of, date_and_offset, later
 from hdrvid.io.grey_video import GREY, RANGE_FRAMES, has_no_chroma, luma_plane, measured_range
-from hdrvid.io.samples import Levels, SampleFormat, developed, require_mosaic
+from hdrvid.io.samples import Levels, SampleFormat, developed, require_mosaic, with_levels
 from hdrvid.io.text_files import require_file
 from hdrvid.timecode import Timecode
 from hdrvid.types import ClipInfo, Frame, FrameMetadata, PathLike
@@ -372,10 +372,7 @@ class VideoReader:
 
     def set_levels(self, levels: Levels | None) -> None:
         """Codes of black and white, from now on; None: 0 and the largest one."""
-        self.levels = levels
-        if levels is not None:
-            details = {**self.info.details, "levels": levels.text()}
-            self.info = replace(self.info, bit_depth=levels.bits, details=details)
+        self.levels, self.info = levels, with_levels(self.info, levels)
 
     def stored(self, stop: int) -> Iterator[np.ndarray]:
         """Codes (H, W, C) of the first frames as they are stored: 1 is the code `top`. Grey ones have one channel."""

@@ -20,7 +20,7 @@ from hdrvid.pipeline.options import ReconstructOptions, exr_compression, parse_w
 from hdrvid.pipeline.settings import frame_settings
 from hdrvid.ranks import Ranks
 from hdrvid.timecode import Timecode
-from hdrvid.types import ClipInfo, ClipReader, ExposureCycle, Exposures, FrameNumbers, Reconstructor
+from hdrvid.types import ClipInfo, ClipReader, Exposures, FrameNumbers, Reconstructor
 
 LARGE_PIXELS = 12_000_000
 """Frames larger than this (DCI 4K is not) take hundreds of megabytes: one of them waits for the network, and the
@@ -263,8 +263,7 @@ def require_colours(options: ReconstructOptions, info: ClipInfo) -> None:
 
 def require_windows(reconstructor: Reconstructor, exposures: Exposures) -> None:
     """Raise ModelError where a model takes windows of plain cycles alone, and the clip has others."""
-    is_plain = isinstance(exposures, ExposureCycle) and exposures.is_plain
-    if not is_plain and not getattr(reconstructor, "takes_any_window", True):
+    if not exposures.is_plain and not getattr(reconstructor, "takes_any_window", True):
         raise ModelError(
             f"model '{reconstructor.name}' is for cycles of 2 or 3 exposures, each once, not for {exposures}: use "
             "--model default, fast or classical"

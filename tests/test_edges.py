@@ -8,7 +8,7 @@ import torch
 
 from hdrvid.color.radiance import ldr_from_radiance
 from hdrvid.models.classical import inside_picture
-from hdrvid.models.edges import denoise_unseen, unseen_pixels
+from hdrvid.models.edges import denoise_alone, unseen_pixels
 from hdrvid.predict.registry import load_reconstructor
 from hdrvid.predict.runner import ModelRunner
 from hdrvid.types import Window
@@ -55,7 +55,7 @@ def test_the_first_frame_of_a_panned_clip_has_no_speckled_edge(model, monkeypatc
         return float(relative[:, -4:].mean()), float(relative[:, 20:-20].mean())
 
     edge, middle = error()
-    monkeypatch.setattr("hdrvid.predict.runner.denoise_unseen", lambda *_: None)
+    monkeypatch.setattr("hdrvid.predict.runner.denoise_alone", lambda *_: None)
     edge_before, middle_before = error()
     assert edge < 0.75 * edge_before
     assert middle == middle_before
@@ -68,7 +68,7 @@ def test_edges_of_the_picture_stay():
     made = truth.copy()
     made[:, -6:] = frames[1][:, -6:] ** 2.2
     before = made.copy()
-    denoise_unseen(made, frames[1], [flow, flow])
+    denoise_alone(made, frames[1], [flow, flow])
     assert np.array_equal(made[:, :-6], before[:, :-6])
     step = [made[y, -4:].mean() for y in (31, 32)]
     assert step[1] > 2 * step[0]

@@ -45,7 +45,7 @@ from hdrvid.models.classical import (
     PHOTOMETRIC_TOLERANCE,
     WEIGHT_FLOOR,
 )
-from hdrvid.models.merge_net import CHANNELS_PER_CANDIDATE, RESIDUAL_SCALE, SMOOTHED_PRIOR
+from hdrvid.models.merge_net import CHANNELS_PER_CANDIDATE, RESIDUAL_LIMIT, RESIDUAL_SCALE, SMOOTHED_PRIOR
 
 BOX_RADIUS = 2
 """Reach of the mean that the photometric agreement is taken of."""
@@ -53,6 +53,7 @@ _GAMMA = F(NETWORK_GAMMA)
 _DARKEST = F(1e-30)
 _LOG_SMOOTHED_PRIOR = F(np.log(SMOOTHED_PRIOR))
 _RESIDUAL = F(RESIDUAL_SCALE)
+_RESIDUAL_LIMIT = F(RESIDUAL_LIMIT)
 _AGREEMENT = F(1 / PHOTOMETRIC_TOLERANCE)
 _CONSISTENCY_FLOOR = F(CONSISTENCY_FLOOR)
 _WEIGHT_FLOOR = F(WEIGHT_FLOOR)
@@ -298,7 +299,8 @@ def merge_result(
                 good = (abs(blend) < F(np.inf)) & (abs(residual[j]) < F(np.inf))
                 bright = (blend == F(np.inf)) | (residual[j] == F(np.inf))
                 lost += not good
-                found = inverse_mu_law(mu_law(blend) + _RESIDUAL * residual[j])
+                bounded = clip(residual[j], -_RESIDUAL_LIMIT, _RESIDUAL_LIMIT)
+                found = inverse_mu_law(mu_law(blend) + _RESIDUAL * bounded)
                 merged[j] = found if good else (ONE if bright else ZERO)
             pixels = result[to_y, to_x : to_x + w]
             for j in range(w):

@@ -7,7 +7,7 @@ Basics:
     smoothing kernel pixel by pixel. A last output is a small residual in the mu-law domain, for what no blend can
     do. The last layer starts at zero, so step 0 is the classical merge but for those 2 %.
 
-        H = T^-1( T( sum_i softmax(log prior + a)_i H_i ) + r ),   T the mu-law.
+        H = T^-1( T( sum_i softmax(log prior + a)_i H_i ) + r ),   T the mu-law, |r| <= 0.02.
 
 Architecture:
     pixel-unshuffle by 2, then a U-Net with skips at 1/2, 1/4, 1/8, 1/16 of the size and width 1, 4/3, 2, 8/3 times
@@ -41,6 +41,9 @@ SMOOTHED_PRIOR = 0.01
 """Prior weight of a smoothed candidate, beside 1 of all others together."""
 RESIDUAL_SCALE = 0.02
 """Unit of the residual in the mu-law domain: errors there are thousandths, so must be what a step of Adam changes."""
+RESIDUAL_LIMIT = 1.0
+"""Largest residual, in that unit: a frame is nowhere further than 0.02 from the range of its candidates. The networks
+use up to 0.8 of it."""
 
 
 def smoothing_radius(sigma: float) -> int:
@@ -116,7 +119,8 @@ class BlendNet(nn.Module):
         correction = out[:, :-3].unflatten(1, (self.num_weights, self.weight_channels))
         weights = torch.softmax(torch.cat([log_prior, extra], 1).float() + correction, 1)
         blended = blend(radiance, weights)
-        result = inverse_mu_law(mu_law(blended) + RESIDUAL_SCALE * out[:, -3:])
+        residual = RESIDUAL_SCALE * out[:, -3:].clamp(-RESIDUAL_LIMIT, RESIDUAL_LIMIT)
+        result = inverse_mu_law(mu_law(blended) + residual)
         return result, weights.expand(-1, -1, 3, -1, -1), blended
 
     def forward(

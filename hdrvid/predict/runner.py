@@ -20,12 +20,13 @@ from hdrvid.errors import ModelError
 from hdrvid.flow.dense_inverse_search import DenseInverseSearch
 from hdrvid.models.classical import blend, candidates_and_prior
 from hdrvid.models.config import ModelConfig
-from hdrvid.models.edges import denoise_unseen
+from hdrvid.models.edges import denoise_alone
 from hdrvid.models.flow_net import HALO_PX, FlowRefiner, evidence
 from hdrvid.models.layers import in_half_precision
 from hdrvid.models.memo.candidates import memo_candidates
 from hdrvid.models.memo.merge_net import MemoMerge
 from hdrvid.models.merge_net import BlendNet
+from hdrvid.models.reference_check import keep_reference
 from hdrvid.predict.clock import StageClock
 from hdrvid.predict.descriptor import describe
 from hdrvid.predict.device import (
@@ -387,11 +388,18 @@ class ModelRunner:
             del codes, radiance, prior, h_tile, weights
         self._between_stages(h, w)
         result = self._result(canvas, flows, size)
-        if window.exposures[len(window.frames) // 2] < max(window.exposures):
-            with self._stage("result"):
-                moved = flows[0, ..., :h, :w].permute(0, 2, 3, 1).cpu().numpy()
-                denoise_unseen(result.radiance, window.reference, list(moved))
+        moved = flows[0, ..., :h, :w].permute(0, 2, 3, 1).cpu().numpy()
+        self._check(result.radiance, window, list(moved), merge is not None)
         return result
+
+    def _check(self, radiance: np.ndarray, window: Window, flows: list[np.ndarray], corrected: bool) -> None:
+        """Bring a frame, in place, back to its reference where it contradicts it, if a network has merged it, and
+        denoise what is from a short reference alone."""
+        exposure = window.exposures[len(window.frames) // 2]
+        with self._stage("check"):
+            kept = keep_reference(radiance, window.reference, exposure, window.black) if corrected else None
+            if exposure < max(window.exposures):
+                denoise_alone(radiance, window.reference, flows, kept)
 
     def _in_bands(self, window: Window, diagnostics: bool) -> Reconstruction:
         """What `_prior_based` does, with all that is not convolution in bands of rows."""
@@ -433,9 +441,8 @@ class ModelRunner:
                     raise _OverflowError
             del given, out
         self._between_stages(h, w)
+        self._check(radiance, window, list(neighbours.flows), True)
         with self._stage("result"):
-            if exposure < max(window.exposures):
-                denoise_unseen(radiance, reference, neighbours.flows)
             if weights is None:
                 return Reconstruction(radiance)
             return Reconstruction(radiance, np.stack(neighbours.flows), weights.transpose(0, 2, 3, 1))

@@ -1,0 +1,133 @@
+"""The last word is the reference's: a merged frame, filmed again as the reference was, must give the reference.
+
+A neighbour that shows something else may look as if it agreed: where the reference is dark and noisy, where it clips,
+or where somebody passes who is in no neighbour. Then the merge puts the background in the place of a person. Here the
+local mean of the difference of codes is compared with its own noise and with what a camera curve known a few percent
+wrong explains. Beyond that the frame goes over, smoothly, to the reference alone: the least wrong one, noisy or a
+clipped grey, without anything of another place in it. Where the reference clips, or is black, only what lies below, or
+above, contradicts it: a code is an interval there.
+
+Measured on two-exposure windows, PSNR-T before and after: a figure that is in one frame alone, 37.7 and 40.6 dB in
+short frames; long frames 5 stops above crushed short ones, 39.1 and 40.0; a bracket of 6 stops, 37.0 and 37.4; clean
+panoramas and own scenes, H.264 and inexact curves, between -0.00 and +0.07 dB.
+
+Convention: radiance in units of the shortest exposure's clipping, codes in network code (`hdrvid.color.radiance`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hdrvid import threads
+from hdrvid.color.curves import NETWORK_GAMMA
+from hdrvid.color.radiance import inverse_mu_law, mu_law, radiance_from_ldr
+
+TOLERANCE = 0.015
+"""Difference of codes that is never a contradiction."""
+TOLERANCE_OF_CODE = 0.04
+"""The same as a share of the code: what an exposure or a curve known a few percent wrong explains."""
+NOISE_SIGMAS = 2.0
+"""Standard deviations of the local mean that are no contradiction."""
+WINDOW = 3
+"""Side of the window of the local mean, at half the size of the picture."""
+CLOSED = 9
+"""Gaps between contradictions that are closed, at half the size of the picture: what happens to agree inside of
+something that does not."""
+LARGEST_DRIFT = 0.15
+"""Of the code: how far a whole frame may be off its neighbours, by its exposure, without being contradicted."""
+DRIFT_CODES = (0.1, 0.8)
+"""Codes that such a drift is measured at."""
+FEWEST_PIXELS = 200
+"""That a drift is measured on."""
+MOSTLY = 0.5
+"""Weight of the reference from which on a pixel counts as the reference's."""
+_PIXELS_AT_ONCE = 200_000
+
+
+def contradiction(radiance: np.ndarray, reference: np.ndarray, exposure: float, black: float = 0.0) -> np.ndarray:
+    """How far a frame contradicts its reference: (H / 2, W / 2) float32, rounded down, in [0, 1].
+
+    `radiance` (H, W, 3) of the frame, `reference` (H, W, 3) network codes, `exposure` of the reference, `black` the
+    code at or below which it is black.
+    """
+    import cv2
+
+    level, difference, square = _local_means(radiance, reference, exposure, black)
+    noise = np.sqrt(np.maximum(square - difference * difference, 0.0)) / np.float32(2 * WINDOW)
+    for c in range(3):
+        difference[..., c] -= _drift(level[..., c], difference[..., c]) * level[..., c]
+    tolerance = np.float32(TOLERANCE) + np.float32(TOLERANCE_OF_CODE) * level
+    excess = (np.abs(difference) - np.float32(NOISE_SIGMAS) * noise) / tolerance - 1
+    found = np.clip(excess.max(axis=2), 0.0, 1.0)
+    if not found.any():
+        return found
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (CLOSED, CLOSED))
+    found = cv2.morphologyEx(found, cv2.MORPH_CLOSE, disc)
+    return np.asarray(cv2.blur(found, (WINDOW, WINDOW), borderType=cv2.BORDER_REPLICATE))
+
+
+def keep_reference(radiance: np.ndarray, reference: np.ndarray, exposure: float, black: float = 0.0) -> np.ndarray:
+    """Bring a frame, in place, back to its reference where it contradicts it; returns where it did, (H, W) bool.
+
+    Arguments as for `contradiction`.
+    """
+    import cv2
+
+    height, width = reference.shape[:2]
+    weight = contradiction(radiance, reference, exposure, black)
+    kept = np.zeros((height, width), bool)
+    touched = np.flatnonzero(weight.any(axis=1))
+    if not len(touched):
+        return kept
+    weight = np.asarray(cv2.resize(weight, (width, height), interpolation=cv2.INTER_LINEAR))
+    for rows in threads.row_blocks(
+        slice(max(0, 2 * int(touched[0]) - 2), min(height, 2 * int(touched[-1]) + 4)), width, _PIXELS_AT_ONCE
+    ):
+        y, x = np.nonzero(weight[rows])
+        y += rows.start
+        share = weight[y, x][:, None]
+        alone = radiance_from_ldr(reference[y, x], exposure)
+        radiance[y, x] = inverse_mu_law((1 - share) * mu_law(radiance[y, x]) + share * mu_law(alone))
+        kept[rows] = weight[rows] > MOSTLY
+    return kept
+
+
+def _local_means(
+    radiance: np.ndarray, reference: np.ndarray, exposure: float, black: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Means at half the size, (H / 2, W / 2, 3) each: of the larger of both codes, their difference, and its square."""
+    import cv2
+
+    half = max(reference.shape[0] // 2, 1), max(reference.shape[1] // 2, 1)
+    width = 2 * half[1]
+    means = [np.empty((*half, 3), np.float32) for _ in range(3)]
+
+    def band(rows: slice) -> None:
+        given = reference[rows, :width]
+        codes = np.clip(radiance[rows, :width] * np.float32(exposure), 0.0, 1.0)
+        cv2.pow(codes, 1 / NETWORK_GAMMA, codes)
+        if black:
+            np.maximum(codes, np.float32(black), out=codes)
+        difference = codes - given
+        here = slice(rows.start // 2, rows.stop // 2)
+        size = half[1], here.stop - here.start
+        pictures = np.maximum(codes, given), difference, difference * difference
+        for mean, picture in zip(means, pictures, strict=True):
+            cv2.resize(picture, size, dst=mean[here], interpolation=cv2.INTER_AREA)
+
+    blocks = threads.row_blocks(slice(0, half[0]), 2 * width, _PIXELS_AT_ONCE)
+    threads.each(band, [slice(2 * block.start, 2 * block.stop) for block in blocks])
+    window = WINDOW, WINDOW
+    level, difference, square = (cv2.blur(mean, window, borderType=cv2.BORDER_REPLICATE) for mean in means)
+    return level, difference, square
+
+
+def _drift(level: np.ndarray, difference: np.ndarray) -> np.float32:
+    """The share of the code by which a channel differs as a whole: the median."""
+    levels, differences = level[::2, ::2], difference[::2, ::2]
+    low, high = DRIFT_CODES
+    counted = (levels > low) & (levels < high)
+    if np.count_nonzero(counted) < FEWEST_PIXELS:
+        return np.float32(0.0)
+    drift = np.median(differences[counted] / levels[counted])
+    return np.float32(np.clip(drift, -LARGEST_DRIFT, LARGEST_DRIFT))

@@ -210,7 +210,9 @@ def _print_report(report: ClipReport) -> None:
     kept = f", {facts['frames']['kept']} of them from an earlier run" if facts["frames"]["kept"] else ""
     flicker = facts["quality"]["flicker_stops"]
     even = "" if flicker is None else f", flicker {flicker:.3f} stops"
-    echo(f"{outputs['first_frame']} ... {count} frame(s){kept}{even}")
+    missing = facts["quality"]["unmeasured"]
+    clipped = f", {100 * missing['mean']:.1f} % unmeasured" if missing and missing["mean"] >= 5e-4 else ""
+    echo(f"{outputs['first_frame']} ... {count} frame(s){kept}{even}{clipped}")
     for kind in VIDEO_SUFFIXES:
         if outputs.get(kind):
             echo(outputs[kind])

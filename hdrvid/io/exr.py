@@ -76,6 +76,7 @@ def write_exr(
     gamut: Gamut = REC709,
     one_channel: bool = False,
     attributes: Mapping[str, object] | None = None,
+    channels: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Write `pixels` as a scanline image, RGB or grey; the file appears complete or not at all.
 
@@ -88,6 +89,7 @@ def write_exr(
     one_channel: the pixels are grey, and the first of their channels is stored, as Y.
     attributes: header entries of str, int, float, Fraction, Timecode, or lists of numbers or str; they override the
         default `chromaticities` and `colorInteropID`. Read back, floats have single precision.
+    channels: further channels by name, each (H, W), stored as half floats.
     Raises ValueError for a wrong shape, non-finite pixels, an unknown compression or an attribute that EXR cannot
     hold; OutputError where the disk refuses.
     """
@@ -105,14 +107,15 @@ def write_exr(
     header: dict[str, Any] = {} if one_channel else {"chromaticities": gamut.chromaticities}
     if gamut.name in COLOR_INTEROP_IDS and not one_channel:
         header["colorInteropID"] = COLOR_INTEROP_IDS[gamut.name]
-    if is_aces_container(gamut.name, compression, depth) and not one_channel:
+    if is_aces_container(gamut.name, compression, depth) and not one_channel and not channels:
         header["acesImageContainerFlag"] = 1
     for name, value in (attributes or {}).items():
         header[name] = _attribute(name, value)
     header["compression"] = COMPRESSIONS[compression]
     header["type"] = OpenEXR.scanlineimage
     with atomic_path(path) as partial:
-        OpenEXR.File(header, {"Y" if one_channel else "RGB": stored}).write(str(partial))
+        planes = {name: np.ascontiguousarray(plane, np.float16) for name, plane in (channels or {}).items()}
+        OpenEXR.File(header, {"Y" if one_channel else "RGB": stored, **planes}).write(str(partial))
 
 
 def check_format(compression: str, depth: str) -> None:

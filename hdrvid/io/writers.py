@@ -80,11 +80,17 @@ class SequenceWriter:
         except (HdrvidError, OSError):
             return False
 
-    def submit(self, index: int, pixels: np.ndarray, attributes: Mapping[str, object] | None = None) -> None:
+    def submit(
+        self,
+        index: int,
+        pixels: np.ndarray,
+        attributes: Mapping[str, object] | None = None,
+        unmeasured: np.ndarray | None = None,
+    ) -> None:
         """Queue frame `index`: (H, W, 3) finite scene-linear float pixels; the caller may reuse the array at once.
 
         Returns at once, or when one of 2 * workers places in the queue becomes free. `attributes` go into the header
-        (write_exr and write_hdr say which types).
+        (write_exr and write_hdr say which types); `unmeasured` (H, W) bool into an EXR's channel of this name.
         Raises the first error of an earlier write, usually an OutputError.
         """
         if self._closed:
@@ -94,7 +100,7 @@ class SequenceWriter:
         try:
             self._raise_first_error()
             copy = np.array(pixels, order="C")
-            future = self._pool.submit(self._write, self.path_for(index), copy, dict(attributes or {}))
+            future = self._pool.submit(self._write, self.path_for(index), copy, dict(attributes or {}), unmeasured)
         except BaseException:
             self._slots.release()
             raise
@@ -117,7 +123,9 @@ class SequenceWriter:
             self._closed = True
             self._pool.shutdown(wait=True)
 
-    def _write(self, path: Path, pixels: np.ndarray, attributes: Mapping[str, object]) -> None:
+    def _write(
+        self, path: Path, pixels: np.ndarray, attributes: Mapping[str, object], unmeasured: np.ndarray | None
+    ) -> None:
         if self._first_error is not None:
             return
         try:
@@ -130,6 +138,7 @@ class SequenceWriter:
                     gamut=self.gamut,
                     one_channel=self.one_channel,
                     attributes=attributes,
+                    channels=None if unmeasured is None else {"unmeasured": unmeasured},
                 )
             else:
                 write_hdr(path, pixels, gamut=self.gamut, attributes=attributes)

@@ -235,6 +235,14 @@ class ReconstructOptions(DetectOptions):
         default="half",
         metadata=option("Samples of EXR: 16 or 32 bits a channel.", metavar="half|float", panel=OUTPUT),
     )
+    unmeasured: bool = field(
+        default=False,
+        metadata=option(
+            "EXR gets a channel `unmeasured`: 1 where nothing that was filmed says more than that it is brighter, or "
+            "darker, than the value.",
+            panel=OUTPUT,
+        ),
+    )
     compression: str = field(
         default="auto",
         metadata=option(

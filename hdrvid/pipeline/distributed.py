@@ -22,6 +22,7 @@ from hdrvid.io.response_files import load_response
 from hdrvid.io.tracks import TracksReader
 from hdrvid.io.video import VideoReader
 from hdrvid.metrics.exposure_flicker import FrameBrightness
+from hdrvid.metrics.unmeasured import FrameShare
 from hdrvid.pipeline.job import Job
 from hdrvid.pipeline.options import ReconstructOptions
 from hdrvid.ranks import Ranks
@@ -84,6 +85,8 @@ class Piece:
     """Time in the networks."""
     brightness: list[FrameBrightness] = field(default_factory=list)
     """Of every frame."""
+    unmeasured: list[FrameShare] = field(default_factory=list)
+    """Of every frame, how much of it is not measured."""
 
 
 def join_pieces(pieces: Sequence[Piece]) -> Piece:
@@ -103,6 +106,7 @@ def join_pieces(pieces: Sequence[Piece]) -> Piece:
         warnings=list(dict.fromkeys(text for p in pieces for text in p.warnings)),
         network_seconds=sum(p.network_seconds for p in pieces),
         brightness=[b for p in pieces for b in p.brightness],
+        unmeasured=[s for p in pieces for s in p.unmeasured],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -15,6 +16,7 @@ from hdrvid.color.half import HALF_MAX, from_half, to_half
 from hdrvid.detect.clip import Detection
 from hdrvid.errors import InputError, ModelError, UsageError
 from hdrvid.io.exr import LOSSY_COMPRESSIONS
+from hdrvid.metrics.unmeasured import unmeasured
 from hdrvid.options.reconstruct import VIDEO_SUFFIXES
 from hdrvid.pipeline.options import ReconstructOptions, exr_compression, parse_white
 from hdrvid.pipeline.settings import frame_settings
@@ -221,6 +223,21 @@ class Job:
             return values
         values = np.minimum(values, np.float32(HALF_MAX))
         return to_half(values) if self.frame_format == "exr" else values
+
+    def unmeasured(
+        self, viewed: np.ndarray, reference: np.ndarray, stops: Sequence[float], step: int = 1
+    ) -> np.ndarray:
+        """Where the result of a frame is a bound and no measurement, (H / step, W / step) bool, of every `step`-th row
+        and column; `viewed` is what `viewed` returns, `reference` (H, W, 3) the frame in network code, `stops` those of
+        its window."""
+        values = viewed[::step, ::step]
+        floats = from_half(values) if values.dtype == np.float16 else values
+        radiance = floats / np.float32(self.scale)
+        if not self.info.one_channel:
+            radiance = convert(radiance, REC709, self.detection.gamut)
+        exposure, shortest = 2.0 ** stops[len(stops) // 2], 2.0 ** min(stops)
+        black = self.detection.response.black_code
+        return unmeasured(radiance, reference[::step, ::step], exposure, shortest, black)
 
     @property
     def is_grey_file(self) -> bool:

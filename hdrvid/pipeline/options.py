@@ -36,7 +36,12 @@ def exr_compression(options: ReconstructOptions) -> str:
     """The EXR compression of a run: an ACES container has none."""
     if options.compression != "auto":
         return options.compression
-    return "none" if is_aces_container(options.primaries, "none", options.depth) else "zip"
+    return "none" if makes_aces_container(options, "none") else "zip"
+
+
+def makes_aces_container(options: ReconstructOptions, compression: str) -> bool:
+    """Whether the frames are ACES containers with this compression: these have no channels but the colours."""
+    return is_aces_container(options.primaries, compression, options.depth) and not options.unmeasured
 
 
 def parse_white(text: str, exposures: Exposures | None = None) -> float:
@@ -124,6 +129,8 @@ def _check_files(options: ReconstructOptions) -> None:
         raise UsageError(f"--primaries takes one of {', '.join(OUTPUT_PRIMARIES)}, not '{options.primaries[:60]}'")
     if options.depth not in DEPTHS:
         raise UsageError(f"--depth takes half or float, not '{options.depth[:60]}'")
+    if options.unmeasured and options.format == "hdr":
+        raise UsageError("Radiance .hdr has no further channels, so --unmeasured needs --format exr")
     if options.depth == "float" and options.format == "hdr":
         raise UsageError("Radiance .hdr has 8 bits and an exponent, so --depth float needs --format exr")
     if options.depth == "float" and exr_compression(options) in LOSSY_COMPRESSIONS:

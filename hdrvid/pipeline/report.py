@@ -16,6 +16,7 @@ from hdrvid.errors import InputError
 from hdrvid.io.response_files import load_response
 from hdrvid.io.tracks import TracksReader
 from hdrvid.metrics.exposure_flicker import flicker_stops
+from hdrvid.metrics.unmeasured import summary
 from hdrvid.pipeline.distributed import Piece
 from hdrvid.pipeline.job import Job
 from hdrvid.pipeline.settings import settings_id
@@ -75,7 +76,10 @@ def make_report(
         "scale": job.scale,
         "model": {"name": job.reconstructor.name, "sha256": None, **job.reconstructor.provenance},
         "settings": {"id": settings_id(job.settings), **job.settings},
-        "quality": {"flicker_stops": None if flicker is None else round(flicker, 4)},
+        "quality": {
+            "flicker_stops": None if flicker is None else round(flicker, 4),
+            "unmeasured": summary(piece.unmeasured),
+        },
         "warnings": warnings,
         "timings": {
             "total_seconds": round(total_seconds, 3),

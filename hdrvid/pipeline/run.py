@@ -39,6 +39,7 @@ from hdrvid.io.ownership import MOVIE, OVERWRITE_ADVICE, REPORT, replaceable_tar
 from hdrvid.io.tracks import TracksReader
 from hdrvid.io.writers import SequenceWriter
 from hdrvid.metrics.exposure_flicker import FlickerMeter, flicker_warning, join_steps
+from hdrvid.metrics.unmeasured import FrameShare
 from hdrvid.options.reconstruct import VIDEO_SUFFIXES
 from hdrvid.pipeline.cleanup import remove_leftovers, remove_parts
 from hdrvid.pipeline.distributed import Piece, Range, join_pieces, require_same_settings, split_job
@@ -56,6 +57,9 @@ from hdrvid.types import PathLike, Window
 
 WRITERS = 2
 """Threads that compress and write frames; more than two gain nothing (measured)."""
+
+UNMEASURED_STEP = 2
+"""Every how many rows and columns are looked at for the share of a frame that is not measured."""
 
 
 def reconstruct_clip(
@@ -154,10 +158,14 @@ def make_piece(
                 if through_file:
                     writable_target(path)
                     path.unlink(missing_ok=True)  # the preview must not read the frame that is replaced
-                writer.submit(window.index, previous_values, frame_attributes(job, window))
+                wanted = job.options.unmeasured
+                mask = job.unmeasured(values, window.reference, window.stops) if wanted else None
+                writer.submit(window.index, previous_values, frame_attributes(job, window), mask)
                 if job.detection.repeats[0] == 1:
                     previous_values = None  # large
             assert values is not None
+            share = float(job.unmeasured(values, window.reference, window.stops, UNMEASURED_STEP).mean())
+            piece.unmeasured.append(FrameShare(window.index, share))
             meter.add(window.index, window.reference_stops, job.exposures.class_of(window.reference_stops), values)
             piece.indices.append(window.index)
             piece.times.append(window.pts_seconds)

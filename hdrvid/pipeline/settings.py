@@ -47,6 +47,7 @@ def frame_settings(
         "output_primaries": options.primaries,
         "depth": options.depth,
         **({} if options.every == "frame" else {"every": options.every}),
+        **({"unmeasured": True} if options.unmeasured else {}),
         **_sample_settings(detection),
     }
 

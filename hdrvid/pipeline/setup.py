@@ -12,13 +12,18 @@ from hdrvid.compiled.calls import Calls
 from hdrvid.compiled.first_run import FirstRun
 from hdrvid.detect.clip import Detection, open_input, required_exposures
 from hdrvid.errors import OutputError
-from hdrvid.io.exr import is_aces_container
 from hdrvid.io.frames import FramesReader
 from hdrvid.io.master_video import check_master
 from hdrvid.io.tracks import TracksReader
 from hdrvid.pipeline.distributed import agreed_detection, in_each
 from hdrvid.pipeline.job import Job, frame_range, require_class, require_colours, require_windows
-from hdrvid.pipeline.options import ReconstructOptions, exr_compression, parse_white, validate_options
+from hdrvid.pipeline.options import (
+    ReconstructOptions,
+    exr_compression,
+    makes_aces_container,
+    parse_white,
+    validate_options,
+)
 from hdrvid.predict.registry import load_reconstructor
 from hdrvid.predict.runner import ModelRunner
 from hdrvid.ranks import Ranks, local_device
@@ -111,11 +116,12 @@ def detection_messages(detection: Detection, options: ReconstructOptions) -> lis
     elif detection.gamut != GAMUTS[options.primaries] and not detection.info.one_channel:
         messages.append(f"primaries {detection.gamut.name} ({detection.gamut_from}): converted to {options.primaries}")
     compression = exr_compression(options)
-    is_aces = is_aces_container(options.primaries, compression, options.depth)
+    is_aces = makes_aces_container(options, compression)
     if options.primaries == "aces2065-1" and options.format == "exr" and not is_aces:
         messages.append(
-            f"warning: {compression} {options.depth} frames are no ACES container, which has half floats without "
-            "compression (SMPTE ST 2065-4): the header has no acesImageContainerFlag"
+            f"warning: {compression} {options.depth} frames{' with --unmeasured' if options.unmeasured else ''} are no "
+            "ACES container, which has half floats of the colours alone, without compression (SMPTE ST 2065-4): the "
+            "header has no acesImageContainerFlag"
         )
     return messages
 

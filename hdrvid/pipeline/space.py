@@ -75,7 +75,7 @@ def expected_bytes(job: Job) -> float:
     if job.frame_format == "hdr":
         return pixels * HDR_BYTES_PER_PIXEL
     sample_bytes = 4 if job.options.depth == "float" else 2
-    channels = 1 if job.is_grey_file else 3
+    channels = (1 if job.is_grey_file else 3) + job.options.unmeasured
     return pixels * channels * sample_bytes * SHARE_OF_SAMPLES[job.options.depth][job.compression]
 
 

@@ -54,6 +54,11 @@ class FrameWindow:
     """Its place in the cycle."""
 
     @property
+    def reference(self) -> np.ndarray:
+        """The frame itself, (H, W, 3) in network code."""
+        return self.frames[len(self.frames) // 2].ldr
+
+    @property
     def reference_stops(self) -> float:
         """Exposure of the reference."""
         return self.stops[len(self.stops) // 2]

@@ -1,0 +1,59 @@
+"""Pixels whose value is a bound and no measurement: nothing that was filmed says more.
+
+Where a frame clips, and no other one shows what is there, its radiance is that at which it clips: it is at least so
+bright. That is so in all of the light that the shortest exposure clips, and where what the longer ones clip is hidden
+in the shorter ones. Where blacks are crushed and no longer exposure helps, it is at most what black ends at.
+
+Convention: radiance in units of the shortest exposure's clipping, codes in network code (`hdrvid.color.radiance`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hdrvid.color.curves import NETWORK_GAMMA
+
+CLIPPED_CODE = 0.995
+"""Code from which on a channel clips."""
+MARGIN = 1.03
+"""Radiance over the bound up to which it is still that bound: the rounding of codes and files, and of a blend."""
+
+
+@dataclass(frozen=True)
+class FrameShare:
+    """How much of a result is not measured."""
+
+    index: int
+    """Input frame."""
+    share: float
+    """Of its pixels, 0 to 1."""
+
+
+def unmeasured(
+    radiance: np.ndarray, reference: np.ndarray, exposure: float, shortest: float = 1.0, black: float = 0.0
+) -> np.ndarray:
+    """Where the result of a frame is a bound, (H, W) bool.
+
+    `radiance` (H, W, 3) of the result, `reference` (H, W, 3) network codes of the frame, `exposure` its exposure,
+    `shortest` the shortest exposure of its window, `black` the code at or below which frames are black, 0 where none
+    is.
+    """
+    radiance = np.asarray(radiance, np.float32)
+    clip, brightest = np.float32(MARGIN / exposure), np.float32(CLIPPED_CODE**NETWORK_GAMMA / shortest)
+    bound = (((reference >= CLIPPED_CODE) & (radiance <= clip)) | (radiance >= brightest)).any(axis=-1)
+    if black > 0:
+        floor = np.float32(MARGIN * black**NETWORK_GAMMA / exposure)
+        bound |= ((reference <= black) & (radiance <= floor)).all(axis=-1)
+    return np.asarray(bound)
+
+
+def summary(shares: Sequence[FrameShare]) -> dict[str, object] | None:
+    """The mean share, and the frame with the largest one, for a report; None without frames."""
+    if not shares:
+        return None
+    worst = max(shares, key=lambda s: s.share)
+    mean = sum(s.share for s in shares) / len(shares)
+    return {"mean": round(mean, 5), "worst": {"frame": worst.index, "share": round(worst.share, 5)}}

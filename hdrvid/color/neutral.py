@@ -6,9 +6,9 @@ because a clip has more stops above middle grey, and lamps:
 
     curve       the sigmoid over log2 of AgX (Sobotka, 2022): straight around middle grey, a shoulder up to the largest
                 value of the clip. The one of Khronos has 0.24 of the display's light for all highlights.
-    fade        along a line of Oklab (Ottosson, 2020) instead of linear light, which makes blue violet and red orange.
+    fade        along a line of Oklab (Ottosson, 2020). In linear light blue would turn to violet and red to pink.
 
-The curve takes the largest channel and not luminance: with that the light of a red, blue or magenta lamp would leave
+The curve takes the largest channel and not luminance: by luminance the light of a red, blue or magenta lamp would leave
 the gamut of the display, and become pale. Grey stays grey. A colour below 1/16 of white keeps its chromaticity.
 
 Convention:

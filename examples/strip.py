@@ -13,7 +13,7 @@ from hdrvid.color.tonemap import Tonemapper
 from hdrvid.io import open_clip
 
 FOLDER = Path(__file__).parent
-SHORT, LONG = 22, 23
+SHORT, LONG = 34, 35
 WIDTH, GAP = 480, 6
 
 
@@ -27,7 +27,7 @@ def main() -> None:
     with open_clip(FOLDER / "clip.mp4") as clip:
         inputs = [(frame.pixels * 255).round().astype(np.uint8) for frame in clip.frames(SHORT, LONG + 1)]
     exposure = 2.0 ** max(hdrvid.inspect(FOLDER / "clip.mp4").cycle.stops)
-    tonemap = Tonemapper("mantiuk", max_value=exposure)
+    tonemap = Tonemapper(max_value=exposure)
     frames = hdrvid.frames(FOLDER / "clip.mp4", frame_range=(SHORT, SHORT))
     # the tonemapper takes 1.0 as the clipping of the longest exposure
     results = [tonemap((radiance * np.float32(exposure)).astype(np.float32)) for _, radiance in frames]

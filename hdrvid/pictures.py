@@ -17,14 +17,13 @@ import cv2
 import numpy as np
 
 from hdrvid.color.curves import srgb_encode
+from hdrvid.color.neutral import neutral
+from hdrvid.color.oklab import oklab_to_rgb
 from hdrvid.color.radiance import mu_law
 from hdrvid.detect.response import RatioByLevel
 from hdrvid.io.atomic import atomic_path
 from hdrvid.io.ownership import marked_png
 
-TONE_MU_PER_EXPOSURE = 64.0
-"""`tonemapped` is the mu-law with mu = this x the longest exposure: 512 at 3 stops. The mu = 5000 of the measures shows
-the noise of the shadows well and leaves little contrast to everything else; this shows both."""
 ERROR_MAX = 0.1
 """Error after the mu-law (mu = 5000) with the brightest colour; larger ones have it too. PSNR-T of 0.1 everywhere is
 20 dB."""
@@ -47,18 +46,6 @@ _PLOT_GRID = (225, 225, 225)
 BLUR_SHARE = 0.25
 """`crop_around_worst` averages the error over a square with this share of the crop's side."""
 
-# Oklab to linear Rec. 709: Ottosson, "A perceptual color space for image processing", 2020
-_LAB_TO_LMS = np.array(
-    [[1, 0.3963377774, 0.2158037573], [1, -0.1055613458, -0.0638541728], [1, -0.0894841775, -1.291485548]]
-)
-_LMS_TO_RGB = np.array(
-    [
-        [4.0767416621, -3.3077115913, 0.2309699292],
-        [-1.2684380046, 2.6097574011, -0.3413193965],
-        [-0.0041960863, -0.7034186147, 1.707614701],
-    ]
-)
-
 
 def input_picture(ldr: np.ndarray) -> np.ndarray:
     """A frame (H, W, 3) in [0, 1] as it is coded."""
@@ -66,11 +53,13 @@ def input_picture(ldr: np.ndarray) -> np.ndarray:
 
 
 def tonemapped(radiance: np.ndarray, max_exposure: float) -> np.ndarray:
-    """Radiance (H, W, 3) after log(1 + mu H) / log(1 + mu), mu = TONE_MU_PER_EXPOSURE x `max_exposure`.
+    """Radiance (H, W, 3) after the display transform of previews, `neutral`, without a key.
+
+    0.18 of the longest frame's range stays where that frame has it, and the clipping of the shortest is white.
 
     `max_exposure` is the linear exposure of the longest frame, the shortest is 1. Negative values and NaN are black.
     """
-    return _as_bytes(np.asarray(mu_law(np.asarray(radiance, np.float64), TONE_MU_PER_EXPOSURE * max_exposure)))
+    return neutral(np.asarray(radiance, np.float64) * max_exposure, max_value=max_exposure)
 
 
 def tone_error(estimate: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -277,4 +266,4 @@ def _colour_map() -> np.ndarray:
 def _oklab_to_rgb(lightness: np.ndarray, chroma: np.ndarray, hue: np.ndarray) -> np.ndarray:
     """(N, 3) linear Rec. 709 of Oklab colours in polar form (N,), hue in radians."""
     lab = np.stack([lightness, chroma * np.cos(hue), chroma * np.sin(hue)], -1)
-    return (lab @ _LAB_TO_LMS.T) ** 3 @ _LMS_TO_RGB.T
+    return oklab_to_rgb(lab)

@@ -633,7 +633,11 @@ RESULTS = [
     ("report {out} --frames a -o {new}.html", 2, "--frames takes two frame numbers counted from 0, like 240-479"),
     ("report {out} --frames 0-99 -o {new}.html", 2, "--frames 0-99 are more than the 64 frames that a report shows"),
     ("report {out} --frames , -o {new}.html", 2, "--frames takes two frame numbers counted from 0, like 240-479"),
-    ("report {out} --tonemap none -o {new}.html", 2, "--tonemap takes one of reinhard, drago, mantiuk, filmic, mulaw"),
+    (
+        "report {out} --tonemap none -o {new}.html",
+        2,
+        "--tonemap takes one of neutral, reinhard, drago, mantiuk, filmic, mulaw",
+    ),
     ("report {out} --model nothing -o {new}.html", 1, "unknown model 'nothing': use one of default, fast, memo"),
     (
         "report {out} --model {odd}/weights/half.safetensors -o {new}.html",
@@ -1186,7 +1190,7 @@ OPTIONS = [
     (
         "reconstruct {clip} -o {new} CLASSICAL --tonemap aces",
         2,
-        "--tonemap takes one of reinhard, drago, mantiuk, filmic, mulaw",
+        "--tonemap takes one of neutral, reinhard, drago, mantiuk, filmic, mulaw",
     ),
     (
         "reconstruct {clip} -o {new} CLASSICAL --peak-nits 1000",

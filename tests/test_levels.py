@@ -308,7 +308,10 @@ def test_a_grey_clip_gives_grey_frames(tmp_path: Path, grey_clip: Path) -> None:
     assert report.as_dict()["settings"]["one_channel"] is True
     assert not any("primaries" in text for text in said)
     with av.open(str(tmp_path / "shot.preview.mp4")) as video:
-        assert len(list(video.decode(video=0))) == FRAMES
+        shown = [frame.to_ndarray() for frame in video.decode(video=0)]
+    assert len(shown) == FRAMES
+    height = read_exr(paths[0])[0].shape[0]
+    assert all((planes[height:] == 128).all() for planes in shown), "the preview has no colour"
 
 
 def test_grey_frames_are_kept_read_and_shown(tmp_path: Path, grey_clip: Path) -> None:

@@ -216,6 +216,17 @@ def test_white_scales_the_file_and_not_the_preview(
         assert np.abs(a.astype(int) - b).mean() < 0.5
 
 
+def test_another_display_transform_keeps_the_frames_and_makes_the_preview_again(clip: Path, tmp_path: Path) -> None:
+    """As in a folder that an earlier version finished, whose previews were reinhard."""
+    reconstruct_clip([str(clip)], tmp_path / "out", options(tonemap="reinhard"))
+    times = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("*.exr")}
+    reconstruct_clip([str(clip)], tmp_path / "fresh", CLASSICAL)
+    report = reconstruct_clip([str(clip)], tmp_path / "out", CLASSICAL).as_dict()
+    assert report["frames"]["kept"] == len(times)
+    assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("*.exr")} == times
+    assert_same_results(tmp_path / "out", tmp_path / "fresh")
+
+
 def test_a_response_is_undone(clip: Path, undisturbed: Path, tmp_path: Path) -> None:
     coded = write_frames(tmp_path / "clip", encode=srgb_encode)
     reconstruct_clip([str(coded)], tmp_path / "out", options(response="srgb"))

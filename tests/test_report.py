@@ -480,7 +480,8 @@ def test_tone_curve_rises_from_black_to_white_and_shows_shadows():
     assert 80 < grey < 140
     assert 210 < half < 245
     odd = pictures.tonemapped(np.array([[[np.nan, -1.0, np.inf]]]), 8)
-    assert odd.tolist() == [[[0, 0, 255]]]
+    assert odd.tolist() == [[[255, 255, 255]]]
+    assert pictures.tonemapped(np.array([[[np.nan, -1.0, 0.01]]]), 8)[0, 0, :2].tolist() == [0, 0]
 
 
 def test_error_is_the_mean_of_the_channels_after_the_mu_law():

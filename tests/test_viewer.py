@@ -739,7 +739,7 @@ def test_the_command(results, original, tmp_path, capfd):
 def test_usage(results, capfd):
     for arguments, code, said in (
         (("--frames", "x"), 2, "--frames takes"),
-        (("--tonemap", "nice"), 2, "--tonemap takes one of reinhard"),
+        (("--tonemap", "nice"), 2, "--tonemap takes one of neutral, reinhard"),
         (("--frames", "12"), 1, "frame 12 of shot is not in the results: they are of frames 0-11"),
         (("--clip", "/no/such.mov"), 1, "such.mov"),
     ):

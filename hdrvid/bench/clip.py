@@ -117,7 +117,7 @@ def _media_once(path: Path, folder: Path, radiance: Sequence[np.ndarray], cycle:
         ms["linearise"] = linearising / count * 1e3
     count = max(8, len(radiance))
     pictures = [radiance[i % len(radiance)] for i in range(count)]
-    tonemap = Tonemapper("reinhard", max_value=cycle.max_exposure, frames_per_second=FRAMES_PER_SECOND)
+    tonemap = Tonemapper(max_value=cycle.max_exposure, frames_per_second=FRAMES_PER_SECOND)
     started = time.perf_counter()
     shown = [tonemap(picture / np.float32(cycle.max_exposure)) for picture in pictures]
     ms["tonemap"] = (time.perf_counter() - started) / count * 1e3

@@ -1,11 +1,12 @@
 """Previews: scene-linear frames to 8-bit sRGB, with an exposure that follows the scene but never a single frame.
 
 A tone mapper has two parts. The key: the log-average luminance of the frame, of which the brightest and the darkest
-pixels have no say, smoothed over about a second. It sets how bright the picture is. And a fixed curve of luminance:
-nothing else in it depends on the frame, so that a lamp that comes on does not darken the rest of the picture. The
-`mantiuk` curve has no key, it follows the histogram of the scene in the same slow way. The curve is applied to
-luminance and the colour follows in proportion, which keeps the hue; towards white the colour fades, as on film, or a
-lamp would turn into a flat patch of pure colour.
+pixels have no say, smoothed over about a second. It sets how bright the picture is. And a fixed curve: nothing else in
+it depends on the frame, so that a lamp that comes on does not darken the rest of the picture. The `mantiuk` curve has
+no key, it follows the histogram of the scene in the same slow way.
+
+`neutral`, the default, is described in `color/neutral.py`. The curves of reinhard, drago, mantiuk and filmic are
+applied to luminance and the colour follows in proportion; in the upper half of the display's range it fades to white.
 
 Convention:
     pixels      (H, W, 3) float32, scene-linear Rec. 709, 1.0 = clipping of the LONGEST exposure.
@@ -20,22 +21,18 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from hdrvid import threads
-from hdrvid.color import half
 from hdrvid.color.constants import LUMINANCE_BT709
-from hdrvid.color.curves import srgb_encode
 from hdrvid.color.half import HALF_MAX
+from hdrvid.color.half_tables import finite_frame, half_index, half_values, row_blocks, srgb_codes
+from hdrvid.color.neutral import MIDDLE_GREY, neutral
 from hdrvid.color.radiance import luminance, mu_law
-from hdrvid.errors import InputError, UsageError
+from hdrvid.errors import UsageError
 
-OPERATORS: tuple[str, ...] = ("reinhard", "drago", "mantiuk", "filmic", "mulaw")
-"""reinhard: Reinhard et al. 2002 with a white point. drago: Drago et al. 2003, logarithmic, keeps the most of very
-bright parts. mantiuk: after Mantiuk et al. 2008, spends contrast where the picture has pixels. filmic: Hable 2010,
-more contrast. mulaw: the curve that papers on HDR video show and measure in, mu = 5000, a channel at a time and without
-a key."""
-
-MIDDLE_GREY = 0.18
-"""Scene luminance that is left alone by the key."""
+OPERATORS: tuple[str, ...] = ("neutral", "reinhard", "drago", "mantiuk", "filmic", "mulaw")
+"""neutral: after Khronos PBR Neutral, keeps hue and saturation of what is well exposed. reinhard: Reinhard et al.
+2002 with a white point. drago: Drago et al. 2003, logarithmic, keeps the most of very bright parts. mantiuk: after
+Mantiuk et al. 2008, spends contrast where the picture has pixels. filmic: Hable 2010, more contrast. mulaw: the curve
+that papers on HDR video show and measure in, mu = 5000, a channel at a time and without a key."""
 
 ADAPTATION = 0.6
 """Share of a change of the scene's brightness, in stops, that the key takes back: night still looks like night."""
@@ -54,9 +51,6 @@ MAX_GAIN = 16.0
 
 DRAGO_BIAS = 0.85
 """How fast the logarithm's base rises with luminance; the value the authors recommend."""
-
-_PIXELS_AT_ONCE = 30_000
-"""A block of rows that fits the caches."""
 
 
 def reinhard_curve(x: np.ndarray, white: float) -> np.ndarray:
@@ -165,28 +159,13 @@ class HistogramCurve:
         return np.where(luminance_ > 0, np.exp2(display), 0.0)
 
 
-def _half_values() -> np.ndarray:
-    """The value of every non-negative finite half float, in the order of its bits, as float64."""
-    return np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float64)
-
-
-def _blocks(frame: np.ndarray) -> list[slice]:
-    """Rows of a frame, some at a time."""
-    return threads.row_blocks(slice(0, frame.shape[0]), frame.shape[1], _PIXELS_AT_ONCE)
-
-
-def _half_index(plane: np.ndarray) -> np.ndarray:
-    """Index into a table over `_half_values` of a plane of values 0..65504."""
-    return half.to_half(plane).view(np.uint16)
-
-
 class Tonemapper:
     """Tone maps the frames of one clip, in order: the key remembers the frames before.
 
     Deterministic: the same frames in the same order give the same pictures.
     """
 
-    def __init__(self, operator: str = "reinhard", *, max_value: float = 8.0, frames_per_second: float = 24.0) -> None:
+    def __init__(self, operator: str = "neutral", *, max_value: float = 8.0, frames_per_second: float = 24.0) -> None:
         """`max_value` is the largest value the frames can hold, the ratio of the longest to the shortest exposure: it
         becomes white. Raises UsageError for an unknown operator or numbers that are not positive.
         """
@@ -200,10 +179,8 @@ class Tonemapper:
         self._follow = 1 - math.exp(-1 / (TIME_CONSTANT_SECONDS * float(frames_per_second)))
         self._log_key: float | None = None
         self._histogram_curve = HistogramCurve(self.max_value, self._follow) if operator == "mantiuk" else None
-        values = _half_values()
-        self._srgb = np.round(255 * srgb_encode(values)).astype(np.uint8)
-        self._mulaw = np.round(255 * np.clip(mu_law(values / self.max_value), 0.0, 1.0)).astype(np.uint8)
-        self._values = values
+        self._values = half_values()
+        self._mulaw = np.round(255 * np.clip(mu_law(self._values / self.max_value), 0.0, 1.0)).astype(np.uint8)
 
     @property
     def gain(self) -> float:
@@ -218,14 +195,12 @@ class Tonemapper:
 
         Negative values and NaN are black, infinite ones white. Raises InputError where the shape is not (H, W, 3).
         """
-        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
-            raise InputError(f"a frame to be tone mapped has shape (height, width, 3), not {pixels.shape}")
-        frame = np.ascontiguousarray(pixels, np.float32)
-        if not cv2.checkRange(frame, quiet=True)[0]:
-            frame = np.nan_to_num(frame, nan=0.0, posinf=HALF_MAX, neginf=0.0)
+        frame = finite_frame(pixels)
         if self.operator == "mulaw":
             return self._per_channel(frame)
         self._adapt(frame)
+        if self.operator == "neutral":
+            return neutral(frame, max_value=self.max_value, gain=self.gain)
         return self._by_luminance(frame)
 
     def _adapt(self, frame: np.ndarray) -> None:
@@ -249,8 +224,8 @@ class Tonemapper:
 
     def _per_channel(self, frame: np.ndarray) -> np.ndarray:
         out = np.empty(frame.shape, np.uint8)
-        for rows in _blocks(frame):
-            out[rows] = self._mulaw.take(_half_index(np.clip(frame[rows], 0.0, HALF_MAX)))
+        for rows in row_blocks(frame):
+            out[rows] = self._mulaw.take(half_index(np.clip(frame[rows], 0.0, HALF_MAX)))
         return out
 
     def _by_luminance(self, frame: np.ndarray) -> np.ndarray:
@@ -271,16 +246,16 @@ class Tonemapper:
 
         out = np.empty(frame.shape, np.uint8)
         weights = LUMINANCE_BT709
-        for rows in _blocks(frame):
+        for rows in row_blocks(frame):
             planes = cv2.split(np.clip(frame[rows], 0.0, HALF_MAX))
             red, green, blue = planes
-            index = _half_index(weights[0] * red + weights[1] * green + weights[2] * blue)
+            index = half_index(weights[0] * red + weights[1] * green + weights[2] * blue)
             grey, scale, keep = target.take(index), factor.take(index), colour.take(index)
             # a colour that no display can show at this luminance fades as far as it must
             excess = cv2.max(cv2.max(red, green), blue) * scale - grey
             keep = np.minimum(keep, (1 - grey) / np.maximum(excess, 1e-6))
             scale *= keep
             grey *= 1 - keep
-            shown = [self._srgb.take(_half_index(np.clip(plane * scale + grey, 0.0, 1.0))) for plane in planes]
+            shown = [srgb_codes().take(half_index(np.clip(plane * scale + grey, 0.0, 1.0))) for plane in planes]
             cv2.merge(shown, out[rows])
         return out

@@ -50,4 +50,4 @@ CYCLE_STOPS = option("Stops of one cycle, beginning with the first frame.", meta
 DEVICE = option("Where the networks run.", metavar="auto|cpu|cuda[:i]|mps")
 MODEL = option("A model that `hdrvid info` lists, or a .safetensors file from `hdrvid train`.", metavar="NAME|FILE")
 PRECISION = option("Arithmetic of the networks; auto takes the fastest safe.", metavar="auto|fp32|bf16|fp16")
-TONEMAP = option("Tone curve for viewing: reinhard, drago, mantiuk, filmic or mulaw.", metavar="NAME")
+TONEMAP = option("Display transform for viewing: neutral, reinhard, drago, mantiuk, filmic or mulaw.", metavar="NAME")

@@ -271,7 +271,7 @@ class ReconstructOptions(DetectOptions):
             panel=MACHINE,
         ),
     )
-    tonemap: str = field(default="reinhard", metadata=TONEMAP | {"panel": VIEWING})
+    tonemap: str = field(default="neutral", metadata=TONEMAP | {"panel": VIEWING})
     preview: bool = field(
         default=True,
         metadata=option("Write STEM.preview.mp4.", flag="--preview/--no-preview", panel=VIEWING),

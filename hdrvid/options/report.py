@@ -35,4 +35,4 @@ class ReportOptions:
         metadata=option("The model of the results, where it is a file of your own.", metavar="NAME|FILE"),
     )
     device: str = field(default="auto", metadata=DEVICE)
-    tonemap: str = field(default="reinhard", metadata=TONEMAP)
+    tonemap: str = field(default="neutral", metadata=TONEMAP)

@@ -22,7 +22,7 @@ from hdrvid.color.radiance import luminance
 from hdrvid.color.response import RESPONSES, measured_response
 from hdrvid.html import motion as motion_module
 from hdrvid.html import radiance_pictures, reconstruction_report
-from hdrvid.html.areas import CLIPPED_COLOUR, DARK_COLOUR, Areas, areas_picture
+from hdrvid.html.areas import CLIPPED_COLOUR, DARK_COLOUR, Areas, areas_picture, find_areas
 from hdrvid.html.clip_results import find_clips
 from hdrvid.html.histogram import darkest_linear
 from hdrvid.html.motion import motion_indices
@@ -31,6 +31,8 @@ from hdrvid.html.reconstruction_report import MAX_PAGE_BYTES, write_report
 from hdrvid.html.verdicts import BAD, FAIR, GOOD, UNKNOWN, percent, verdicts
 from hdrvid.io.exr import read_exr
 from hdrvid.io.hdr import read_hdr
+from hdrvid.io.preview import PreviewWriter
+from hdrvid.metrics.exposure_flicker import FrameBrightness
 from hdrvid.options.report import ReportOptions
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -111,6 +113,7 @@ def test_brightness_matched_frames_do_not_flash(page):
     assert steps[1] > 30
     assert steps[2] < steps[1] / 3
     assert steps[0] < 3
+    assert "As shot, the picture flashes" in page.text
 
 
 def test_the_stills_are_the_first_frame(page):
@@ -139,6 +142,26 @@ def test_without_the_original_the_results_play_alone(results, tmp_path):
     assert panels.shape[1] == 1
     assert "select" not in [t for t, k, v in page.attributes if (k, v) == ("class", "panel")]
     assert "clipped as shot not known" in " ".join(page.uris)
+
+
+def test_without_an_encoder_the_page_has_no_video(results, tmp_path, monkeypatch):
+    monkeypatch.setattr(PreviewWriter, "_add_stream", lambda self, container: container.add_stream("no_such_codec"))
+    written, page = report_of(results, tmp_path, QUICK)
+    assert [n for n in written.notes if n.startswith("The clip in motion: ")]
+    assert not values_of(page, "div", "data-motion")
+    assert values_of(page, "input", "data-rgbe")
+
+
+def test_keyframes_are_as_often_as_wanted(tmp_path):
+    with PreviewWriter(tmp_path / "a.mp4", 32, 32, 24, keyframe_every=5) as writer:
+        for i in range(22):
+            writer.write(np.full((32, 32, 3), 5 * i, np.uint8))
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        packets = [p for p in container.demux(video=0) if p.size]
+    keys = sorted(p.pts for p in packets if p.is_keyframe)
+    frame = (max(p.pts for p in packets) - keys[0]) / 21
+    assert len(packets) == 22
+    assert max(np.diff(keys)) <= 5.01 * frame
 
 
 def test_one_result_does_not_move(results, tmp_path):
@@ -269,6 +292,27 @@ def test_areas_have_their_colours_and_patterns():
     changed = (plain != marked).any(-1)
     assert changed[:, 10:20].mean() == pytest.approx(0.5, abs=0.1)
     assert not changed[:, 20:].any()
+
+
+def test_large_frames_are_looked_at_on_a_grid_but_every_nan_is_seen(results):
+    (clip,) = find_clips(results)
+    codes = np.full((720, 2600, 3), 0.5, np.float32)
+    codes[:, 1300:] = 1.0
+
+    class Shot:
+        response = RESPONSES["gamma2.2"]
+        frame = staticmethod(lambda index: codes)
+        in_output_colours = staticmethod(lambda linear: linear)
+
+    pixels = (codes**2.2 * 9).astype(np.float32)
+    pixels[-1, 7, 1] = np.nan
+    areas = find_areas(clip, Shot(), FrameBrightness(1, 3.0, "long", 0.0), pixels)
+    assert areas.clipped.size < codes.size / 3 / 8
+    shares = areas.shares()
+    assert shares["clipped"] == shares["clipped_in_all"] == pytest.approx(0.5, abs=0.01)
+    assert shares["not_finite"] == pytest.approx(1 / (720 * 2600))
+    shown = areas_picture(np.full((90, 325, 3), 128, np.uint8), areas)
+    assert (shown == (255, 0, 0)).all(-1).sum() == 1
 
 
 def test_noise_of_a_measured_linear_curve_is_that_of_linear_frames():
@@ -414,7 +458,8 @@ def test_results_of_some_frames(original, tmp_path, settings, rate, labels):
     assert labels is None or facts["labels"][:2] == labels
     assert "Without results" not in page.text, "the run was to make no more"
     assert "Results: complete" in page.text
-    assert "Flicker: not measured" in page.text
+    assert re.search(r"Flicker: not measured\s+All results are of one exposure", page.text)
+    assert "flashes" not in page.text
 
 
 def test_a_gap_among_every_second_result_is_missing(original, tmp_path):
@@ -545,6 +590,11 @@ def test_the_exposure_slider_in_a_browser(written, page, by, flags):
 
 FRAME = "Number(document.querySelector('.seek').value)"
 STATUS = "document.querySelector('.player .status').textContent"
+SEEK = """(() => {
+  const slider = document.querySelector(".seek");
+  slider.value = %d; // at once with its event: the video may move the slider in between
+  slider.dispatchEvent(new Event("input"));
+})()"""
 PANELS = """[...document.querySelectorAll(".player canvas")].map((canvas) =>
   [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data])"""
 
@@ -564,8 +614,7 @@ def test_the_clip_in_motion_in_a_browser(written, page):
         if browser.run("document.querySelector('.play').disabled"):
             pytest.skip("this browser has no H.264")
         for frame in (1, 7, 6, 11):
-            browser.run(f"document.querySelector('.seek').value = {frame}")
-            browser.run("document.querySelector('.seek').dispatchEvent(new Event('input'))")
+            browser.run(SEEK % frame)
             browser.until(f"{STATUS} == 'frame {frame}, {('short', 'long')[frame % 2]}'")
             result, before = drawn_panels(browser)
             assert np.abs(result - panels[frame, 0].astype(int)).mean() < 6

@@ -1,7 +1,7 @@
 """Where a frame holds nothing: clipped and dark as it was shot, and clipped or dark in every exposure.
 
 Convention:
-    mask    (H, W) bool.
+    mask    (H, W) bool, of a frame or of a regular grid of its pixels.
     share   of the pixels of a frame, 0 to 1.
 """
 
@@ -25,6 +25,8 @@ DARK_COLOUR = (40, 110, 240)
 """Dark."""
 UNUSED_COLOUR = (200, 60, 200)
 """Nothing was admissible."""
+MAX_MASK_PX = 1280
+"""Frames with a longer side than this are looked at on a grid, but for NaN and infinity."""
 _STRIPE_PX = 4
 
 
@@ -60,14 +62,17 @@ def find_areas(clip: ClipResults, original: OriginalClip, frame: FrameBrightness
     """
     response = original.response or RESPONSES["gamma2.2"]
     darkest = darkest_linear(response)
-    finite = np.isfinite(pixels).all(-1)
-    values = np.nan_to_num(pixels, nan=0.0, posinf=0.0, neginf=0.0)
+    not_finite = ~np.isfinite(pixels).all(-1)
+    step = -(-max(pixels.shape[:2]) // MAX_MASK_PX)
+    finite = ~not_finite[::step, ::step]
+    values = np.nan_to_num(pixels[::step, ::step], nan=0.0, posinf=0.0, neginf=0.0)
     top = float(np.min(response.linearize(np.full(3, CLIPPED_CODE))))
     clipped_in_all = finite & (values.max(-1) >= top * clip.scale)
     dark_in_all = finite & (luminance(values) < darkest * clip.white)
     code = original.frame(frame.index)
     if code is None:
-        return Areas(None, None, clipped_in_all, dark_in_all, ~finite)
+        return Areas(None, None, clipped_in_all, dark_in_all, not_finite)
+    code = np.ascontiguousarray(code[::step, ::step])
     clipped = code.max(-1) > CLIPPED_CODE
     dark = None
     if original.response is not None:
@@ -78,7 +83,7 @@ def find_areas(clip: ClipResults, original: OriginalClip, frame: FrameBrightness
         clipped_in_all = clipped_in_all | clipped
     if dark is not None and level == clip.exposures.num_levels - 1:
         dark_in_all = dark_in_all | dark
-    return Areas(clipped, dark, clipped_in_all, dark_in_all, ~finite)
+    return Areas(clipped, dark, clipped_in_all, dark_in_all, not_finite)
 
 
 def areas_picture(picture: np.ndarray, areas: Areas) -> np.ndarray:
@@ -105,6 +110,7 @@ def areas_picture(picture: np.ndarray, areas: Areas) -> np.ndarray:
     for mask, colour, pattern, tint in layers:
         if mask is None:
             continue
-        amount = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA) * pattern * tint
+        covered = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+        amount = ((covered > 0) if mask is areas.not_finite else covered) * pattern * tint  # one pixel of NaN is seen
         shown += amount[..., None] * (np.array(colour, np.float32) - shown)
     return np.rint(shown).astype(np.uint8)

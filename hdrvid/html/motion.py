@@ -74,7 +74,8 @@ def make_motion(
 ) -> Motion | None:
     """A video of the results that `results` gives: index, file values (H, W, 3) and stops of the frame.
 
-    `indices` are the frames that it is expected to give. None where it gives fewer than two.
+    `indices` are the frames that it is expected to give. None where it gives fewer than two. Raises OutputError where
+    the encoder or the disk refuses.
     """
     stops_of: dict[int, float] = {}
     panels: dict[int, dict[str, np.ndarray]] = {}

@@ -274,6 +274,8 @@ class _MotionView:
     """The frames in words."""
     rate: str
     """Frames per second."""
+    flashes: bool
+    """Whether the exposures of the frames differ."""
 
     @property
     def befores(self) -> list[tuple[int, str]]:
@@ -301,6 +303,7 @@ def _motion_view(motion: Motion | None) -> _MotionView | None:
         len(motion.indices) - 1,
         f"frames {motion.indices[0]} to {motion.indices[-1]}",
         f"{motion.frames_per_second:.4g}",
+        len(set(motion.exposures)) > 1,
     )
 
 

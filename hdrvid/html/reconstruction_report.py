@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from hdrvid.color.tonemap import Tonemapper
-from hdrvid.errors import InputError
+from hdrvid.errors import InputError, OutputError
 from hdrvid.html.areas import find_areas
 from hdrvid.html.clip_results import ClipResults
 from hdrvid.html.contact_sheet import SheetFrame, sheet_frame
 from hdrvid.html.frame_pictures import PICTURE_BYTES, FramePictures, FrameRenderer
 from hdrvid.html.histogram import ClipHistograms
-from hdrvid.html.motion import make_motion, motion_indices
+from hdrvid.html.motion import Motion, make_motion, motion_indices
 from hdrvid.html.original_clip import OriginalClip
 from hdrvid.html.radiance_pictures import MAX_RADIANCE_FRAMES, RadianceFrame, small_radiance
 from hdrvid.html.reconstruction_page import ReportContent, report_html
@@ -158,7 +158,7 @@ def _read_content(
         shown = _ShownFrames(clip, renderer, {b.index: b for b in brightness}, indices)
         for index, pixels, header in reader.read(indices):
             shown.add(index, pixels, header)
-        motion = make_motion(clip, renderer, _with_stops(clip, reader.read(in_motion)), in_motion)
+        motion = _motion(clip, renderer, _with_stops(clip, reader.read(in_motion)), in_motion)
     problems = list(reader.problems.values())
     if clip.num_lost:
         problems.insert(0, f"{clip.num_lost} frame(s) of {clip.stem} are gone: run hdrvid reconstruct again")
@@ -206,6 +206,20 @@ class _ShownFrames:
         if index in self._with_radiance:
             radiance = small_radiance(pixels / np.float32(clip.white))
             self.radiance.append(RadianceFrame(index, frame.exposure, radiance))
+
+
+def _motion(
+    clip: ClipResults,
+    renderer: FrameRenderer,
+    results: Iterator[tuple[int, np.ndarray, float]],
+    indices: Sequence[int],
+) -> Motion | None:
+    """`make_motion`; None and a note where no video can be made here."""
+    try:
+        return make_motion(clip, renderer, results, indices)
+    except OutputError as error:
+        renderer.original.notes.append(f"The clip in motion: {error}.")
+        return None
 
 
 def _with_stops(

@@ -16,7 +16,7 @@ GOOD, FAIR, BAD, UNKNOWN = "good", "fair", "bad", "unknown"
 """Kinds of verdicts."""
 
 NO_FLICKER_STOPS = 0.02
-"""Flicker up to this is none: 1.4 %, about what an eye can just tell."""
+"""Flicker up to this is none: 1.4 % of luminance."""
 AGREED_STOPS = 0.1
 """Measured and used exposures this close agree."""
 DOUBTFUL_STOPS = 0.25
@@ -54,7 +54,7 @@ AreaShares = Sequence[tuple[str, Mapping[str, float]]]
 def verdicts(clip: ClipResults, flicker: float | None, num_measured: int, shares: AreaShares) -> list[Verdict]:
     """All verdicts on a clip. `flicker` is that of `num_measured` results, `shares` has the areas of some frames."""
     return [
-        _flicker(flicker, num_measured),
+        _flicker(flicker, num_measured, clip),
         _exposures(clip),
         _slips(clip),
         _curve(clip),
@@ -66,10 +66,11 @@ def verdicts(clip: ClipResults, flicker: float | None, num_measured: int, shares
     ]
 
 
-def _flicker(stops: float | None, num_measured: int) -> Verdict:
+def _flicker(stops: float | None, num_measured: int, clip: ClipResults) -> Verdict:
     limits = f"None up to {NO_FLICKER_STOPS:g} stops, visible above {VISIBLE_FLICKER_STOPS:g}."
     if stops is None:
-        why = "Too few frames in a row, or all is in motion."
+        classes = {clip.exposures.class_at(i) for i in clip.frames}
+        why = "All results are of one exposure." if len(classes) < 2 else "Too few in a row, or all is in motion."
         return Verdict("Flicker", UNKNOWN, "not measured", "", why)
     kind, word = BAD, "visible"
     if stops <= VISIBLE_FLICKER_STOPS:

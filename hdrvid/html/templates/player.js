@@ -25,7 +25,7 @@ for (const player of document.querySelectorAll(".player")) {
   const go = (frame) => {
     at = Math.min(last, Math.max(0, frame));
     video.pause();
-    stay();
+    stay(); // also where it is there already: the clock may be one picture ahead of what is shown
   };
   if (video.requestVideoFrameCallback) {
     const next = (now, frame) => {
@@ -41,7 +41,6 @@ for (const player of document.querySelectorAll(".player")) {
     next();
   }
   for (const event of ["loadeddata", "seeked"]) video.addEventListener(event, showSought);
-  video.addEventListener("pause", stay); // the picture may be one behind the clock
   const told = () => {
     play.textContent = video.paused ? "▶ Play" : "❚❚ Pause";
   };
@@ -51,7 +50,7 @@ for (const player of document.querySelectorAll(".player")) {
     note.textContent = "This browser does not play H.264 video: here is the first frame.";
     for (const control of [play, seek, speed, ...player.querySelectorAll(".step")]) control.disabled = true;
   });
-  const toggle = () => (video.paused ? video.play().catch(() => {}) : video.pause());
+  const toggle = () => (video.paused ? video.play().catch(() => {}) : go(at));
   play.addEventListener("click", toggle);
   for (const button of player.querySelectorAll(".step")) button.addEventListener("click", () => go(at + Number(button.value)));
   seek.addEventListener("input", () => go(Number(seek.value)));
@@ -62,7 +61,7 @@ for (const player of document.querySelectorAll(".player")) {
     for (const image of player.querySelectorAll("img.before")) image.hidden = image.dataset.panel !== panel.value;
     find(".compare").dataset.before = name;
     find(".wipe").dispatchEvent(new Event("input"));
-    show(at);
+    video.paused ? showSought() : show(at);
   };
   if (panel) {
     panel.addEventListener("change", choose);

@@ -49,6 +49,10 @@ PLACES = {
     "training losses": ("train/losses.py", "tone_l1"),
     "compiled functions and what they replace": ("compiled/kernels.py", "REPLACES"),
     "the page of a reconstruction": ("html/reconstruction_page.py", "report_html"),
+    "the clip in motion on the page": ("html/motion.py", "make_motion"),
+    "the radiance on the page": ("html/radiance_pictures.py", "packed"),
+    "clipped and dark areas": ("html/areas.py", "find_areas"),
+    "verdicts": ("html/verdicts.py", "verdicts"),
     "the page of an evaluation": ("html/evaluation_page.py", "report_html"),
 }
 """What one looks for: the file, and a name that is defined there."""

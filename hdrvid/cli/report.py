@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 HELP = """Show a finished reconstruction: one HTML file a clip, which needs nothing else.
 
 RESULTS is the folder given to `hdrvid reconstruct` with -o, or one STEM.json in it. The page, STEM.report.html beside
-it, has a slider between frame as shot and result, blend weights and flow, the exposures found, the brightness of every
-frame with the flicker between exposures in stops, and the range of luminance that was gained. It stays below 8 MB.
+it, begins with pictures: result and frame as shot in motion with a wipe between them, an exposure slider over the
+radiance of some results, a contact sheet with histograms and what is clipped or dark. Then come verdicts in words
+(flicker, exposures, camera curve), charts, blend weights and flow. It stays below 5 MB and works without a network.
 
 [bold]Examples[/bold]
 

@@ -49,8 +49,7 @@ class ClipResults:
     @property
     def num_lost(self) -> int:
         """Results that its JSON counts and that are no longer there."""
-        count = as_mapping(self.values.get("frames")).get("count")
-        return max(0, count - len(self.frames)) if isinstance(count, int) else 0
+        return max(0, (self._count or 0) - len(self.frames))
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -61,9 +60,27 @@ class ClipResults:
         return None
 
     def missing_frames(self) -> list[int]:
-        """Frames between the first and the last result that have none, at most MAX_GAP_FRAMES of every gap."""
-        pairs, step = itertools.pairwise(self.frames), _numbers(self.values).step
+        """Frames between the first and the last result that have none, at most MAX_GAP_FRAMES of every gap.
+
+        None are missing where the run made no more: one of --only or --every bracket makes some frames of the clip.
+        """
+        if self.num_lost == 0 and self._count is not None and not self.values.get("problem"):
+            return []
+        pairs, step = list(itertools.pairwise(self.frames)), _numbers(self.values).step
+        if step == 1:
+            step = min((b - a for a, b in pairs), default=1)
         return [i for a, b in pairs for i in range(a + step, min(b, a + step * (1 + MAX_GAP_FRAMES)), step)]
+
+    @property
+    def _count(self) -> int | None:
+        """Results that its JSON counts."""
+        count = as_mapping(self.values.get("frames")).get("count")
+        return count if isinstance(count, int) else None
+
+    @property
+    def moment_frames(self) -> int:
+        """Frames of the clip that were shot at one moment: the number of tracks, else 1."""
+        return _numbers(self.values).step
 
 
 def find_clips(results: PathLike) -> list[ClipResults]:

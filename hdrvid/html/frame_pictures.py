@@ -10,6 +10,7 @@ import numpy as np
 
 from hdrvid import pictures
 from hdrvid.color.curves import srgb_encode
+from hdrvid.color.half import HALF_MAX
 from hdrvid.color.radiance import luminance
 from hdrvid.color.tonemap import Tonemapper
 from hdrvid.html.clip_results import ClipResults
@@ -20,8 +21,8 @@ from hdrvid.types import Reconstruction
 
 MAX_SIDE_PX = 960
 """Longer side of the result and of the frame as shot."""
-PICTURE_BYTES = 5_000_000
-"""All pictures of a page together, before base64 makes them a third larger."""
+PICTURE_BYTES = 1_300_000
+"""All pictures of the frames together, before base64 makes them a third larger."""
 DIFFERENT_STOPS = 0.05
 """A result that the model repeats no better than this (median over pixels) was made in another way."""
 
@@ -58,23 +59,40 @@ class FrameRenderer:
     def render(self, frame: FrameBrightness, pixels: np.ndarray, header: Mapping[str, object]) -> FramePictures:
         """Pictures of a result: `pixels` (H, W, 3) are its file values, `header` is that of its file."""
         result = shrunk(self.tonemap(pixels / np.float32(self.clip.white)), MAX_SIDE_PX)
-        shot = self._shot(frame.index)
+        code = self.original.frame(frame.index)
+        shot = None if code is None else self.shot_picture(code, MAX_SIDE_PX)
         reconstruction = self.original.reconstruct(frame.index, header, self.stops_of)
         if reconstruction is None:
             return FramePictures(frame, result, shot, None, {})
         self._compare(frame.index, reconstruction, pixels)
         return FramePictures(frame, result, shot, self._weights(reconstruction), _flows(reconstruction))
 
-    def _shot(self, index: int) -> np.ndarray | None:
+    def small_result(self, pixels: np.ndarray, side: int) -> np.ndarray:
+        """A result, file values (H, W, 3), averaged to at most `side` pixels and tone-mapped."""
+        light = np.nan_to_num(pixels / np.float32(self.clip.white), nan=0.0, posinf=HALF_MAX, neginf=0.0)
+        return self.tonemap(shrunk(np.asarray(light, np.float32), side))
+
+    def shot_picture(self, code: np.ndarray, side: int) -> np.ndarray:
+        """A frame as shot, (H, W, 3) as the clip stores it, as a display shows it; at most `side` pixels."""
         original = self.original
-        code = original.frame(index)
-        if code is None:
-            return None
         assert original.reader is not None
+        code = shrunk(np.ascontiguousarray(code, np.float32), side)
         if original.response is not None and (original.reader.info.linear or original.to_output is not None):
             linear = np.asarray(original.response.linearize(code), np.float32)
             code = np.asarray(srgb_encode(original.in_output_colours(linear)))
-        return shrunk(pictures.input_picture(code), MAX_SIDE_PX)
+        return pictures.input_picture(code)
+
+    def matched_picture(self, code: np.ndarray, stops: float, side: int) -> np.ndarray | None:
+        """A frame as shot in the brightness and with the tone curve of the results; None where its curve is unknown.
+
+        `stops`: its exposure.
+        """
+        original = self.original
+        if original.response is None:
+            return None
+        linear = np.asarray(original.response.linearize(shrunk(np.ascontiguousarray(code, np.float32), side)))
+        light = original.in_output_colours(linear) * (self.clip.exposures.max_exposure / 2.0**stops)
+        return self.tonemap(np.ascontiguousarray(light, np.float32))
 
     def _weights(self, reconstruction: Reconstruction) -> np.ndarray | None:
         if reconstruction.weights is None:
@@ -123,18 +141,19 @@ def shrunk(picture: np.ndarray, side: int) -> np.ndarray:
 
 
 class PictureBudget:
-    """PICTURE_BYTES, shared out between the pictures of a number of frames."""
+    """Bytes that the pictures of a number of frames share."""
 
     RESULT = SHOT = 1.0
-    WEIGHTS, FLOW = 0.5, 0.15
+    WEIGHTS, FLOW, THUMB = 0.5, 0.15, 0.25
     """Shares of the pictures of one frame."""
     QUALITIES = (90, 82, 72, 60, 45)
     """Of JPEG: the first that fits is taken."""
     LOSSLESS_PIXELS = 16_384
     """A picture of no more pixels than this is PNG, where that fits."""
 
-    def __init__(self, num_frames: int) -> None:
-        self._unit = PICTURE_BYTES / (max(num_frames, 1) * (self.RESULT + self.SHOT + self.WEIGHTS + 2 * self.FLOW))
+    def __init__(self, num_frames: int, num_bytes: int) -> None:
+        shares = self.RESULT + self.SHOT + self.WEIGHTS + 2 * self.FLOW + 2 * self.THUMB
+        self._unit = num_bytes / (max(num_frames, 1) * shares)
 
     def uri(self, picture: np.ndarray, share: float) -> str:
         """A data URI within `share`: JPEG as good as fits, smaller where none does; PNG of a very small picture."""

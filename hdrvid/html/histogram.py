@@ -8,6 +8,7 @@ Convention:
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -51,6 +52,11 @@ class Histogram:
         index = ((np.log2(values.astype(np.float64)) - self.LOW) * self._BINS_PER_STOP).astype(np.intp)
         self._counts += np.bincount(np.clip(index, 0, len(self._counts) - 1), minlength=len(self._counts))
 
+    def merge(self, other: Histogram) -> None:
+        """Add the pixels of another histogram."""
+        self.total += other.total
+        self._counts += other._counts
+
     @property
     def kept_share(self) -> float:
         """Share of the pixels that are in the histogram, 0 to 1."""
@@ -82,6 +88,16 @@ class Histogram:
         return limits[1] - limits[0] if limits else 0.0
 
 
+@dataclass(frozen=True)
+class FrameHistograms:
+    """Histograms of one frame, of the pixels that `ClipHistograms` counts."""
+
+    result: Histogram
+    """Of the result."""
+    shot: Histogram | None
+    """Of the frame as shot; None where it cannot be read."""
+
+
 class ClipHistograms:
     """Histogram of the results of a clip, and one of the frames as shot for every exposure."""
 
@@ -100,24 +116,34 @@ class ClipHistograms:
         """Range of the results beyond that of the best exposure, stops, at least 0."""
         return max(self.results.range_stops - max((h.range_stops for h in self.inputs.values()), default=0.0), 0.0)
 
-    def add(self, clip: ClipResults, original: OriginalClip, frame: FrameBrightness, pixels: np.ndarray) -> None:
-        """Add a result, (H, W, 3) file values, and the frame that it was made for where it can be read."""
+    def add(
+        self, clip: ClipResults, original: OriginalClip, frame: FrameBrightness, pixels: np.ndarray
+    ) -> FrameHistograms:
+        """Add a result, (H, W, 3) file values, and the frame that it was made for where it can be read.
+
+        Returns the histograms of this frame alone.
+        """
         step = max(1, math.ceil(math.sqrt(pixels.shape[0] * pixels.shape[1] / SAMPLED_PIXELS)))
         darkest = darkest_linear(original.response or RESPONSES["gamma2.2"])
         light = luminance(pixels[::step, ::step]) / clip.white
-        self.results.add(light, light >= darkest)
+        result = Histogram()
+        result.add(light, light >= darkest)
+        self.results.merge(result)
         code = original.frame(frame.index)
         if code is None or original.response is None:
-            return
+            return FrameHistograms(result, None)
         code = np.ascontiguousarray(code[::step, ::step])
         linear = luminance(original.in_output_colours(np.asarray(original.response.linearize(code), np.float64)))
         kept = (code.max(-1) <= CLIPPED_CODE) & (linear >= darkest)
-        self._inputs[frame.exposure].add(linear * clip.exposures.max_exposure / 2.0**frame.stops, kept)
+        shot = Histogram()
+        shot.add(linear * clip.exposures.max_exposure / 2.0**frame.stops, kept)
+        self._inputs[frame.exposure].merge(shot)
+        return FrameHistograms(result, shot)
 
 
 def darkest_linear(response: Response) -> float:
     """Linear value, of 1.0 where a frame clips, below which its pixels are noise: DARK_CODE above black."""
-    if response.name == "linear":
+    if response.name.partition("@")[0] == "linear":  # '@' precedes a measured black and white
         return float(gamma_linearize(np.array(DARK_CODE)))
     black = np.asarray(response.encode(np.zeros(3)), np.float64)
     return float(np.mean(response.linearize(black + DARK_CODE)))

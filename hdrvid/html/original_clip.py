@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -195,6 +195,16 @@ class OriginalClip:
             for frame in self.reader.frames(min(missing), max(missing) + 1):
                 if frame.index in missing:
                     self._kept[frame.index] = frame.pixels
+
+    def run(self, indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """Index and pixels (H, W, 3) of these frames, which are in order; those that cannot be read are left out."""
+        if self.reader is None or not indices:
+            return
+        wanted = set(indices)
+        with suppress(InputError):
+            for frame in self.reader.frames(indices[0], indices[-1] + 1, on_damage=lambda index, text: None):
+                if frame.index in wanted:
+                    yield frame.index, frame.pixels
 
     def in_output_colours(self, linear: np.ndarray) -> np.ndarray:
         """Linear light (H, W, 3) of the clip in the primaries of the results."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hdrvid.html.clip_results import ClipResults
-from hdrvid.html.histogram import ClipHistograms, Histogram
+from hdrvid.html.histogram import ClipHistograms, FrameHistograms, Histogram
 from hdrvid.html.page import signed
 from hdrvid.html.svg import Axis, Chart, Shape, marker, padded_range, path, polyline
 from hdrvid.metrics.exposure_flicker import EXPOSURE_CLASSES, FrameBrightness
@@ -140,6 +140,30 @@ def range_chart(clip: ClipResults, histograms: ClipHistograms) -> Chart:
     return chart
 
 
+def frame_chart(clip: ClipResults, histograms: ClipHistograms, frame: FrameBrightness, own: FrameHistograms) -> Chart:
+    """A small chart of one frame: its result as an area, the frame as shot as a line, and where its exposure clips.
+
+    All frames of the clip have the same axis of luminance.
+    """
+    left, right, top, bottom = 8, 8, 12, 92
+    chart = Chart(f"histogram-{frame.index}", 300, 112, left, right)
+    limits = own.result.limits()
+    extent = f"from {limits[0]:.1f} to {limits[1]:.1f} stops" if limits else "without pixels that are not dark"
+    chart.description = f"Histogram of frame {frame.index}: luminance of the result {extent}."
+    clipping = _clipping_levels(clip)
+    x = _level_axis(histograms, clipping, chart)
+    y = Axis(0.0, max(float(h.shares.max()) for h in (own.result, own.shot) if h is not None) or 1.0, bottom, top)
+    chart.vertical_grid(x, x.ticks(6, whole=True), top, bottom)
+    chart.shapes.append(path("area result", f"M{left} {bottom}L{_steps(own.result, x, y, 1.0)}V{bottom}"))
+    if own.shot is not None:
+        chart.shapes.append(path(f"line {frame.exposure} thin", f"M{_steps(own.shot, x, y, 1.0)}"))
+    level = math.log2(clip.exposures.max_exposure) - frame.stops
+    chart.shapes.append(path(f"clip {frame.exposure}", f"M{x(level):.1f} 2V{bottom}"))
+    chart.text("clips", x(level) - 4, 10, "end")
+    chart.horizontal_axis(bottom)
+    return chart
+
+
 def _clipping_levels(clip: ClipResults) -> dict[str, float]:
     """Level at which every exposure clips."""
     exposures = clip.exposures
@@ -157,11 +181,11 @@ def _level_axis(histograms: ClipHistograms, clipping: dict[str, float], chart: C
     return Axis(low, high, chart.left, chart.right)
 
 
-def _steps(histogram: Histogram, x: Axis, y: Axis) -> str:
-    """Outline, without its first letter, of the bins within an axis of levels; y is an axis of percent."""
+def _steps(histogram: Histogram, x: Axis, y: Axis, whole: float = 100.0) -> str:
+    """Outline, without its first letter, of the bins within an axis of levels; on y, `whole` is all pixels."""
     edges = histogram.edges
     corners = []
     for left, right, share in zip(edges[:-1], edges[1:], histogram.shares, strict=True):
         if right > x.low and left < x.high:
-            corners.append(f"{x(left):.1f} {y(100 * share):.1f}H{x(right):.1f}")
+            corners.append(f"{x(left):.1f} {y(whole * share):.1f}H{x(right):.1f}")
     return "L".join(corners)

@@ -1,23 +1,30 @@
 """`<stem>.report.html`: what a reconstruction made of a clip, in one file for people.
 
-A slider between the frame as shot and the result, where the result was taken from (blend weights and flow), the
-exposures and the brightness of every frame, the range of luminance that was gained. The only script moves the sliders.
+Pictures first: the clip in motion with a wipe between result and frame as shot, frames whose exposure a slider changes,
+a contact sheet with histograms and what is clipped or dark. Then verdicts, the exposures and the brightness of every
+frame, the range of luminance that was gained, and where the result was taken from (blend weights and flow). The script
+moves the sliders, plays the video and draws radiance; without it the stills are there.
 """
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hdrvid.html.clip_results import ClipResults, as_list, as_mapping
+from hdrvid.html.contact_sheet import SheetFrame, cards
 from hdrvid.html.frame_pictures import FramePictures, PictureBudget
 from hdrvid.html.histogram import RANGE_PERCENTILES, ClipHistograms
+from hdrvid.html.motion import Motion
 from hdrvid.html.page import counted, frame_ranges, render, signed
 from hdrvid.html.picture_key import KeyEntry, flow_entry, weights_entry
+from hdrvid.html.radiance_pictures import RADIANCE_BYTES, RadianceFrame, packed
 from hdrvid.html.reconstruction_charts import brightness_chart, range_chart
 from hdrvid.html.svg import Chart, LegendItem
+from hdrvid.html.verdicts import verdicts
 from hdrvid.metrics.exposure_flicker import (
     EXPOSURE_CLASSES,
     FrameBrightness,
@@ -28,6 +35,12 @@ from hdrvid.types import MAX_CYCLE_FRAMES
 
 MAX_LISTED = 8
 """Problems, warnings and notes beyond these are folded."""
+MAX_SLIDER_STOPS = 24
+"""The exposure slider goes no further down."""
+SLIDER_HIGH_STOPS = 8
+"""It goes up to this."""
+STILL_BYTES = 200_000
+"""`PictureBudget` of a still of the video: each has less than a third of it."""
 TINY_SIDE_PX = 200
 """Frames smaller than this are enlarged without smoothing."""
 
@@ -50,15 +63,28 @@ class ReportContent:
     """Results that cannot be read."""
     tonemap: str
     """Name of the tone curve of the results."""
+    motion: Motion | None
+    """Frames in a row; None where there are fewer than two, or none are wanted."""
+    radiance: Sequence[RadianceFrame]
+    """Frames of the exposure slider."""
+    sheet: Sequence[SheetFrame]
+    """The contact sheet."""
 
 
-def report_html(content: ReportContent) -> str:
-    """The page of a clip; its pictures share `frame_pictures.PICTURE_BYTES`."""
+def report_html(content: ReportContent, picture_bytes: int) -> str:
+    """The page of a clip; the pictures of its frames share `picture_bytes`."""
     clip, values = content.clip, content.clip.values
-    budget = PictureBudget(len(content.frames))
+    budget = PictureBudget(len(content.frames), picture_bytes)
+    shares = [(f.brightness.exposure, f.shares) for f in content.sheet]
+    flicker = flicker_stops(content.brightness, clip.exposures.num_classes)
     return render(
         "reconstruction.html.j2",
         stem=clip.stem,
+        summary=_summary(clip),
+        motion=_motion_view(content.motion),
+        radiance=_radiance_view(clip, content.radiance),
+        sheet=cards(clip, content.sheet, content.histograms, budget),
+        verdicts=verdicts(clip, flicker, len(content.brightness), shares),
         source=values["source"],
         problems=_lines([*([values["problem"]] if values.get("problem") else []), *content.problems]),
         warnings=_lines(_warnings(clip)),
@@ -97,6 +123,16 @@ def _warnings(clip: ClipResults) -> list[str]:
     missing = clip.missing_frames()
     warnings = [str(w) for w in as_list(clip.values.get("warnings"))]
     return warnings + ([f"Without results: {frame_ranges(missing)}."] if missing else [])
+
+
+def _summary(clip: ClipResults) -> str:
+    """What the page is about, in one line."""
+    exposures = ", ".join(f"{stops:.4g}" for stops in clip.exposures.levels)
+    model = as_mapping(clip.values.get("model")).get("name")
+    return (
+        f"{counted(len(clip.frames), 'scene-linear frame')} that hdrvid merged from a clip with exposures of "
+        f"{exposures} stops (model {model})."
+    )
 
 
 def _facts(clip: ClipResults) -> list[_Fact]:
@@ -215,6 +251,97 @@ def _range_section(clip: ClipResults, histograms: ClipHistograms) -> _ChartSecti
         note = "The frames as shot are not there to be compared."
     legend = (LegendItem("result", dot="result"), *(LegendItem(f"{c} as shot", dot=c) for c in inputs))
     return _ChartSection("Range of luminance", figure, unit, range_chart(clip, histograms), legend, note)
+
+
+# ---- motion and radiance ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _MotionView:
+    """The clip in motion."""
+
+    width: int
+    height: int
+    stills: Mapping[str, str]
+    """Data URIs of the first frame by name of the panel; the result is the first."""
+    facts: Mapping[str, Any]
+    """What the script needs to know."""
+    video: str
+    """MP4 in base64."""
+    last: int
+    """Number of the last frame, counted from 0."""
+    frames: str
+    """The frames in words."""
+    rate: str
+    """Frames per second."""
+    flashes: bool
+    """Whether the exposures of the frames differ."""
+
+    @property
+    def befores(self) -> list[tuple[int, str]]:
+        """Number and name of the panels to compare with."""
+        return list(enumerate(self.stills))[1:]
+
+
+def _motion_view(motion: Motion | None) -> _MotionView | None:
+    if motion is None:
+        return None
+    budget = PictureBudget(1, STILL_BYTES)
+    facts = {
+        "width": motion.width,
+        "height": motion.height,
+        "pitch": motion.pitch,
+        "rate": motion.frames_per_second,
+        "labels": [f"frame {i}, {c}" for i, c in zip(motion.indices, motion.exposures, strict=True)],
+    }
+    return _MotionView(
+        motion.width,
+        motion.height,
+        {name: budget.uri(picture, budget.RESULT) for name, picture in motion.stills.items()},
+        facts,
+        base64.b64encode(motion.video).decode("ascii"),
+        len(motion.indices) - 1,
+        f"frames {motion.indices[0]} to {motion.indices[-1]}",
+        f"{motion.frames_per_second:.4g}",
+        len(set(motion.exposures)) > 1,
+    )
+
+
+@dataclass(frozen=True)
+class _RadianceChoice:
+    """A frame of the exposure slider."""
+
+    label: str
+    width: int
+    height: int
+    data: str
+    """See `radiance_pictures.packed`."""
+
+
+@dataclass(frozen=True)
+class _RadianceView:
+    """The exposure slider and its frames."""
+
+    frames: Sequence[_RadianceChoice]
+    low: float
+    """Lowest exposure of the slider, stops; 0 is that of the longest frames."""
+    high: float
+    """Highest."""
+    shortest: str
+    """Exposure of the shortest frames on the slider."""
+
+
+def _radiance_view(clip: ClipResults, frames: Sequence[RadianceFrame]) -> _RadianceView | None:
+    if not frames:
+        return None
+    choices = []
+    for frame in frames:
+        data, width, height = packed(frame.radiance, RADIANCE_BYTES // len(frames))
+        choices.append(_RadianceChoice(f"frame {frame.index}, {frame.exposure}", width, height, data))
+    span = math.log2(clip.exposures.max_exposure)
+    peak = max(float(frame.radiance.max()) for frame in frames)
+    low = -max(math.ceil(span), math.ceil(math.log2(max(peak, 1e-9)))) - 1
+    return _RadianceView(choices, max(low, -MAX_SLIDER_STOPS), SLIDER_HIGH_STOPS, signed(-span, 1, "+"))
 
 
 # ---- frames ----------------------------------------------------------------------------------------------------------

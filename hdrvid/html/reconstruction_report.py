@@ -14,11 +14,15 @@ from typing import Any
 import numpy as np
 
 from hdrvid.color.tonemap import Tonemapper
-from hdrvid.errors import InputError
+from hdrvid.errors import InputError, OutputError
+from hdrvid.html.areas import find_areas
 from hdrvid.html.clip_results import ClipResults
-from hdrvid.html.frame_pictures import FramePictures, FrameRenderer
+from hdrvid.html.contact_sheet import SheetFrame, sheet_frame
+from hdrvid.html.frame_pictures import PICTURE_BYTES, FramePictures, FrameRenderer
 from hdrvid.html.histogram import ClipHistograms
+from hdrvid.html.motion import Motion, make_motion, motion_indices
 from hdrvid.html.original_clip import OriginalClip
+from hdrvid.html.radiance_pictures import MAX_RADIANCE_FRAMES, RadianceFrame, small_radiance
 from hdrvid.html.reconstruction_page import ReportContent, report_html
 from hdrvid.html.report_options import (
     SHOWN_FRAMES,
@@ -26,6 +30,7 @@ from hdrvid.html.report_options import (
     chosen_frames,
     measured_indices,
     parse_frames,
+    spread,
     validate_options,
 )
 from hdrvid.io.atomic import atomic_path, remove_abandoned
@@ -34,8 +39,8 @@ from hdrvid.metrics.exposure_flicker import FlickerMeter, FrameBrightness, flick
 from hdrvid.pipeline.resume import read_output
 from hdrvid.types import PathLike
 
-MAX_PAGE_BYTES = 8_000_000
-"""No page is larger."""
+MAX_PAGE_BYTES = 5_000_000
+"""No page is larger, unless its texts are."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ def write_report(
     validate_options(options)
     remove_abandoned(replaceable_target(path, PAGE, "choose another path with -o"))
     content = _read_content(clip, options, _requested_frames(clip, options), progress)
-    data = report_html(content).encode("utf-8", "backslashreplace")
+    data = _page_bytes(content)
     with atomic_path(path) as partial:
         partial.write_bytes(data)
     return WrittenReport(
@@ -109,6 +114,16 @@ def write_report(
         notes=tuple(dict.fromkeys(content.notes)),
         problems=tuple(content.problems),
     )
+
+
+def _page_bytes(content: ReportContent) -> bytes:
+    """The page; with smaller pictures where much text would make it larger than MAX_PAGE_BYTES."""
+    data = b""
+    for share in (1.0, 0.5, 0.2):
+        data = report_html(content, round(share * PICTURE_BYTES)).encode("utf-8", "backslashreplace")
+        if len(data) <= MAX_PAGE_BYTES:
+            break
+    return data
 
 
 def _requested_frames(clip: ClipResults, options: ReportOptions) -> list[int] | None:
@@ -131,26 +146,87 @@ def _read_content(
 ) -> ReportContent:
     measured = measured_indices(list(clip.frames))
     num_shown = min(SHOWN_FRAMES if requested is None else len(requested), len(clip.frames))
-    reader = _ResultsReader(clip, len(measured) + num_shown, progress)
+    in_motion = motion_indices(list(clip.frames), requested) if options.motion else []
+    reader = _ResultsReader(clip, len(measured) + num_shown + len(in_motion), progress)
     with OriginalClip(clip, options) as original:
         brightness = _measured_brightness(clip, reader.read(measured))
         if not brightness:
             raise InputError(f"no frame of {clip.stem} can be read ({next(iter(reader.problems.values()))})")
         indices = chosen_frames({b.index: b.exposure for b in brightness}) if requested is None else requested
-        by_index = {b.index: b for b in brightness}
         stops_of = {b.index: b.stops for b in brightness}
         renderer = FrameRenderer(clip, original, _tonemapper(clip, brightness, options.tonemap), stops_of)
-        histograms = ClipHistograms()
-        frames: list[FramePictures] = []
+        shown = _ShownFrames(clip, renderer, {b.index: b for b in brightness}, indices)
         for index, pixels, header in reader.read(indices):
-            frame = by_index.get(index) or FrameBrightness(index, *_exposure(clip, index, header), math.nan)
-            original.read_ahead(index, header)
-            histograms.add(clip, original, frame, pixels)
-            frames.append(renderer.render(frame, pixels, header))
+            shown.add(index, pixels, header)
+        motion = _motion(clip, renderer, _with_stops(clip, reader.read(in_motion)), in_motion)
     problems = list(reader.problems.values())
     if clip.num_lost:
         problems.insert(0, f"{clip.num_lost} frame(s) of {clip.stem} are gone: run hdrvid reconstruct again")
-    return ReportContent(clip, brightness, frames, histograms, original.notes, problems, options.tonemap)
+    return ReportContent(
+        clip=clip,
+        brightness=brightness,
+        frames=shown.frames,
+        histograms=shown.histograms,
+        notes=original.notes,
+        problems=problems,
+        tonemap=options.tonemap,
+        motion=motion,
+        radiance=shown.radiance,
+        sheet=shown.sheet,
+    )
+
+
+class _ShownFrames:
+    """Collects what the page shows of the frames with pictures."""
+
+    def __init__(
+        self,
+        clip: ClipResults,
+        renderer: FrameRenderer,
+        measured: Mapping[int, FrameBrightness],
+        indices: Sequence[int],
+    ) -> None:
+        self._clip, self._renderer, self._measured = clip, renderer, measured
+        self._with_radiance = spread(indices, MAX_RADIANCE_FRAMES)
+        self.histograms = ClipHistograms()
+        self.frames: list[FramePictures] = []
+        self.sheet: list[SheetFrame] = []
+        self.radiance: list[RadianceFrame] = []
+
+    def add(self, index: int, pixels: np.ndarray, header: Mapping[str, object]) -> None:
+        """Take a result: its index, file values (H, W, 3) and header."""
+        clip, original = self._clip, self._renderer.original
+        frame = self._measured.get(index) or FrameBrightness(index, *_exposure(clip, index, header), math.nan)
+        original.read_ahead(index, header)
+        own = self.histograms.add(clip, original, frame, pixels)
+        areas = find_areas(clip, original, frame, pixels)
+        pictures = self._renderer.render(frame, pixels, header)
+        self.frames.append(pictures)
+        self.sheet.append(sheet_frame(frame, pictures.result, areas, own))
+        if index in self._with_radiance:
+            radiance = small_radiance(pixels / np.float32(clip.white))
+            self.radiance.append(RadianceFrame(index, frame.exposure, radiance))
+
+
+def _motion(
+    clip: ClipResults,
+    renderer: FrameRenderer,
+    results: Iterator[tuple[int, np.ndarray, float]],
+    indices: Sequence[int],
+) -> Motion | None:
+    """`make_motion`; None and a note where no video can be made here."""
+    try:
+        return make_motion(clip, renderer, results, indices)
+    except OutputError as error:
+        renderer.original.notes.append(f"The clip in motion: {error}.")
+        return None
+
+
+def _with_stops(
+    clip: ClipResults, results: Iterator[tuple[int, np.ndarray, Mapping[str, object]]]
+) -> Iterator[tuple[int, np.ndarray, float]]:
+    for index, pixels, header in results:
+        yield index, pixels, _exposure(clip, index, header)[0]
 
 
 class _ResultsReader:

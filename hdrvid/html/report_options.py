@@ -69,6 +69,17 @@ def chosen_frames(exposures: Mapping[int, str], count: int = SHOWN_FRAMES) -> li
     return [indices[p] for p in sorted(chosen)]
 
 
+def spread(indices: Sequence[int], count: int) -> list[int]:
+    """At most `count` of the indices, evenly spaced, the first and the last among them.
+
+    >>> spread([1, 2, 4, 8, 16], 3), spread([3], 4)
+    ([1, 4, 16], [3])
+    """
+    if len(indices) <= count:
+        return list(indices)
+    return [indices[i] for i in np.linspace(0, len(indices) - 1, count).round().astype(int)]
+
+
 def measured_indices(indices: Sequence[int]) -> list[int]:
     """All indices, or of more than MEASURED_FRAMES evenly spaced runs of MEASURED_RUN, the first and the last in it."""
     if len(indices) <= MEASURED_FRAMES:

@@ -35,9 +35,10 @@ class PreviewWriter(MovieWriter):
         audio_from: PathLike | None = None,
         audio_start_seconds: float | None = None,
         pixel_aspect: Fraction = Fraction(1),
+        keyframe_every: int | None = None,
     ) -> None:
         """`crf`: x264's quality, lower is better. `audio_from`, `audio_start_seconds`, `pixel_aspect`: see
-        `MovieWriter`."""
+        `MovieWriter`. `keyframe_every`: frames from one keyframe to the next at most; None: as x264 likes."""
         super().__init__(
             path,
             width,
@@ -49,6 +50,7 @@ class PreviewWriter(MovieWriter):
         )
         self.crf = crf
         self.transfer = transfer
+        self.keyframe_every = keyframe_every
 
     def write(self, rgb8: np.ndarray, pts_seconds: float | None = None) -> None:
         """Append one frame: (H, W, 3) uint8 display RGB.
@@ -78,6 +80,8 @@ class PreviewWriter(MovieWriter):
         stream.width = self.width + self.width % 2
         stream.height = self.height + self.height % 2
         stream.pix_fmt = "yuv420p"
+        if self.keyframe_every is not None:
+            stream.gop_size = self.keyframe_every
         stream.thread_type = "AUTO"  # the default slices the picture, which costs quality
         _tag(stream.codec_context, self.transfer)
         return stream

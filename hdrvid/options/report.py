@@ -30,6 +30,12 @@ class ReportOptions:
             "Run the model on the frames shown, for blend weights and flow.", flag="--weights/--no-weights"
         ),
     )
+    motion: bool = field(
+        default=True,
+        metadata=option(
+            "Show up to 72 results in a row as a video, with the frames as shot.", flag="--motion/--no-motion"
+        ),
+    )
     model: str | None = field(
         default=None,
         metadata=option("The model of the results, where it is a file of your own.", metavar="NAME|FILE"),

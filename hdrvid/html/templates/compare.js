@@ -3,7 +3,7 @@ for (const pair of document.querySelectorAll(".compare")) {
   if (!range) continue;
   const show = () => {
     pair.style.setProperty("--at", range.value + "%");
-    range.setAttribute("aria-valuetext", Math.round(range.value) + " % as shot");
+    range.setAttribute("aria-valuetext", `${Math.round(range.value)} % ${pair.dataset.before || "as shot"}`);
   };
   range.addEventListener("input", show);
   range.addEventListener("keydown", (event) => {

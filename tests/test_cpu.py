@@ -163,3 +163,16 @@ def test_each_inside_each_does_not_wait_for_ever():
     finally:
         torch.set_num_threads(before)
     assert made == [10 * i for i in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("words", "pays"),
+    [
+        ("GenuineIntel avx2", False),
+        ("GenuineIntel avx512f avx512_bf16", False),  # AMX hidden by a virtual machine: slower than float32
+        ("GenuineIntel avx512f avx512_bf16 amx_bf16", True),
+        ("AuthenticAMD avx512f avx512_bf16", True),
+    ],
+)
+def test_auto_takes_bf16_where_it_is_faster(words, pays):
+    assert machine.bf16_pays(words.split()) == pays

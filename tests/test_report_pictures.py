@@ -280,12 +280,12 @@ def test_areas_have_their_colours_and_patterns():
         found = {tuple(c) for c in part.tolist()}
         assert found == {(255, 255, 255), colour}, "in every exposure: striped"
     none = np.zeros((20, 40), bool)
-    mask = Areas(None, None, none, none, none, not_admissible=masks[1])
+    mask = Areas(None, None, none, none, none, hidden_highlights=masks[1])
     assert mask.shares() == {
         "clipped_in_all": 0.0,
         "dark_in_all": 0.0,
         "not_finite": 0.0,
-        "not_admissible": 0.25,
+        "hidden_highlights": 0.25,
     }
     plain = areas_picture(np.full((20, 40, 3), 128, np.uint8), Areas(None, None, none, none, none))
     marked = areas_picture(np.full((20, 40, 3), 128, np.uint8), mask)
@@ -313,6 +313,24 @@ def test_large_frames_are_looked_at_on_a_grid_but_every_nan_is_seen(results):
     assert shares["not_finite"] == pytest.approx(1 / (720 * 2600))
     shown = areas_picture(np.full((90, 325, 3), 128, np.uint8), areas)
     assert (shown == (255, 0, 0)).all(-1).sum() == 1
+
+
+def test_what_clips_and_is_hidden_in_the_others_is_marked(results):
+    (clip,) = find_clips(results)
+    codes = np.full((40, 60, 3), 0.5, np.float32)
+    codes[:, 20:] = 1.0
+
+    class Shot:
+        response = RESPONSES["gamma2.2"]
+        frame = staticmethod(lambda index: codes)
+        in_output_colours = staticmethod(lambda linear: linear)
+
+    radiance = codes**2.2 / 8
+    radiance[:, 40:] = 0.4  # a shorter exposure shows more
+    areas = find_areas(clip, Shot(), FrameBrightness(1, 3.0, "long", 0.0), radiance * np.float32(clip.scale))
+    expected = np.zeros((40, 60), bool)
+    expected[:, 20:40] = True
+    np.testing.assert_array_equal(areas.hidden_highlights, expected)
 
 
 def test_noise_of_a_measured_linear_curve_is_that_of_linear_frames():
@@ -388,8 +406,8 @@ def test_verdicts_of_areas(results):
     assert verdict(clip, "Clipped in every exposure").kind == UNKNOWN
     assert verdict(clip, "NaN and infinity", shares=shares(0.0, not_finite=0.1)).kind == BAD
     titles = [v.title for v in verdicts(clip, 0.0, 12, shares(0.0))]
-    assert "Nothing admissible" not in titles, "no merge tells yet"
-    found = verdict(clip, "Nothing admissible", shares=shares(0.0, not_admissible=0.04))
+    assert "Clipped and hidden" not in titles, "not known"
+    found = verdict(clip, "Clipped and hidden", shares=shares(0.0, hidden_highlights=0.04))
     assert (found.kind, found.figure) == (FAIR, "4.0 %")
 
 
@@ -398,7 +416,7 @@ def test_verdicts_are_words_on_the_page(written, page):
     for text in ("Exposures: agree with the pixels", "Results: complete", "Camera curve: measured"):
         assert text in page.text
     marks = [t.strip() for t in page.texts if t.strip() in ("✓", "!", "✕", "?")]
-    assert len(marks) == 8
+    assert len(marks) == 9
     order = ["Before and after", "Exposure", "Contact sheet", "Verdicts", "Picture", "Exposure and brightness"]
     places = [page.texts.index(text) for text in order]
     assert places == sorted(places), "pictures first, then verdicts, then tables and charts"

@@ -18,13 +18,14 @@ from hdrvid.html.clip_results import ClipResults
 from hdrvid.html.histogram import CLIPPED_CODE, darkest_linear
 from hdrvid.html.original_clip import OriginalClip
 from hdrvid.metrics.exposure_flicker import FrameBrightness
+from hdrvid.metrics.unmeasured import unmeasured
 
 CLIPPED_COLOUR = (230, 120, 0)
 """Clipped, RGB."""
 DARK_COLOUR = (40, 110, 240)
 """Dark."""
 UNUSED_COLOUR = (200, 60, 200)
-"""Nothing was admissible."""
+"""Clipped, and hidden in every other frame."""
 MAX_MASK_PX = 1280
 """Frames with a longer side than this are looked at on a grid, but for NaN and infinity."""
 _STRIPE_PX = 4
@@ -44,8 +45,8 @@ class Areas:
     """Dark in every exposure."""
     not_finite: np.ndarray
     """The result holds NaN or infinity."""
-    not_admissible: np.ndarray | None = None
-    """The merge took nothing from any frame."""
+    hidden_highlights: np.ndarray | None = None
+    """Clipped as shot, and no other frame shows more: the result is where the frame clips."""
 
     def shares(self) -> dict[str, float]:
         """Share of the frame of every mask that is known, by its name."""
@@ -83,14 +84,18 @@ def find_areas(clip: ClipResults, original: OriginalClip, frame: FrameBrightness
         clipped_in_all = clipped_in_all | clipped
     if dark is not None and level == clip.exposures.num_levels - 1:
         dark_in_all = dark_in_all | dark
-    return Areas(clipped, dark, clipped_in_all, dark_in_all, not_finite)
+    hidden = None
+    if original.response is not None:
+        network = np.asarray(original.response.network_code(code), np.float32)
+        hidden = clipped & ~clipped_in_all & unmeasured(values / np.float32(clip.scale), network, 2.0**frame.stops)
+    return Areas(clipped, dark, clipped_in_all, dark_in_all, not_finite, hidden)
 
 
 def areas_picture(picture: np.ndarray, areas: Areas) -> np.ndarray:
     """The masks over a grey and darker `picture`, (h, w, 3) uint8 RGB, which may be smaller than they are.
 
-    As shot: plain colour. In every exposure: stripes to the right (clipped) and to the left (dark). Nothing admissible:
-    a chequered pattern.
+    As shot: plain colour. In every exposure: stripes to the right (clipped) and to the left (dark). Clipped and hidden
+    in the other frames: a chequered pattern.
     """
     height, width = picture.shape[:2]
     shown = np.repeat(luminance(picture.astype(np.float32))[..., None], 3, -1) * 0.7
@@ -104,7 +109,7 @@ def areas_picture(picture: np.ndarray, areas: Areas) -> np.ndarray:
         (areas.clipped_in_all, CLIPPED_COLOUR, ~right, 1.0),
         (areas.dark_in_all, (255, 255, 255), left, 1.0),
         (areas.dark_in_all, DARK_COLOUR, ~left, 1.0),
-        (areas.not_admissible, UNUSED_COLOUR, right == left, 1.0),
+        (areas.hidden_highlights, UNUSED_COLOUR, right == left, 1.0),
         (areas.not_finite, (255, 0, 0), everywhere, 1.0),
     )
     for mask, colour, pattern, tint in layers:

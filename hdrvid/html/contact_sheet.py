@@ -24,7 +24,7 @@ _LABELS = {
     "dark": "dark as shot",
     "clipped_in_all": "clipped in every exposure",
     "dark_in_all": "dark in every exposure",
-    "not_admissible": "nothing admissible",
+    "hidden_highlights": "clipped, and hidden in the others",
     "not_finite": "NaN or infinity",
 }
 """The masks of `Areas`, as the page calls them."""

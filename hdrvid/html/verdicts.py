@@ -60,7 +60,7 @@ def verdicts(clip: ClipResults, flicker: float | None, num_measured: int, shares
         _curve(clip),
         _lost("Clipped in every exposure", shares, "clipped_in_all", "clipped"),
         _lost("Dark in every exposure", shares, "dark_in_all", "dark"),
-        *_unused(shares),
+        *_hidden(shares),
         _numbers(shares),
         _completeness(clip),
     ]
@@ -143,17 +143,20 @@ def _lost(title: str, shares: AreaShares, in_all: str, as_shot: str) -> Verdict:
     return Verdict(title, kind, word, percent(share), text)
 
 
-def _unused(shares: AreaShares) -> list[Verdict]:
-    """The verdict on pixels for which nothing was admissible, where the merge told."""
-    if not any("not_admissible" in s for _, s in shares):
+def _hidden(shares: AreaShares) -> list[Verdict]:
+    """The verdict on pixels that clip and that no other frame shows, where that is known."""
+    if not any("hidden_highlights" in s for _, s in shares):
         return []
-    values = [s["not_admissible"] for _, s in shares if "not_admissible" in s]
+    values = [s["hidden_highlights"] for _, s in shares if "hidden_highlights" in s]
     share = statistics.fmean(values)
     kind, word = FAIR, "much"
     if share <= SMALL_SHARE:
         kind, word = GOOD, "none" if share <= NO_SHARE else "little"
-    text = f"Pixels for which no frame had usable values, of {counted(len(values), 'frame')}."
-    return [Verdict("Nothing admissible", kind, word, percent(share), text)]
+    text = (
+        f"Of the pixels of {counted(len(values), 'frame')}: they clip, and something hides them in the shorter "
+        "exposures, so that the result is where they clip."
+    )
+    return [Verdict("Clipped and hidden", kind, word, percent(share), text)]
 
 
 def _numbers(shares: AreaShares) -> Verdict:

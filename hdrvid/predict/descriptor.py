@@ -23,8 +23,8 @@ class ModelDescriptor:
     """False for the classical merge alone."""
     flow_candidates: bool
     """Whether the classical flow may choose between candidates."""
-    half_precision: bool
-    """Whether it runs in half precision where the user leaves the precision open."""
+    fits_fp16: bool
+    """Whether its values fit fp16; where the user leaves the precision open, others take bf16 instead."""
     compiled_loops: bool
     """Whether compiled functions can do the work around its networks on a CPU (`hdrvid.compiled.bands`)."""
     tile_bytes_per_pixel: int
@@ -47,8 +47,7 @@ def describe(num_exposures: int, config: ModelConfig | None) -> ModelDescriptor:
         search=config.search,
         has_networks=True,
         flow_candidates=config.search not in ("", "fast"),
-        # measured for the presets that correct the classical merge; the memo's networks overflow fp16
-        half_precision=bool(config.search),
+        fits_fp16=not memo,
         compiled_loops=not memo,
         tile_bytes_per_pixel=_TILE_BYTES_PER_PIXEL[config.preset],
     )

@@ -113,9 +113,10 @@ class ModelRunner:
         check_precision(precision)
         self.config = config
         self.descriptor = what = describe(num_exposures, None if networks is None else config)
-        exact = not what.has_networks or (precision == "auto" and not what.half_precision)
         on_cpu = self.device.type == "cpu"
-        self.precision = "fp32" if exact else resolve_precision(precision, self.device)
+        self.precision = resolve_precision(precision, self.device) if what.has_networks else "fp32"
+        if precision == "auto" and self.precision == "fp16" and not what.fits_fp16:
+            self.precision = "bf16"
         self.in_bands = on_cpu and what.compiled_loops and bands.usable()
         """Whether the work around the networks is done by compiled functions (`hdrvid.compiled.bands`)."""
         self.clock: StageClock | None = None

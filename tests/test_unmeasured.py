@@ -27,19 +27,22 @@ def test_a_clipped_value_is_measured_where_another_frame_shows_more(exposure: fl
     radiance = np.geomspace(0.01, 0.98, 256, dtype=np.float32)[:, None, None].repeat(3, 2)
     reference = ldr_from_radiance(radiance, exposure)
     clipped = radiance[..., 0] * exposure >= 1
-    assert not unmeasured(radiance, reference, exposure)[radiance[..., 0] * exposure > 1.04].any()
-    assert unmeasured(np.ones_like(radiance), reference, exposure).all()  # the shortest clips too
+    assert not unmeasured(radiance, reference, (1.0, exposure, 1.0))[radiance[..., 0] * exposure > 1.04].any()
+    assert unmeasured(np.ones_like(radiance), reference, (1.0, exposure, 1.0)).all()  # the shortest clips too
     kept = np.minimum(radiance, np.float32(1 / exposure))  # nothing else was seen
-    np.testing.assert_array_equal(unmeasured(kept, reference, exposure)[clipped], True)
-    assert not unmeasured(kept, reference, exposure)[radiance[..., 0] * exposure < 0.98].any()
+    np.testing.assert_array_equal(unmeasured(kept, reference, (1.0, exposure, 1.0))[clipped], True)
+    assert not unmeasured(kept, reference, (1.0, exposure, 1.0))[radiance[..., 0] * exposure < 0.98].any()
 
 
 def test_black_is_a_bound_where_blacks_are_crushed_alone() -> None:
     reference = np.full((4, 4, 3), 0.08, np.float32)
     dark = reference**2.2
-    assert unmeasured(dark, reference, 1.0, black=0.08).all()
-    assert not unmeasured(dark, reference, 1.0).any()
-    assert not unmeasured(dark * 0.2, reference + 0.1, 1.0, black=0.08).any()
+    short, long = (8.0, 1.0, 8.0), (1.0, 8.0, 1.0)
+    assert unmeasured(dark, reference, short, black=0.08).all()
+    assert not unmeasured(dark * 0.5, reference, short, black=0.08).any()  # the longer frame shows that it is darker
+    assert unmeasured(dark * 0.5 / 8, reference, long, black=0.08).all()
+    assert not unmeasured(dark, reference, short).any()
+    assert not unmeasured(dark * 0.2, reference + 0.1, long, black=0.08).any()
 
 
 def test_the_summary_names_the_worst_frame() -> None:

@@ -87,7 +87,8 @@ def find_areas(clip: ClipResults, original: OriginalClip, frame: FrameBrightness
     hidden = None
     if original.response is not None:
         network = np.asarray(original.response.network_code(code), np.float32)
-        hidden = clipped & ~clipped_in_all & unmeasured(values / np.float32(clip.scale), network, 2.0**frame.stops)
+        radiance, exposures = values / np.float32(clip.scale), (1.0, 2.0**frame.stops, 1.0)
+        hidden = clipped & ~clipped_in_all & unmeasured(radiance, network, exposures)
     return Areas(clipped, dark, clipped_in_all, dark_in_all, not_finite, hidden)
 
 

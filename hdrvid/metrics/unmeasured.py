@@ -33,20 +33,22 @@ class FrameShare:
 
 
 def unmeasured(
-    radiance: np.ndarray, reference: np.ndarray, exposure: float, shortest: float = 1.0, black: float = 0.0
+    radiance: np.ndarray, reference: np.ndarray, exposures: Sequence[float], black: float = 0.0
 ) -> np.ndarray:
     """Where the result of a frame is a bound, (H, W) bool.
 
-    `radiance` (H, W, 3) of the result, `reference` (H, W, 3) network codes of the frame, `exposure` its exposure,
-    `shortest` the shortest exposure of its window, `black` the code at or below which frames are black, 0 where none
-    is.
+    `radiance` (H, W, 3) of the result, `reference` (H, W, 3) network codes of the frame, `exposures` of the frames of
+    its window, its own in the middle, `black` the code at or below which frames are black, 0 where none is.
     """
-    radiance = np.asarray(radiance, np.float32)
-    clip, brightest = np.float32(MARGIN / exposure), np.float32(CLIPPED_CODE**NETWORK_GAMMA / shortest)
+    radiance, exposure = np.asarray(radiance, np.float32), exposures[len(exposures) // 2]
+    clip, brightest = np.float32(MARGIN / exposure), np.float32(CLIPPED_CODE**NETWORK_GAMMA / min(exposures))
     bound = (((reference >= CLIPPED_CODE) & (radiance <= clip)) | (radiance >= brightest)).any(axis=-1)
     if black > 0:
-        floor = np.float32(MARGIN * black**NETWORK_GAMMA / exposure)
-        bound |= ((reference <= black) & (radiance <= floor)).all(axis=-1)
+        floor = np.float32(black**NETWORK_GAMMA / exposure)
+        at_most = (reference <= black) & (radiance <= MARGIN * floor)
+        if exposure < max(exposures):  # what a longer one has measured lies below
+            at_most &= radiance >= floor / MARGIN
+        bound |= at_most.all(axis=-1)
     return np.asarray(bound)
 
 

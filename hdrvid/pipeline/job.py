@@ -235,9 +235,8 @@ class Job:
         radiance = floats / np.float32(self.scale)
         if not self.info.one_channel:
             radiance = convert(radiance, REC709, self.detection.gamut)
-        exposure, shortest = 2.0 ** stops[len(stops) // 2], 2.0 ** min(stops)
-        black = self.detection.response.black_code
-        return unmeasured(radiance, reference[::step, ::step], exposure, shortest, black)
+        exposures, black = [2.0**s for s in stops], self.detection.response.black_code
+        return unmeasured(radiance, reference[::step, ::step], exposures, black)
 
     @property
     def is_grey_file(self) -> bool:

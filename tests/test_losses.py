@@ -44,6 +44,17 @@ class TestWeights:
 
 
 class TestToneTerms:
+    def test_agreement_compares_pairs_where_their_truths_are_the_same(self):
+        truths = rand(4, 3, 8, 8, seed=1)
+        truths[1::2] = truths[0::2]
+        estimates = truths.clone()
+        estimates[1] *= 1.2
+        expected = (mu_law(estimates[0]) - mu_law(estimates[1])).abs().mean()
+        found = losses.agreement(estimates, truths)
+        assert found == pytest.approx((math.log(float(expected) + 1e-4) + math.log(1e-4)) / 2, rel=1e-5)
+        truths[1] = truths[0] * 2  # blurred, say
+        assert losses.agreement(estimates, truths) == pytest.approx(math.log(1e-4), rel=1e-5)
+
     def test_tone_l1(self):
         a, b = torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 4, 4)
         assert losses.tone_l1(a, a) == 0

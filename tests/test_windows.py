@@ -306,6 +306,28 @@ class TestSamples:
             assert s["exposures"].min() == 1
             assert len(set(s["exposures"].tolist())) == num_exposures
 
+    @pytest.mark.parametrize("num_exposures", [2, 3])
+    def test_pairs_are_one_moment_in_other_exposures(self, cache, num_exposures):
+        options = SampleOptions(num_exposures, 48, seed=5, search="", real=0.5, pairs=True)
+        data, middle, brighter = TrainingWindows(cache, options, 40), num_exposures - 1, 0
+        for k in range(0, 40, 2):
+            a, b = data[k], data[k + 1]
+            assert torch.equal(a["visible"], b["visible"])
+            assert torch.equal(a["black"], b["black"])
+            assert a["exposures"][middle] != b["exposures"][middle]
+            cycle = set(a["exposures"].tolist())
+            assert cycle == set(b["exposures"].tolist())
+            same = (a["truth"] == b["truth"]).float().mean()  # but for what an open shutter blurs in one of the two
+            brighter += int(same == 1)
+            ratio = b["exposures"][middle] / a["exposures"][middle]
+            codes = [x["ldr"][middle] for x in (a, b)]
+            shown = (codes[0] < 0.9) & (codes[1] < 0.9) & (codes[0] > 0.2) & (codes[1] > 0.2)
+            if same == 1 and shown.sum() > 100 and 0.2 < ratio < 5:
+                measured = float(((codes[1] / codes[0]) ** 2.2)[shown].median())
+                assert measured == pytest.approx(float(ratio), rel=0.5)
+        assert brighter > 10
+        assert not torch.equal(data[0]["truth"], data[2]["truth"])
+
     def test_flow_and_truth_belong_together_after_flips(self, cache):
         data = TrainingWindows(cache, SampleOptions(2, 48, seed=9, search="", exact_flow=True), 40)
         right, wrong = [], []

@@ -445,6 +445,9 @@ class SampleOptions:
     """Share of the samples that a plain camera films: `plain_camera` at `plain_stops`, sharp, no tone perturbed."""
     real: float = 0.0
     """Share of the others that a `real_camera` films, half of them with an object that appears in one frame alone."""
+    pairs: bool = False
+    """Items 2 k and 2 k + 1 are the same moment, filmed by the same camera with its exposures one frame apart: the
+    references have other exposures, and other noise."""
     inexact_flow: bool = False
     """Give `inexact`, the exact flow with errors as a flow network has them, or none (see `_inexact`)."""
 
@@ -467,10 +470,12 @@ def _inexact(exact: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return exact + error.transpose(2, 0, 1).reshape(exact.shape)
 
 
-def _random_exposures(rng: np.random.Generator, num_exposures: int, count: int, *, plain: bool = False) -> np.ndarray:
-    """Exposures (count,) of consecutive frames: random stops, order and phase."""
+def _random_exposures(
+    rng: np.random.Generator, num_exposures: int, count: int, *, plain: bool = False, shift: int = 0
+) -> np.ndarray:
+    """Exposures (count,) of consecutive frames: random stops, order and phase, `shift` frames later."""
     cycle = rng.permutation((plain_stops if plain else random_stops)(rng, num_exposures))
-    phase = int(rng.integers(num_exposures))
+    phase = int(rng.integers(num_exposures)) + shift
     return np.exp2([cycle[(phase + i) % num_exposures] for i in range(count)]).astype(np.float32)
 
 
@@ -530,7 +535,8 @@ class TrainingWindows(_Windows):
         assert radiance is not None
         assert flow is not None
         assert visible is not None
-        rng = np.random.default_rng([o.seed, index])
+        pairs = o.pairs and o.augment
+        rng = np.random.default_rng([o.seed, index // 2 if pairs else index])
         n = int(rng.integers(len(radiance))) if o.augment else index % len(radiance)
         radius = o.num_exposures - 1
         centre = MIDDLE
@@ -566,7 +572,8 @@ class TrainingWindows(_Windows):
         clipping = rng.uniform(*(PLAIN_CLIPPING if plain else CLIPPING)) if o.augment else 99.5
         white = _white(frames[radius].max(0), clipping)
         if o.augment:
-            exposures = _random_exposures(rng, o.num_exposures, len(times), plain=plain)
+            shift = index % 2 if pairs else 0
+            exposures = _random_exposures(rng, o.num_exposures, len(times), plain=plain, shift=shift)
         else:
             cycle = [VALIDATION_STEP[o.num_exposures] * i for i in range(o.num_exposures)]
             exposures = np.exp2([cycle[(index + i) % o.num_exposures] for i in range(len(times))]).astype(np.float32)
@@ -578,7 +585,10 @@ class TrainingWindows(_Windows):
         camera = VALIDATION_CAMERA
         if o.augment:
             camera = plain_camera(rng) if plain else real_camera(rng) if real else random_camera(rng)
-        ldr = film(scene, exposures.tolist(), rng, camera)
+        noise = rng
+        if pairs:
+            camera, noise = camera.drawn(rng), np.random.default_rng([o.seed, index, 3])
+        ldr = film(scene, exposures.tolist(), noise, camera)
         if o.augment and rng.random() < CLIP_END_SHARE:
             mirror = [*range(2 * radius, radius, -1), *range(radius, 2 * radius + 1)]
             ldr, scene, exposures = ldr[mirror], scene[mirror], exposures[mirror]

@@ -156,6 +156,17 @@ class TrainOptions:
         ),
     )
     """Supervised training."""
+    agree: float = field(
+        default=0.0,
+        metadata=option(
+            "Presets default and fast: weight of a term that asks for the same result of a moment, whichever exposure "
+            "it was filmed with. 0.1 or so; samples then come in pairs.",
+            metavar="WEIGHT",
+            minimum=0.0,
+            maximum=10.0,
+        ),
+    )
+    """Supervised training of the merge."""
     stall_steps: int = field(
         default=0,
         metadata=option(
@@ -201,6 +212,10 @@ class TrainOptions:
             )
         if self.distill and (self.few_shot or self.preset == "memo"):
             raise UsageError("--distill is for supervised training of the presets default and fast")
+        if self.agree and (self.few_shot or self.preset == "memo"):
+            raise UsageError("--agree is for supervised training of the presets default and fast")
+        if self.agree and self.batch % (2 * self.accumulate):
+            raise UsageError(f"--agree needs pairs: --batch is a multiple of {2 * self.accumulate}, not {self.batch}")
         if {"l1", "structure"} <= set(self.without):
             raise UsageError("without both l1 and structure nothing is learnt from the labelled windows: keep one")
 

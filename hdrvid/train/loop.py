@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from hdrvid.color.radiance import mu_law
 from hdrvid.data.windows import SampleOptions, TrainingWindows, UnlabelledWindows
-from hdrvid.errors import InputError, ModelError, OutputError
+from hdrvid.errors import InputError, ModelError, OutputError, UsageError
 from hdrvid.io.atomic import atomic_path, make_folder
 from hdrvid.io.lock import folder_lock
 from hdrvid.io.ownership import WEIGHTS, replaceable_target
@@ -293,6 +293,8 @@ class _Run:
         self.validate_every = options.steps_per_epoch if options.patience else run_options.validate_every
         self.checkpoint_seconds, self.on_warning = run_options.checkpoint_seconds, on_warning
         self.piece = piece(options.batch, ranks, options.accumulate)
+        if options.agree and self.piece % 2:
+            raise UsageError(f"--agree needs pairs: --batch is a multiple of {2 * ranks.world * options.accumulate}")
         self.device = resolve_device(local_device(run_options.device))
         workers = run_options.workers
         if workers is None:  # an accelerator waits for data sooner than a CPU, which has the networks to run as well
@@ -610,6 +612,7 @@ class _Run:
             perturb=only_flow and o.preset == "memo",
             plain=o.plain if o.imitates else 0.0,
             real=0.0 if o.preset == "memo" else o.real,
+            pairs=o.agree > 0,
             inexact_flow=stage.name == "imitation",
         )
         parts = [(stage.stop, labelled)]

@@ -35,6 +35,8 @@ OCCLUDED_SHARE = 0.2
 """How much of a visible pixel a hidden one counts in `alignment_log`: its flow is a guess, but not any guess."""
 HIDDEN_SHARE = 0.1
 """The same in `level_endpoint_error`, where the flow of hidden pixels is known."""
+SAME = 0.005
+"""Largest mu-law difference of two truths that are the same."""
 FITS = 0.03
 """Largest mu-law difference at which a warped pixel shows what the reference does."""
 
@@ -62,6 +64,18 @@ def tone_log_l1(estimate: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     """
     error = (mu_law(estimate) - mu_law(truth)).abs().mean((1, 2, 3))
     return torch.log(error + 1e-4).mean()
+
+
+def agreement(estimates: torch.Tensor, truths: torch.Tensor) -> torch.Tensor:
+    """Mean over pairs of log(mean |T(H_a) - T(H_b)|): results of one moment from two exposures (ours).
+
+    `estimates`, `truths` (2 B, 3, H, W), pairs side by side. Pixels whose truths differ, as those of a blurred exposure
+    do, do not count.
+    """
+    a, b = mu_law(estimates[0::2]), mu_law(estimates[1::2])
+    same = ((mu_law(truths[0::2]) - mu_law(truths[1::2])).abs().amax(1, keepdim=True) < SAME).to(a.dtype)
+    mean = ((a - b).abs().mean(1, keepdim=True) * same).sum((1, 2, 3)) / same.sum((1, 2, 3)).clamp(min=1.0)
+    return torch.log(mean + 1e-4).mean()
 
 
 def structure(estimate: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:

@@ -93,6 +93,9 @@ class Objective(nn.Module):
             if "taught" in batch:
                 terms["log_l1_teacher"] = losses.tone_log_l1(result.radiance, batch["taught"])
                 loss = loss + DISTILLATION * terms["log_l1_teacher"]
+            if options.agree:
+                terms["log_agreement"] = losses.agreement(result.radiance, truth)
+                loss = loss + options.agree * terms["log_agreement"]
         else:
             loss = truth.new_zeros(())
             if "l1" not in options.without:

@@ -33,6 +33,7 @@ from torch.utils.data import Dataset
 from hdrvid.data.camera import (
     SynthesisOptions,
     assumed_response,
+    drawn_value,
     film,
     open_shutter,
     perturb_tone,
@@ -42,6 +43,7 @@ from hdrvid.data.camera import (
     random_stops,
     real_camera,
 )
+from hdrvid.data.described_camera import DescribedCamera, described_camera
 from hdrvid.data.layouts import HdrWindow, LdrWindow
 from hdrvid.data.lone_objects import add_lone_object
 from hdrvid.data.scenes import Scene, picture_scene, procedural_scene
@@ -448,6 +450,11 @@ class SampleOptions:
     pairs: bool = False
     """Items 2 k and 2 k + 1 are the same moment, filmed by the same camera with its exposures one frame apart: the
     references have other exposures, and other noise."""
+    camera: str = ""
+    """JSON of a `hdrvid.data.described_camera` that films a part of the samples, and all that are not augmented; ''
+    for none."""
+    camera_share: float = 0.0
+    """How large that part is."""
     inexact_flow: bool = False
     """Give `inexact`, the exact flow with errors as a flow network has them, or none (see `_inexact`)."""
 
@@ -474,9 +481,13 @@ def _random_exposures(
     rng: np.random.Generator, num_exposures: int, count: int, *, plain: bool = False, shift: int = 0
 ) -> np.ndarray:
     """Exposures (count,) of consecutive frames: random stops, order and phase, `shift` frames later."""
-    cycle = rng.permutation((plain_stops if plain else random_stops)(rng, num_exposures))
-    phase = int(rng.integers(num_exposures)) + shift
-    return np.exp2([cycle[(phase + i) % num_exposures] for i in range(count)]).astype(np.float32)
+    cycle = rng.permutation((plain_stops if plain else random_stops)(rng, num_exposures)).tolist()
+    return _cycled(cycle, int(rng.integers(num_exposures)) + shift, count)
+
+
+def _cycled(stops: Sequence[float], phase: int, count: int) -> np.ndarray:
+    """Exposures (count,) of consecutive frames of a cycle, the first at `phase` in it."""
+    return np.exp2([stops[(phase + i) % len(stops)] for i in range(count)]).astype(np.float32)
 
 
 class _Windows(Dataset):
@@ -491,6 +502,7 @@ class _Windows(Dataset):
         self._arrays: dict[str, np.ndarray] = {}
         self._cached: CacheOptions | None = None
         self._dis: dict[str, DenseInverseSearch] = {}
+        self._described: DescribedCamera | None = None
 
     def __len__(self) -> int:
         return self.length
@@ -547,8 +559,10 @@ class TrainingWindows(_Windows):
             times.reverse()
         part = (slice(None), *self.crop(rng, radiance.shape[-1]))
         frames = radiance[n][(times, *part)].astype(np.float32)
-        plain = o.augment and o.plain > 0 and rng.random() < o.plain
-        real = o.augment and not plain and o.real > 0 and rng.random() < o.real
+        described = self._described_camera(rng)
+        plain = described is None and o.augment and o.plain > 0 and rng.random() < o.plain
+        usual = described is None and o.augment and not plain
+        real = usual and o.real > 0 and rng.random() < o.real
         opened = None if plain else self._open_shutter(n)
         blurred = None if opened is None or not o.augment else opened[(times, *part)].astype(np.float32)
         if centre == MIDDLE:
@@ -570,20 +584,19 @@ class TrainingWindows(_Windows):
             runs = [frames] if blurred is None else [frames, blurred := np.array(blurred)]
             add_lone_object(runs, radius, exact, visibility, rng)
         clipping = rng.uniform(*(PLAIN_CLIPPING if plain else CLIPPING)) if o.augment else 99.5
+        if described is not None and o.augment:
+            clipping = drawn_value(described.camera.drawn(rng).clip_percentile)
         white = _white(frames[radius].max(0), clipping)
-        if o.augment:
-            shift = index % 2 if pairs else 0
-            exposures = _random_exposures(rng, o.num_exposures, len(times), plain=plain, shift=shift)
-        else:
-            cycle = [VALIDATION_STEP[o.num_exposures] * i for i in range(o.num_exposures)]
-            exposures = np.exp2([cycle[(index + i) % o.num_exposures] for i in range(len(times))]).astype(np.float32)
+        exposures = self._exposures(rng, index, plain, described)
         scene = open_shutter(
             (frames / white).transpose(0, 2, 3, 1),
             exposures.tolist(),
             None if blurred is None else (blurred / white).transpose(0, 2, 3, 1),
         )
         camera = VALIDATION_CAMERA
-        if o.augment:
+        if described is not None:
+            camera = described.camera
+        elif o.augment:
             camera = plain_camera(rng) if plain else real_camera(rng) if real else random_camera(rng)
         noise = rng
         if pairs:
@@ -600,6 +613,30 @@ class TrainingWindows(_Windows):
         black = assumed_response(camera).black_code
         more = {"inexact": _inexact(exact, rng)} if o.inexact_flow else {}
         return self.sample(started, ldr, exposures, black, truth=truth, flow=exact, visible=visibility, **more)
+
+    def _exposures(
+        self, rng: np.random.Generator, index: int, plain: bool, described: DescribedCamera | None
+    ) -> np.ndarray:
+        """Exposures of the frames of sample `index`."""
+        o = self.options
+        count = 2 * o.num_exposures - 1
+        shift = index % 2 if o.pairs else 0
+        if not o.augment:
+            step = VALIDATION_STEP[o.num_exposures]
+            stops = described.stops if described else None
+            return _cycled(stops or tuple(step * i for i in range(o.num_exposures)), index, count)
+        if described is not None and described.stops is not None:
+            return _cycled(described.stops, int(rng.integers(o.num_exposures)) + shift, count)
+        return _random_exposures(rng, o.num_exposures, count, plain=plain, shift=shift)
+
+    def _described_camera(self, rng: np.random.Generator) -> DescribedCamera | None:
+        """The camera of the options where it films this sample."""
+        o = self.options
+        if not o.camera or (o.augment and rng.random() >= o.camera_share):
+            return None
+        if self._described is None:
+            self._described = described_camera(o.camera, o.num_exposures)
+        return self._described
 
     def _open_shutter(self, row: int) -> np.ndarray | None:
         """Open-shutter frames of a window, where its cache has them."""

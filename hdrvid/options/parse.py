@@ -129,3 +129,16 @@ def read_names(path: str) -> tuple[str, ...]:
 
     lines = read_text(Path(path), "a text file with one name a line").splitlines()
     return tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+
+
+def read_json_text(path: str) -> str:
+    """The JSON of a file as one line, keys sorted. Raises InputError."""
+    import json
+
+    from hdrvid.errors import InputError
+    from hdrvid.io.text_files import read_text
+
+    try:
+        return json.dumps(json.loads(read_text(Path(path), "a JSON file")), sort_keys=True)
+    except ValueError as error:
+        raise InputError(f"{path} is no JSON ({error}): mend it") from error

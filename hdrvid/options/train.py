@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hdrvid.errors import UsageError
 from hdrvid.options.metadata import CYCLE, DEVICE, option
-from hdrvid.options.parse import read_names
+from hdrvid.options.parse import read_json_text, read_names
 
 TERMS = ("l1", "structure", "self", "smoothness")
 """The four terms of the few-shot loss, by the name that `without` takes."""
@@ -156,6 +156,25 @@ class TrainOptions:
         ),
     )
     """Supervised training."""
+    camera: str = field(
+        default="",
+        metadata=option(
+            "JSON file that describes a camera, to train for it: noise, curve, codec, stops (examples/README.md).",
+            metavar="FILE",
+            parse=read_json_text,
+            default="",
+        ),
+    )
+    """The text of the file. Validation is filmed by this camera too."""
+    camera_share: float = field(
+        default=0.7,
+        metadata=option(
+            "Share of the samples that the camera of --camera films; the others keep the network what it was.",
+            metavar="SHARE",
+            minimum=0.0,
+            maximum=1.0,
+        ),
+    )
     agree: float = field(
         default=0.0,
         metadata=option(
@@ -212,6 +231,8 @@ class TrainOptions:
             )
         if self.distill and (self.few_shot or self.preset == "memo"):
             raise UsageError("--distill is for supervised training of the presets default and fast")
+        if self.camera and self.preset == "memo" and not self.few_shot:
+            raise UsageError("--camera is for the presets default and fast, and for --shots")
         if self.agree and (self.few_shot or self.preset == "memo"):
             raise UsageError("--agree is for supervised training of the presets default and fast")
         if self.agree and self.batch % (2 * self.accumulate):

@@ -26,6 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
 from hdrvid.color.radiance import mu_law
+from hdrvid.data.described_camera import described_camera
 from hdrvid.data.windows import SampleOptions, TrainingWindows, UnlabelledWindows
 from hdrvid.errors import InputError, ModelError, OutputError, UsageError
 from hdrvid.io.atomic import atomic_path, make_folder
@@ -293,6 +294,8 @@ class _Run:
         self.validate_every = options.steps_per_epoch if options.patience else run_options.validate_every
         self.checkpoint_seconds, self.on_warning = run_options.checkpoint_seconds, on_warning
         self.piece = piece(options.batch, ranks, options.accumulate)
+        if options.camera:
+            described_camera(options.camera, options.num_exposures)
         if options.agree and self.piece % 2:
             raise UsageError(f"--agree needs pairs: --batch is a multiple of {2 * ranks.world * options.accumulate}")
         self.device = resolve_device(local_device(run_options.device))
@@ -600,6 +603,8 @@ class _Run:
             seed=o.seed + LEG_SEED * o.leg,
             search=self.config.search,
             teacher=self.teacher_search,
+            camera=o.camera,
+            camera_share=o.camera_share,
         )
 
     def _batches(self, stage: Stage, material: Material) -> Iterator[list[tuple[Batch, Batch | None]]]:

@@ -1,0 +1,70 @@
+"""A camera as its user describes it, for training that is to fit it: a JSON object.
+
+The keys are the fields of `hdrvid.data.camera.SynthesisOptions`, each a number, a range [low, high] of what is not
+known closely, or null, and `stops`, the exposures of one cycle. What is left out is as it is there. The `options` of
+a `synth.json` is such an object.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from typing import Any
+
+from hdrvid.data.camera import SynthesisOptions
+from hdrvid.errors import ExposureError, InputError, UsageError
+from hdrvid.types import ExposureCycle
+
+
+@dataclass(frozen=True)
+class DescribedCamera:
+    """A camera and the exposures it alternates."""
+
+    camera: SynthesisOptions
+    """How it films."""
+    stops: tuple[float, ...] | None
+    """Exposures of one cycle, in stops above the shortest; None: as other training samples."""
+
+
+def described_camera(text: str, num_exposures: int) -> DescribedCamera:
+    """The camera of a JSON text. Raises InputError where it is none, or alternates another number of exposures."""
+    advice = "see the section on training in examples/README.md"
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"the --camera file is no JSON ({error}): {advice}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"the --camera file holds no JSON object: {advice}")
+    values = dict(values)
+    stops = values.pop("stops", None)
+    known = {f.name for f in fields(SynthesisOptions)}
+    if unknown := sorted(set(values) - known):
+        raise InputError(
+            f"the --camera file has '{unknown[0][:40]}', which no camera has: it takes stops, "
+            f"{', '.join(sorted(known))}"
+        )
+    try:
+        camera = SynthesisOptions(**{name: _value(value) for name, value in values.items()})
+    except (TypeError, ValueError, UsageError) as error:
+        raise InputError(f"the --camera file describes no camera ({error}): {advice}") from error
+    return DescribedCamera(camera, None if stops is None else _stops(stops, num_exposures))
+
+
+def _value(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _stops(value: Any, num_exposures: int) -> tuple[float, ...]:
+    try:
+        stops = ExposureCycle(tuple(float(s) for s in value)).stops
+    except (TypeError, ValueError, ExposureError) as error:
+        raise InputError(
+            f"the stops of the --camera file are no cycle of exposures, such as [0, 3]: {error}"
+        ) from error
+    if len(stops) != num_exposures:
+        raise InputError(
+            f"the --camera file alternates {len(stops)} exposures: give --cycle {len(stops)}"
+            if len(stops) in (2, 3)
+            else f"the --camera file has {len(stops)} stops: networks are trained for cycles of 2 or 3 exposures"
+        )
+    return tuple(float(s) for s in stops)

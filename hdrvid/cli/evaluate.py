@@ -59,6 +59,9 @@ of them. --compare takes two results.json; FILE:NAME is a model in it other than
     hdrvid eval --compare scores/a/results.json scores/b/results.json:HDRFlow
 """
 
+MAX_NAMED = 8
+"""Scenes that a warning names."""
+
 
 @fields_as_options
 def command(
@@ -147,6 +150,8 @@ def _export(
     from hdrvid.data.benchmarks import Benchmark
     from hdrvid.evaluate import export_inputs
 
+    if dataset.align:
+        raise UsageError("--export-inputs writes the frames as they are: leave --align out")
     if options.predictions:
         raise UsageError("--export-inputs does nothing but export: leave --predictions out, and score with them after")
     data = _data(dataset, choices)
@@ -266,7 +271,7 @@ def _results_of(text: str) -> tuple[dict[str, Any], str]:
 
 
 def _compare(a_text: str, b_text: str, as_json: bool) -> None:
-    from hdrvid.evaluate import compare, scoring_of, unpaired
+    from hdrvid.evaluate import compare, frames_text, scoring_of, unpaired
 
     (a, a_path), (b, b_path) = _results_of(a_text), _results_of(b_text)
     differences, alone = compare(a, b), unpaired(a, b)
@@ -276,9 +281,11 @@ def _compare(a_text: str, b_text: str, as_json: bool) -> None:
         say(f"hdrvid:   B: {b['protocol']}")
     for which, scenes in (("A", alone.only_a), ("B", alone.only_b)):
         if scenes:
-            say(f"hdrvid: warning: left out, in {which} alone: scene{'s' * (len(scenes) != 1)} {', '.join(scenes)}")
+            more = f" and {len(scenes) - MAX_NAMED} more" if len(scenes) > MAX_NAMED else ""
+            named = ", ".join(scenes[:MAX_NAMED])
+            say(f"hdrvid: warning: left out, in {which} alone: scene{'s' * (len(scenes) != 1)} {named}{more}")
     for scene, indices in alone.frames.items():
-        say(f"hdrvid: warning: left out, in one of them alone: {scene}, frames {', '.join(map(str, indices))}")
+        say(f"hdrvid: warning: left out, in one of them alone: {frames_text(indices)} of scene {scene}")
     if as_json:
         finite = {d.measure: {k: None if v != v else v for k, v in asdict(d).items()} for d in differences}
         names = {"a": a["model"]["name"], "b": b["model"]["name"]}

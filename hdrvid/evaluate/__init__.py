@@ -3,7 +3,7 @@
 from hdrvid.evaluate.export import export_inputs
 from hdrvid.evaluate.measures import ALIGNMENT, MAX_DB, MEASURES, alignment_scores, checked_measures
 from hdrvid.evaluate.protocols import PROTOCOLS
-from hdrvid.evaluate.results import compare, of_model, read_results, scoring_of, unpaired
+from hdrvid.evaluate.results import compare, frames_text, of_model, read_results, scoring_of, unpaired
 from hdrvid.evaluate.run import BASELINES, RESULT_FILES, FrameResult, evaluate
 from hdrvid.evaluate.synthetic import CAMERAS, SyntheticOptions
 from hdrvid.options.evaluate import EvalOptions
@@ -24,6 +24,7 @@ __all__ = [
     "compare",
     "evaluate",
     "export_inputs",
+    "frames_text",
     "of_model",
     "read_results",
     "scoring_of",

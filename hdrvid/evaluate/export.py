@@ -58,6 +58,12 @@ def export_inputs(
         raise InputError(f"{bench.missing[0]}: an export has every scene; get it again, or take it from the list")
     if with_truth and bench.clips[0].truth(bench.clips[0].scored[0]) is None:
         raise UsageError(f"--export-truth: {bench.name} has no ground truth: leave the option out")
+    for clip in bench.clips:
+        if any(re.search(r"\s", name) for name in frame_names(clip)):
+            raise InputError(
+                f"frames of {printable(clip.name)} have spaces in their names, where other programs split lists: "
+                "rename them"
+            )
     facts = _facts(bench, with_truth)
     _require_own(out, facts)
     number = cycles.pop()
@@ -133,8 +139,6 @@ def _write_frame(folder: Path, clip: EvalClip, index: int, with_truth: bool) -> 
 def _write_lists(folder: Path, clip: EvalClip) -> None:
     names = frame_names(clip)
     stops = [clip.cycle.stops_at(i) for i in range(clip.num_frames)]
-    if any(re.search(r"\s", name) for name in names):
-        raise InputError(f"frames of {printable(clip.name)} have spaces in their names: rename them, lists split there")
     _write_text(folder / "img_list.txt", _lines(names))
     _write_text(folder / "Exposures.txt", _lines([f"{s:g}" for s in clip.cycle.stops]))
     _write_text(folder / "input_exp.txt", _lines([f"{n} {s:g}" for n, s in zip(names, stops, strict=True)]))

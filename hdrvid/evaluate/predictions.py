@@ -23,6 +23,7 @@ import numpy as np
 
 from hdrvid.data.benchmarks import Benchmark, EvalClip, frame_names, printable
 from hdrvid.errors import HdrvidError, InputError, UsageError
+from hdrvid.evaluate.results import frames_text
 from hdrvid.io.exr import read_exr_header
 from hdrvid.io.frames import natural_key, read_picture
 from hdrvid.io.hdr import read_hdr_attributes
@@ -220,7 +221,7 @@ def _files_of(source: PredictionFolder, clip: EvalClip, scenes: Mapping[str, Map
         if not only_scene:
             files = [f for f in files if _scene_of(f, scenes) == clip.name]
     if not files:
-        what = "no .exr or .hdr frames" if inner.is_dir() or only_scene else f"no folder {printable(clip.name)}"
+        what = "no .exr or .hdr frames" if inner.is_dir() or only_scene else "no folder and no files of that name"
         raise InputError(
             f"predictions {source.name} lack scene {printable(clip.name)}: {where} holds {what}; every scene needs its "
             "results"
@@ -261,7 +262,7 @@ def _frames_of(files: Sequence[Path], clip: EvalClip, name: str) -> tuple[dict[i
         missing = [i for i in scored if i not in named]
         if missing:
             raise InputError(
-                f"predictions {name} lack {_frames_text(missing)} of scene {scene}: {files[0].parent} needs a file for "
+                f"predictions {name} lack {frames_text(missing)} of scene {scene}: {files[0].parent} needs a file for "
                 f"each, named as the input ({frames[missing[0]]}.exr)" + _edge_advice(missing, clip)
             )
         return {i: named[i][0] for i in scored}, True
@@ -271,7 +272,7 @@ def _frames_of(files: Sequence[Path], clip: EvalClip, name: str) -> tuple[dict[i
         return dict(zip(scored, files, strict=True)), False
     raise InputError(
         f"predictions {name} have {len(files)} files for scene {scene}, which has {clip.num_frames} frames, of which "
-        f"{_frames_text(scored)} are scored, and {strangers[0].name} names none of them: name the files as the input "
+        f"{frames_text(scored)} are scored, and {strangers[0].name} names none of them: name the files as the input "
         f"({frames[scored[0]]}.exr), or give one for every frame"
     )
 
@@ -306,23 +307,6 @@ def _edge_advice(missing: Sequence[int], clip: EvalClip) -> str:
     margin = len(clip.cycle)
     edges = {*range(margin), *range(clip.num_frames - margin, clip.num_frames)}
     return "; --inner leaves the first and last frames out" if set(missing) <= edges else ""
-
-
-def _frames_text(indices: Sequence[int], most: int = 6) -> str:
-    """Frames in words.
-
-    >>> _frames_text([2]), _frames_text([0, 1, 2, 7])
-    ('frame 2', 'frames 0-2, 7')
-    """
-    runs: list[list[int]] = []
-    for i in indices:
-        if runs and i == runs[-1][1] + 1:
-            runs[-1][1] = i
-        else:
-            runs.append([i, i])
-    texts = [str(a) if a == b else f"{a}-{b}" for a, b in runs]
-    more = f" and others ({len(indices)} in all)" if len(texts) > most else ""
-    return f"frame{'s' * (len(indices) != 1)} {', '.join(texts[:most])}{more}"
 
 
 # ---- scale -----------------------------------------------------------------------------------------------------------

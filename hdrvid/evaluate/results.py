@@ -224,6 +224,23 @@ def scoring_of(results: Mapping[str, Any]) -> str:
     return str(results["protocol"]).split(PREDICTIONS_IN_LINE, 1)[0]
 
 
+def frames_text(indices: Sequence[int], most: int = 6) -> str:
+    """Frames in words.
+
+    >>> frames_text([2]), frames_text([0, 1, 2, 7])
+    ('frame 2', 'frames 0-2, 7')
+    """
+    runs: list[list[int]] = []
+    for i in indices:
+        if runs and i == runs[-1][1] + 1:
+            runs[-1][1] = i
+        else:
+            runs.append([i, i])
+    texts = [str(a) if a == b else f"{a}-{b}" for a, b in runs]
+    more = f" and others ({len(indices)} in all)" if len(texts) > most else ""
+    return f"frame{'s' * (len(indices) != 1)} {', '.join(texts[:most])}{more}"
+
+
 def _pairs(a: Mapping[str, Any], b: Mapping[str, Any], measure: str) -> dict[str, list[tuple[float, float]]]:
     """(A, B) of every frame that both have, by scene; of a measure of whole clips one pair a scene."""
     pairs: dict[str, list[tuple[float, float]]] = {}

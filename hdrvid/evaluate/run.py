@@ -291,7 +291,7 @@ class _Run:
                     if on_progress:
                         on_progress(before + frames, total, name)
 
-                files = {p.name: p.scenes[clip.name].fingerprint() for p in self.predictions}
+                files = {p.name: f"{p.scale} {p.scenes[clip.name].fingerprint()}" for p in self.predictions}
                 keep = self.store is not None and not self.options.overwrite
                 scene = self.store.finished(number, clip.name, files) if self.store and keep else None
                 if scene is None:

@@ -133,7 +133,7 @@ def markdown_table(results: Mapping[str, Any]) -> str:
         places = [ranks([r.values[i] for r in group.rows], n) for i, n in enumerate(names)]
         for k, row in enumerate(group.rows):
             cells = [
-                _marked(_number(v, measure_digits(n), "–"), places[i][k], "**{}**", "<u>{}</u>")
+                _marked(_number(v, measure_digits(n), "–"), places[i][k], "**{}**", "<ins>{}</ins>")
                 for i, (n, v) in enumerate(zip(names, row.values, strict=True))
             ]
             lines.append("| " + " | ".join([_markdown(row.model), *cells, time_text(row.milliseconds, "–")]) + " |")

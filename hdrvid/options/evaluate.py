@@ -227,7 +227,9 @@ class EvalOptions:
     @property
     def models(self) -> tuple[str, ...]:
         """Names of the models, the one that the report is about first. Raises UsageError where there is none."""
-        names = tuple(dict.fromkeys(part.strip() for part in self.model.split(",") if part.strip()))
+        is_file = "," in self.model and Path(self.model).is_file()
+        parts = [self.model] if is_file else self.model.split(",")
+        names = tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
         if not names:
             raise UsageError("--model names no model: give one that hdrvid info lists, or a .safetensors file")
         return names

@@ -195,8 +195,10 @@ def test_the_figure_of_a_set_without_truth(tmp_path):
     plain = np.full((40, 60, 3), 90, np.uint8)
     scored = sample(tmp_path, {"input": plain, "a": plain})
     blind = Sample("s", 0, "short", "worst by flicker", {"a": {"flicker": 0.1}}, scored.images)
-    figure = crop_figure(made_up({"a": (None, 0.1)}), [blind])
+    calm = Sample("calm", 0, "short", "worst by flicker", {"a": {"flicker": 0.01}}, scored.images)
+    figure = crop_figure(made_up({"a": (None, 0.1)}), [calm, blind])
     assert figure is not None
+    assert figure.caption.startswith("s, frame 0"), "more flicker is worse"
     assert "error" not in figure.caption
     assert "flicker of the whole frame" in figure.caption
     assert figure_latex(figure.caption).count("\n") == 6
@@ -243,6 +245,18 @@ def test_a_tenfold_time_is_a_step_of_the_axis():
     assert y[0] - y[1] == pytest.approx(y[1] - y[2], abs=0.11)
     assert y[0] > y[2], "better is higher"
     assert "untimed" not in plot.chart.description
+
+
+@pytest.mark.parametrize("slowest", [0.25, 0.7, 40.0, 9000.0])
+def test_the_axis_of_times_has_numbers(slowest):
+    seconds = {"a": 0.2, "b": slowest}
+    results = made_up({"a": (38.0, None), "b": (40.0, None)}, seconds)
+    plot = times_plot("k", evaluated_models(results), results)
+    assert plot is not None
+    ticks = [float(s.text) for s in plot.chart.shapes if s.attributes.get("class") == "x"]
+    assert 3 <= len(ticks) <= 10
+    assert ticks == sorted(ticks)
+    assert min(ticks) < 1000 * slowest
 
 
 def test_names_of_models_alike_do_not_cover_each_other():

@@ -344,6 +344,12 @@ def test_a_fault_is_one_sentence_and_no_score(fault, words, tmp_path, truths, ca
     assert (fault, words) in WHEN_SCORED or not (tmp_path / "scores").exists()
 
 
+def test_a_name_that_no_folder_can_have(tmp_path, capsys):
+    for folder in ("n" * 5000, "/dev/null"):
+        assert run([*TINY, "--predictions", f"X={folder}", "-o", str(tmp_path / "o")]) == 1
+        assert "is no folder: give NAME=FOLDER" in " ".join(capsys.readouterr().err.split())
+
+
 def test_frames_at_the_ends_that_other_programs_lack(tmp_path, truths, capsys):
     write_results(tmp_path / "x", truths, frames=SCORED)
     command = [word for word in TINY if word != "--inner"]

@@ -48,6 +48,9 @@ PLACES = {
     "the training loop": ("train/loop.py", "train"),
     "training losses": ("train/losses.py", "tone_l1"),
     "compiled functions and what they replace": ("compiled/kernels.py", "REPLACES"),
+    "results of other programs": ("evaluate/predictions.py", "open_predictions"),
+    "inputs for other programs": ("evaluate/export.py", "export_inputs"),
+    "tables for papers": ("evaluate/tables.py", "latex_table"),
     "the page of a reconstruction": ("html/reconstruction_page.py", "report_html"),
     "the page of an evaluation": ("html/evaluation_page.py", "report_html"),
 }

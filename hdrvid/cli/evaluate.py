@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -265,7 +266,7 @@ def _results_of(text: str) -> tuple[dict[str, Any], str]:
     from hdrvid.evaluate import of_model, read_results
 
     path, colon, name = text.rpartition(":")
-    if Path(text).exists() or not colon or not Path(path).is_file():
+    if os.path.exists(text) or not colon or not os.path.isfile(path):
         return read_results(Path(text)), text
     return of_model(read_results(Path(path)), name), path
 

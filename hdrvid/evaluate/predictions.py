@@ -12,6 +12,7 @@ else is an error.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
@@ -210,10 +211,11 @@ def _open_scene(source: PredictionFolder, clip: EvalClip, scenes: Mapping[str, M
 def _files_of(source: PredictionFolder, clip: EvalClip, scenes: Mapping[str, Mapping[str, None]]) -> list[Path]:
     """HDR frames of a scene in natural order; at least one."""
     only_scene = len(scenes) == 1
-    if not source.folder.is_dir():
+    if not os.path.isdir(source.folder):  # unlike Path.is_dir, False for a name that no folder can have
         raise InputError(f"predictions {source.name}: {source.folder} is no folder: give NAME=FOLDER, a folder a scene")
     inner = source.folder / clip.name
-    if inner.is_dir():
+    has_folder = os.path.isdir(inner)
+    if has_folder:
         files = _hdr_files(inner)
         where = inner
     else:
@@ -221,7 +223,7 @@ def _files_of(source: PredictionFolder, clip: EvalClip, scenes: Mapping[str, Map
         if not only_scene:
             files = [f for f in files if _scene_of(f, scenes) == clip.name]
     if not files:
-        what = "no .exr or .hdr frames" if inner.is_dir() or only_scene else "no folder and no files of that name"
+        what = "no .exr or .hdr frames" if has_folder or only_scene else "no folder and no files of that name"
         raise InputError(
             f"predictions {source.name} lack scene {printable(clip.name)}: {where} holds {what}; every scene needs its "
             "results"

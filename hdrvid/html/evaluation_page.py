@@ -151,7 +151,7 @@ def _picture_key(samples: Sequence[Sample], lossy: bool) -> list[KeyEntry]:
     if not titles:
         return []
     text = (
-        "The frame as the camera coded it. Results and truth: one log curve for all of them. "
+        "The frame as the camera coded it. Results and truth: one display transform for all of them. "
         "A picture is enlarged by a click, without smoothing; ← → then switch in place."
     )
     entries = [KeyEntry("input", text)]

@@ -16,7 +16,7 @@ from hdrvid.html.evaluation_tables import (
     score_text,
 )
 from hdrvid.html.page import number, render
-from hdrvid.html.svg import LABEL_GAP_PX, Axis, Chart, marker, padded_range, path
+from hdrvid.html.svg import LABEL_GAP_PX, Axis, Chart, marker, nice_ticks, padded_range, path
 
 _WIDTH, _HEIGHT, _BOTTOM, _TOP, _LEFT, _MARGIN_RIGHT = 760, 300, 252, 26, 58, 14
 """Of the view box and the plotting area, px."""
@@ -84,10 +84,14 @@ def times_svg(results: Mapping[str, Any]) -> str | None:
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times powers of ten from 10**low to 10**high; powers alone where these are many."""
+    """Round values from 10**low to 10**high: 1, 2 and 5 times powers of ten, or powers alone where these are many.
+
+    Evenly spaced ones where the range is narrow.
+    """
     powers = range(math.floor(low), math.ceil(high) + 1)
     steps = _STEPS if high - low < 3 else (1,)
-    return [s * 10.0**p for p in powers for s in steps if low <= math.log10(s * 10.0**p) <= high]
+    ticks = [s * 10.0**p for p in powers for s in steps if low <= math.log10(s * 10.0**p) <= high]
+    return ticks if len(ticks) > 2 else nice_ticks(10**low, 10**high, 5)
 
 
 def _labels(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -227,7 +228,7 @@ class EvalOptions:
     @property
     def models(self) -> tuple[str, ...]:
         """Names of the models, the one that the report is about first. Raises UsageError where there is none."""
-        is_file = "," in self.model and Path(self.model).is_file()
+        is_file = "," in self.model and os.path.isfile(self.model)
         parts = [self.model] if is_file else self.model.split(",")
         names = tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
         if not names:

@@ -1,14 +1,65 @@
-"""What this machine can do, and the memory of this process."""
+"""What this machine is and can do, and the memory of this process."""
 
 from __future__ import annotations
 
 import ctypes
+<<<<<<< HEAD
 from collections.abc import Collection
+=======
+import os
+import platform
+>>>>>>> evalx
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hdrvid import __version__
+
+if TYPE_CHECKING:
+    import torch
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+
+def machine_facts(device: torch.device) -> dict[str, Any]:
+    """What a figure belongs to: processors, threads, load at the start, system, `versions`. No host name."""
+    import torch
+
+    return {
+        "cpu": processor_name(),
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "device": str(device),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "system": platform.platform(),
+        **versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of hdrvid, Python and the packages that compute."""
+    import cv2
+    import numpy
+    import torch
+
+    return {
+        "hdrvid": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "opencv": cv2.__version__,
+    }
+
+
+def processor_name() -> str:
+    """The model of the CPU, as the system names it."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
 
 
 @cache

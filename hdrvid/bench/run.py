@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
-import platform
 import statistics
 import tempfile
 import time
@@ -24,11 +22,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
-from hdrvid import __version__, machine
+from hdrvid import machine
 from hdrvid.bench.clip import BenchClip, make_clip, measure_media
 from hdrvid.bench.fresh import YARDSTICK, end_to_end, in_fresh_process, network_memory_mib
 from hdrvid.bench.yardstick import BYTES_PER_PIXEL, count_macs, peak_gflops, yardstick_call
@@ -143,7 +140,7 @@ def bench(
 
     `say` gets the name of the next measurement; `keep` gets, after every size, the results so far. Returns, ready for
     JSON:
-        machine     `machine_facts`, with the measured `peak_gflops` of every precision
+        machine     `hdrvid.machine.machine_facts`, with the measured `peak_gflops` of every precision
         options     `cycle` in stops and `runs`
         results     the fields of a `BenchResult` for each, in the order size, model (the yardstick first), precision
     Raises UsageError for options without meaning and ModelError for a model that cannot be loaded, before anything is
@@ -152,12 +149,12 @@ def bench(
     device = _checked(options)
     asked = options.precisions or default_precisions(device)
     precisions = ("fp32", *(p for p in asked if p != "fp32"))
-    machine = machine_facts(device)
+    facts = machine.machine_facts(device)
     say("measuring the machine's peak")
     peaks = {p: None if lacking(p, device) else peak_gflops(device, p) for p in precisions}
-    machine["peak_gflops"] = peaks
+    facts["peak_gflops"] = peaks
     results: dict[str, Any] = {
-        "machine": machine,
+        "machine": facts,
         "options": {"cycle": list(options.cycle.stops), "runs": options.runs},
         "results": [],
     }
@@ -166,33 +163,6 @@ def bench(
         results["results"] += [asdict(_with_peak(row, peaks[row.precision])) for row in rows]
         keep(results)
     return results
-
-
-def machine_facts(device: torch.device) -> dict[str, Any]:
-    """What a figure belongs to: processors, threads, load at the start, and versions."""
-    return {
-        "cpu": _processor(),
-        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
-        "device": str(device),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "system": platform.platform(),
-        "hdrvid": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "opencv": cv2.__version__,
-    }
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def _checked(options: BenchOptions) -> torch.device:

@@ -82,6 +82,25 @@ class AlignedClip(EvalClip, Protocol):
         ...
 
 
+@runtime_checkable
+class NamedClip(EvalClip, Protocol):
+    """A clip whose frames have names."""
+
+    def frame_name(self, index: int) -> str:
+        """Name of a frame's file without its suffix."""
+        ...
+
+
+def frame_names(clip: EvalClip) -> tuple[str, ...]:
+    """A name for every frame, unique in its clip: that of its file, else those of the clip and index, `fire_000003`."""
+    if isinstance(clip, NamedClip):
+        names = tuple(clip.frame_name(i) for i in range(clip.num_frames))
+        if len({name.lower() for name in names}) == len(names):
+            return names
+    scene = re.sub(r"[^\w.-]+", "_", clip.name)
+    return tuple(f"{scene}_{i:06d}" for i in range(clip.num_frames))
+
+
 @dataclass(frozen=True)
 class Benchmark:
     """A dataset, ready to be scored."""
@@ -368,6 +387,9 @@ class _ListedClip:
     def black(self) -> float:
         """0: the published sets are taken as they are."""
         return 0.0
+
+    def frame_name(self, index: int) -> str:
+        return self.frames[index].stem
 
     def ldr(self, index: int) -> np.ndarray:
         picture = read_picture(self.frames[index])

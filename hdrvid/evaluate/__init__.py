@@ -1,9 +1,10 @@
 """Scores of models on datasets: what is read (`hdrvid.data.benchmarks`), how it is scored, what is reported."""
 
+from hdrvid.evaluate.export import export_inputs
 from hdrvid.evaluate.measures import ALIGNMENT, MAX_DB, MEASURES, alignment_scores, checked_measures
 from hdrvid.evaluate.protocols import PROTOCOLS
-from hdrvid.evaluate.results import compare, read_results
-from hdrvid.evaluate.run import BASELINES, FrameResult, evaluate
+from hdrvid.evaluate.results import compare, frames_text, of_model, read_results, scoring_of, unpaired
+from hdrvid.evaluate.run import BASELINES, RESULT_FILES, FrameResult, evaluate
 from hdrvid.evaluate.synthetic import CAMERAS, SyntheticOptions
 from hdrvid.options.evaluate import EvalOptions
 
@@ -14,6 +15,7 @@ __all__ = [
     "MAX_DB",
     "MEASURES",
     "PROTOCOLS",
+    "RESULT_FILES",
     "EvalOptions",
     "FrameResult",
     "SyntheticOptions",
@@ -21,5 +23,10 @@ __all__ = [
     "checked_measures",
     "compare",
     "evaluate",
+    "export_inputs",
+    "frames_text",
+    "of_model",
     "read_results",
+    "scoring_of",
+    "unpaired",
 ]

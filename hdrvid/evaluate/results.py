@@ -12,12 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from hdrvid.errors import InputError
+from hdrvid.errors import InputError, UsageError
 from hdrvid.evaluate.measures import MEASURES, Scores
 from hdrvid.io.json_files import read_object
 
 CLASSES = ("short", "middle", "long")
 """Exposure classes, in the order of the tables."""
+PREDICTIONS_IN_LINE = "; predictions "
+"""What follows this in a protocol line is about predictions, and no part of how the others are scored."""
+
+
+def models_of(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Everything that `results.json` has scores of, by name: the model it is about first, then `baselines`."""
+    return {str(results["model"]["name"]): results, **(results.get("baselines") or {})}
 
 
 def summary(scenes: Mapping[str, Mapping[str, Any]], model: str, names: Sequence[str]) -> dict[str, Any]:
@@ -67,7 +74,7 @@ def csv_text(results: Mapping[str, Any]) -> str:
     writer = csv.writer(table)
     writer.writerow(["model", "scene", "frame", "exposure", *measures])
     of_clip = [m for m in measures if MEASURES[m].of_clip]
-    for model, result in {results["model"]["name"]: results, **results["baselines"]}.items():
+    for model, result in models_of(results).items():
         for scene, entry in result["scenes"].items():
             for frame in entry["frames"]:
                 writer.writerow([model, scene, frame["index"], frame["exposure"], *_cells(frame, measures)])
@@ -106,6 +113,10 @@ class Difference:
     """Pairs of the test: scenes."""
     frames: int
     """Frames both have scored."""
+    better: int
+    """Scenes in which B is better than A."""
+    worse: int
+    """Scenes in which it is worse; equal ones count in neither."""
 
 
 def read_results(path: Path) -> dict[str, Any]:
@@ -151,15 +162,83 @@ def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Difference]:
         samples = np.array([np.mean(scene, 0) for scene in pairs.values()])
         difference = samples[:, 1] - samples[:, 0]
         low, high, p = _paired_t(difference)
-        mean_a, mean_b = frames.mean(0)
+        mean_a, mean_b = (float(mean) for mean in frames.mean(0))
+        sign = 1 if measure not in MEASURES or MEASURES[measure].larger_is_better else -1
+        better, worse = (int((s * sign * difference > 0).sum()) for s in (1, -1))
         differences.append(
             Difference(
-                measure, float(mean_a), float(mean_b), float(difference.mean()), low, high, p, len(samples), len(frames)
+                measure,
+                mean_a,
+                mean_b,
+                float(difference.mean()),
+                low,
+                high,
+                p,
+                len(samples),
+                len(frames),
+                better,
+                worse,
             )
-        )  # fmt: skip
+        )
     if not differences:
         raise InputError("the two results have no scored frame in common: compare two runs on the same dataset")
     return differences
+
+
+@dataclass(frozen=True)
+class Unpaired:
+    """What one of two results lacks, and a comparison leaves out."""
+
+    only_a: tuple[str, ...]
+    """Scenes of A that B lacks."""
+    only_b: tuple[str, ...]
+    """Scenes of B that A lacks."""
+    frames: Mapping[str, tuple[int, ...]]
+    """Indices of frames that one of them alone has, by scene."""
+
+
+def unpaired(a: Mapping[str, Any], b: Mapping[str, Any]) -> Unpaired:
+    """The scenes and frames that only one of two results has."""
+    scenes_a, scenes_b = a["scenes"], b["scenes"]
+    frames = {}
+    for scene in scenes_a:
+        if scene in scenes_b:
+            indices = [{int(f["index"]) for f in s[scene]["frames"]} for s in (scenes_a, scenes_b)]
+            if indices[0] != indices[1]:
+                frames[scene] = tuple(sorted(indices[0] ^ indices[1]))
+    return Unpaired(
+        tuple(s for s in scenes_a if s not in scenes_b), tuple(s for s in scenes_b if s not in scenes_a), frames
+    )
+
+
+def of_model(results: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The results as if they were about another model that is in them. Raises UsageError with the names there are."""
+    models = models_of(results)
+    if name not in models:
+        raise UsageError(f"the results have no model '{name[:60]}': there are {', '.join(models)}")
+    return {**results, **models[name], "model": {"name": name}}
+
+
+def scoring_of(results: Mapping[str, Any]) -> str:
+    """The protocol line without what it says of predictions: where it is equal, scores can be compared."""
+    return str(results["protocol"]).split(PREDICTIONS_IN_LINE, 1)[0]
+
+
+def frames_text(indices: Sequence[int], most: int = 6) -> str:
+    """Frames in words.
+
+    >>> frames_text([2]), frames_text([0, 1, 2, 7])
+    ('frame 2', 'frames 0-2, 7')
+    """
+    runs: list[list[int]] = []
+    for i in indices:
+        if runs and i == runs[-1][1] + 1:
+            runs[-1][1] = i
+        else:
+            runs.append([i, i])
+    texts = [str(a) if a == b else f"{a}-{b}" for a, b in runs]
+    more = f" and others ({len(indices)} in all)" if len(texts) > most else ""
+    return f"frame{'s' * (len(indices) != 1)} {', '.join(texts[:most])}{more}"
 
 
 def _pairs(a: Mapping[str, Any], b: Mapping[str, Any], measure: str) -> dict[str, list[tuple[float, float]]]:

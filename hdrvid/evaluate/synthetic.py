@@ -14,7 +14,7 @@ from hdrvid.data.camera import REAL_FIELDS, SynthesisOptions, assumed_response
 from hdrvid.data.scenes import Scene
 from hdrvid.data.synth import SyntheticClip, synthesise
 from hdrvid.data.windows import PROCEDURAL, find_hdr_images, scene_from
-from hdrvid.errors import InputError
+from hdrvid.errors import InputError, UsageError
 from hdrvid.machine import available_memory
 from hdrvid.options.evaluate import NUM_FRAMES, NUM_SCENES, SIZE
 from hdrvid.types import ExposureCycle
@@ -64,7 +64,7 @@ class SyntheticOptions:
     num_scenes: int = NUM_SCENES
     """Own scenes; where `root` is given, one clip of every picture in it instead."""
     num_frames: int = NUM_FRAMES
-    """Frames a clip; all of them are scored."""
+    """Frames a clip."""
     width: int = SIZE[0]
     """Pixels."""
     height: int = SIZE[1]
@@ -77,6 +77,8 @@ class SyntheticOptions:
     """What it is called, one of CAMERAS."""
     root: Path | None = None
     """Folder of HDR pictures and panoramas; None: own scenes."""
+    inner: bool = False
+    """Whether the first and the last `len(cycle)` frames are not scored, as in the published sets; else all are."""
 
     def description(self) -> str:
         """What decides the pixels, for the protocol line."""
@@ -90,8 +92,19 @@ class SyntheticOptions:
             + (f", JPEG {c.jpeg_quality}" if c.jpeg_quality else "")
             + (f", H.264 CRF {c.h264_crf:g} {c.h264_preset}" if isinstance(c.h264_crf, (int, float)) else "")
             + named
-            + "; every frame scored, truth clipped to [0, 1] (1 = shortest exposure clips), stops given"
+            + f"; {self._scored_text()}, truth clipped to [0, 1] (1 = shortest exposure clips), stops given"
         )
+
+    def _scored_text(self) -> str:
+        n = len(self.cycle)
+        return f"frames {n} to n-{n + 1} scored" if self.inner else "every frame scored"
+
+    def _scored(self) -> tuple[int, ...]:
+        """Frames that are scored. Raises UsageError where there is none."""
+        margin = len(self.cycle) if self.inner else 0
+        if self.num_frames <= 2 * margin:
+            raise UsageError(f"--inner leaves none of {self.num_frames} frames: give --frames {2 * margin + 1} or more")
+        return tuple(range(margin, self.num_frames - margin))
 
     def _differences(self) -> str:
         """What the camera does beside the rest of the protocol line."""
@@ -102,13 +115,20 @@ class SyntheticOptions:
     def benchmark(self) -> Benchmark:
         """The clips; a clip is made when its first frame is asked for, and one is kept at a time.
 
-        Raises InputError where the memory of this machine is too small for a clip, and for a root without pictures.
+        Raises InputError where the memory of this machine is too small for a clip, for a root without pictures and for
+        one with two of a name, UsageError where `inner` leaves no frame.
         """
+        scored = self._scored()
         self._require_memory()
         if self.root is not None:
             scenes = [(Path(p).stem, p) for p in find_hdr_images([self.root], option="--root")]
         else:
             scenes = [(f"scene_{SCENE_SEED + i}", PROCEDURAL) for i in range(self.num_scenes)]
+
+        names = [name for name, _ in scenes]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise InputError(f"--root holds two pictures of the name {twice[0]}: rename one, scenes are told by names")
 
         @lru_cache(maxsize=1)
         def made(number: int) -> tuple[SyntheticClip, Scene]:
@@ -118,8 +138,7 @@ class SyntheticOptions:
             return synthesise(scene, self.cycle, self.num_frames, seed, self.camera), scene
 
         clips = tuple(
-            _SyntheticScene(name, self.cycle, self.num_frames, tuple(range(self.num_frames)), i, made)
-            for i, (name, _) in enumerate(scenes)
+            _SyntheticScene(name, self.cycle, self.num_frames, scored, i, made) for i, (name, _) in enumerate(scenes)
         )
         return Benchmark("synthetic", self.root or Path(), self.description(), clips)
 

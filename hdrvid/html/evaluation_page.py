@@ -17,6 +17,7 @@ import numpy as np
 
 from hdrvid.errors import InputError
 from hdrvid.evaluate.samples import Sample
+from hdrvid.evaluate.tables import time_text
 from hdrvid.html.evaluation_plot import ScenePlot, scene_plot
 from hdrvid.html.evaluation_tables import (
     EvaluatedModel,
@@ -31,7 +32,8 @@ from hdrvid.html.evaluation_tables import (
     score_text,
     table_note,
 )
-from hdrvid.html.page import data_uri, number, render
+from hdrvid.html.evaluation_times import seconds_of, times_plot
+from hdrvid.html.page import counted, data_uri, number, render
 from hdrvid.html.picture_key import KeyEntry, error_entry, flow_entry, weights_entry
 
 MAX_LOSSLESS_BYTES = 64_000_000
@@ -47,10 +49,11 @@ MAX_LISTED_FAILURES = 20
 def report_html(results: Mapping[str, Any], samples: Sequence[Sample]) -> str:
     """The page, from what `results.json` holds and the frames to be shown.
 
-    `spread`, `seconds` and `failures` may be missing from the results. Raises InputError where a picture of a sample
-    cannot be read.
+    `spread`, `seconds`, `machine`, `date`, `warnings` and `failures` may be missing from the results. Raises InputError
+    where a picture of a sample cannot be read.
     """
     models = evaluated_models(results)
+    untimed = [m.name for m in models if seconds_of(m, results) is None]
     names, scenes = list(results["overall"]), list(results["scenes"])
     embedder = _PictureEmbedder(samples)
     return render(
@@ -60,6 +63,10 @@ def report_html(results: Mapping[str, Any], samples: Sequence[Sample]) -> str:
         protocol=results["protocol"],
         failures=[_failure_line(f) for f in results.get("failures") or ()],
         max_failures=MAX_LISTED_FAILURES,
+        warnings=[("", text) for text in results.get("warnings") or ()],
+        made=_made(results),
+        times=times_plot("times", models, results),
+        untimed=untimed,
         scores=exposure_table(models, names),
         scores_note=table_note(models, names),
         models=[_model_row(m, results) for m in models],
@@ -80,6 +87,18 @@ def _failure_line(failure: Mapping[str, Any]) -> tuple[str, str]:
     return ", ".join(place), str(failure.get("error", ""))
 
 
+def _made(results: Mapping[str, Any]) -> str:
+    """When, on which machine and with which versions; empty where the results do not say."""
+    machine, versions = results.get("machine") or {}, results.get("versions") or {}
+    parts = [str(results.get("date") or "")]
+    if machine:
+        parts.append(
+            f"{machine['gpu'] or machine['cpu']}, {counted(machine['threads'], 'thread')} of {machine['cores']} cores"
+        )
+    parts.append(", ".join(f"{name} {version}" for name, version in versions.items()))
+    return " · ".join(filter(None, parts))
+
+
 @dataclass(frozen=True)
 class _ModelRow:
     """A model in the table of models."""
@@ -94,11 +113,9 @@ class _ModelRow:
 
 
 def _model_row(model: EvaluatedModel, results: Mapping[str, Any]) -> _ModelRow:
-    seconds = model.results.get("seconds")
-    if isinstance(results.get("seconds"), Mapping):
-        seconds = results["seconds"].get(model.name)
-    time = number(None if seconds is None else 1000 * seconds, 0)
-    return _ModelRow(model.name, model.kind, time, model.provenance, str(model.provenance.get("sha256", ""))[:12])
+    seconds = seconds_of(model, results)
+    time = time_text(None if seconds is None else 1000 * seconds, "–")
+    return _ModelRow(model.name, model.role, time, model.provenance, str(model.provenance.get("sha256", ""))[:12])
 
 
 # ---- pictures --------------------------------------------------------------------------------------------------------
@@ -134,7 +151,7 @@ def _picture_key(samples: Sequence[Sample], lossy: bool) -> list[KeyEntry]:
     if not titles:
         return []
     text = (
-        "The frame as the camera coded it. Results and truth: one log curve for all of them. "
+        "The frame as the camera coded it. Results and truth: one display transform for all of them. "
         "A picture is enlarged by a click, without smoothing; ← → then switch in place."
     )
     entries = [KeyEntry("input", text)]

@@ -98,7 +98,7 @@ class _Series:
             score = frame.get(self.measure)
             if score is None or math.isnan(score) or (math.isfinite(score) and not marked):
                 continue
-            shape = _MARKERS[self.number % len(_MARKERS)]
+            shape = _marker(self.number)
             if math.isinf(score):
                 shape = "triangle" if score > 0 else "down"
             text = f"{self.model.name}, frame {frame['index']}, {self.exposure}: {score_text(score, self.measure)}"
@@ -122,8 +122,13 @@ def _dash(number_of_model: int) -> str:
     return _DASHES[number_of_model % len(_DASHES)]
 
 
+def _marker(number_of_model: int) -> str:
+    """With the dashes, another pair for each of the first 16 models."""
+    return _MARKERS[(number_of_model + number_of_model // len(_DASHES)) % len(_MARKERS)]
+
+
 def _model_item(number_of_model: int, model: EvaluatedModel) -> LegendItem:
-    shape = _MARKERS[number_of_model % len(_MARKERS)]
+    shape = _marker(number_of_model)
     line = path(f"line any {model.kind}", "M1 6H33", dash=_dash(number_of_model))
     return LegendItem(model.name, shapes=(line, marker(f"mark any {model.kind}", shape, 17, 6, size=_MARKER_SIZE)))
 

@@ -9,14 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from hdrvid.evaluate.measures import MEASURES, Measure
+from hdrvid.evaluate.measures import MEASURES
 from hdrvid.evaluate.results import CLASSES
+from hdrvid.evaluate.tables import measure_digits, measure_of, ranks
 from hdrvid.html.page import counted, number
-
-_DIGITS_OF_UNIT = {"dB": 2, "%": 2, "JOD": 3}
-_DIGITS_OF_MEASURE = {"hdr_vdp_2": 2}
-_DIGITS = 4
-"""Digits behind the point of a measure that neither of the two above names."""
 
 Frame = Mapping[str, Any]
 """A scored frame: 'index', 'exposure', and a score or None by measure."""
@@ -24,21 +20,21 @@ Frame = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class EvaluatedModel:
-    """A model or a baseline, as `results.json` has it."""
+    """A model, a baseline or predictions, as `results.json` has it."""
 
     name: str
     """Its name."""
     results: Mapping[str, Any]
     """`overall`, `by_exposure`, `scenes`, ..."""
     provenance: Mapping[str, Any]
-    """Where its weights come from; empty for a baseline."""
-    is_baseline: bool
-    """Whether it only serves for comparison."""
+    """Where its weights or files come from; empty for a baseline."""
+    role: str
+    """'model', 'baseline' or 'predictions'."""
 
     @property
     def kind(self) -> str:
-        """'model' or 'baseline'."""
-        return "baseline" if self.is_baseline else "model"
+        """CSS class of its lines and markers: 'model' or 'baseline'."""
+        return "baseline" if self.role == "baseline" else "model"
 
     def scene(self, name: str) -> Mapping[str, Any]:
         """`overall`, `spread` and `frames` of a scene; empty where the model has no such scene."""
@@ -53,26 +49,19 @@ class EvaluatedModel:
 
 
 def evaluated_models(results: Mapping[str, Any]) -> list[EvaluatedModel]:
-    """The model of `results.json`, then its baselines."""
+    """The model of `results.json`, then what was scored beside it."""
     provenance = {k: v for k, v in results["model"].items() if k != "name"}
-    baselines = results.get("baselines") or {}
+    others = results.get("baselines") or {}
     return [
-        EvaluatedModel(str(results["model"]["name"]), results, provenance, False),
-        *(EvaluatedModel(str(name), table, {}, True) for name, table in baselines.items()),
+        EvaluatedModel(str(results["model"]["name"]), results, provenance, "model"),
+        *(
+            EvaluatedModel(str(name), table, table.get("provenance") or {}, table.get("role", "baseline"))
+            for name, table in others.items()
+        ),
     ]
 
 
 # ---- measures --------------------------------------------------------------------------------------------------------
-
-
-def measure_of(name: str) -> Measure:
-    """The measure of a name; one that is not known has its name as title and no unit."""
-    return MEASURES.get(name) or Measure(name, name)
-
-
-def measure_digits(name: str) -> int:
-    """Digits behind the point."""
-    return _DIGITS_OF_MEASURE.get(name, _DIGITS_OF_UNIT.get(measure_of(name).unit, _DIGITS))
 
 
 def score_text(value: float | None, name: str) -> str:
@@ -262,8 +251,4 @@ def _cell(mean: float | None, spread: float | None, name: str, is_best: bool) ->
 
 def _best(values: Sequence[float | None], name: str) -> set[int]:
     """Rows with the best value as it is printed; none where all are equal or the measure is not known."""
-    printed = {i: round(v, measure_digits(name)) for i, v in enumerate(values) if v is not None and not math.isnan(v)}
-    if name not in MEASURES or len(set(printed.values())) < 2:
-        return set()
-    best = (max if MEASURES[name].larger_is_better else min)(printed.values())
-    return {i for i, v in printed.items() if v == best}
+    return {i for i, place in enumerate(ranks(values, name)) if place == 1}

@@ -1,7 +1,7 @@
 """Which files hdrvid may replace: those that it wrote, which carry a mark.
 
 The mark is a header entry of EXR, .hdr and safetensors files, a text chunk of PNG, the comment of MP4, the generator of
-HTML, and the keys of JSON and CSV.
+HTML, the first comment of tables and drawings, and the keys of JSON and CSV.
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ PICTURE = _in_head(b"tEXtSoftware\0hdrvid", 256)
 PAGE = _in_head(HTML_GENERATOR)
 WEIGHTS = _in_head(b'"hdrvid-1"')
 TABLE = _in_head(b"model,scene,frame,exposure", 26)
+PAPER_TABLE = _in_head(b"hdrvid eval", 256)
 REPORT = _with_keys("version", "source", "stops", "outputs")
 SCORES = _with_keys("format", "dataset", "protocol", "model")
 SYNTHETIC_CLIP = _with_keys("seed", "truth_white", "clip", "stops")

@@ -45,6 +45,9 @@ def option(
 CAMERA, OUTPUT, VIEWING, MACHINE = "Camera", "Output", "Viewing", "Model and machine"
 """Groups of options in the help of `hdrvid reconstruct`."""
 
+DATASET, SYNTHETIC, OTHERS = "Dataset", "Dataset synthetic", "Other programs"
+"""Groups of options in the help of `hdrvid eval`, which has MACHINE too."""
+
 CYCLE = option("Exposures in a cycle.", flag="--cycle", metavar="2|3", minimum=2, maximum=3)
 CYCLE_STOPS = option("Stops of one cycle, beginning with the first frame.", metavar="0,3|0,2,4")
 DEVICE = option("Where the networks run.", metavar="auto|cpu|cuda[:i]|mps")

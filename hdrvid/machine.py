@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-<<<<<<< HEAD
-from collections.abc import Collection
-=======
 import os
 import platform
->>>>>>> evalx
+from collections.abc import Collection
 from contextlib import suppress
 from functools import cache
 from pathlib import Path

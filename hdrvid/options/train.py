@@ -159,7 +159,7 @@ class TrainOptions:
     camera: str = field(
         default="",
         metadata=option(
-            "JSON file that describes a camera, to train for it: noise, curve, codec, stops (examples/README.md).",
+            "JSON file that describes a camera, to train for it: its noise, curve, codec and stops.",
             metavar="FILE",
             parse=read_json_text,
             default="",

@@ -11,7 +11,8 @@ import torch
 
 STAGES = ("prepare", "flow", "refine", "warp", "merge", "result")
 """Stages of one window: frames to the device; classical flow; its refinement by a network; aligned candidates and
-their prior; the merging network; the result back. The memo's flow network is 'flow'."""
+their prior; the merging network; its check against the reference, and the result back. The memo's flow network is
+'flow'."""
 
 
 def synchronise(device: torch.device) -> None:

@@ -397,7 +397,7 @@ class ModelRunner:
         """Bring a frame, in place, back to its reference where it contradicts it, if a network has merged it, and
         denoise what is from a short reference alone."""
         exposure = window.exposures[len(window.frames) // 2]
-        with self._stage("check"):
+        with self._stage("result"):
             kept = keep_reference(radiance, window.reference, exposure, window.black) if corrected else None
             if exposure < max(window.exposures):
                 denoise_alone(radiance, window.reference, flows, kept)

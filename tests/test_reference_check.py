@@ -88,6 +88,18 @@ def test_a_clipped_code_is_anything_from_there_on():
     np.testing.assert_allclose(darker, 0.25, rtol=1e-5)
 
 
+def test_a_channel_that_short_frames_have_in_their_noise_goes_over_alone():
+    """A yellow light 6 stops above the short frames: red and green are theirs, blue was their noise."""
+    light = np.float32([0.5, 0.4, 0.0012])
+    reference = np.broadcast_to(ldr_from_radiance(light, 64.0), (48, 64, 3)).copy()
+    merged = np.broadcast_to(light * np.float32([1, 1, 2]), (48, 64, 3)).copy()
+    keep_reference(merged, reference, 64.0)
+    np.testing.assert_allclose(merged, np.broadcast_to(light, merged.shape), rtol=1e-4)
+    stranger = np.broadcast_to(np.float32([0.5, 0.4, 0.01]), (48, 64, 3)).copy()  # at 2 stops blue is seen too
+    keep_reference(stranger, np.broadcast_to(np.float32([1, 1, 0.4]), (48, 64, 3)).copy(), 4.0)
+    np.testing.assert_allclose(stranger[..., :2], 0.25, rtol=1e-4)
+
+
 def test_a_black_code_is_anything_up_to_black():
     reference = np.full((48, 64, 3), 0.08, np.float32)
     assert not contradiction(np.zeros_like(reference), reference, 1.0, black=0.08).any()

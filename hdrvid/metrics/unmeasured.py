@@ -18,7 +18,7 @@ from hdrvid.color.curves import NETWORK_GAMMA
 
 CLIPPED_CODE = 0.995
 """Code from which on a channel clips."""
-MARGIN = 1.03
+MARGIN = 1.01
 """Radiance over the bound up to which it is still that bound: the rounding of codes and files, and of a blend."""
 
 

@@ -5,11 +5,12 @@ or where somebody passes who is in no neighbour. Then the merge puts the backgro
 local mean of the difference of codes is compared with its own noise and with what a camera curve known a few percent
 wrong explains. Beyond that the frame goes over, smoothly, to the reference alone: the least wrong one, noisy or a
 clipped grey, without anything of another place in it. Where the reference clips, or is black, only what lies below, or
-above, contradicts it: a code is an interval there.
+above, contradicts it: a code is an interval there. A channel that the shorter frames have in their noise alone, as the
+blue of a yellow light, goes over by itself.
 
 Measured on two-exposure windows, PSNR-T before and after: a figure that is in one frame alone, 37.7 and 40.6 dB in
-short frames; long frames 5 stops above crushed short ones, 39.1 and 40.0; a bracket of 6 stops, 37.0 and 37.4; clean
-panoramas and own scenes, H.264 and inexact curves, between -0.00 and +0.07 dB.
+short frames; long frames 5 stops above crushed short ones, 39.1 and 40.0; of a bracket of 6 stops, 37.0 and 37.4, of
+panoramas 43.1 and 43.5; clean panoramas and own scenes, H.264 and inexact curves, between -0.00 and +0.11 dB.
 
 Convention: radiance in units of the shortest exposure's clipping, codes in network code (`hdrvid.color.radiance`).
 """
@@ -20,7 +21,7 @@ import numpy as np
 
 from hdrvid import threads
 from hdrvid.color.curves import NETWORK_GAMMA
-from hdrvid.color.radiance import inverse_mu_law, mu_law, radiance_from_ldr
+from hdrvid.color.radiance import code_gain, inverse_mu_law, mu_law, radiance_from_ldr
 
 TOLERANCE = 0.015
 """Difference of codes that is never a contradiction."""
@@ -39,16 +40,21 @@ DRIFT_CODES = (0.1, 0.8)
 """Codes that such a drift is measured at."""
 FEWEST_PIXELS = 200
 """That a drift is measured on."""
+SEEN_CODES = (0.07, 0.14)
+"""Codes of the shortest exposure between which it begins to show a channel. Where it does, a contradiction of one
+channel is one of all: another thing was taken. Where it does not, the channel was noise, and others may be right."""
 MOSTLY = 0.5
 """Weight of the reference from which on a pixel counts as the reference's."""
 _PIXELS_AT_ONCE = 200_000
 
 
-def contradiction(radiance: np.ndarray, reference: np.ndarray, exposure: float, black: float = 0.0) -> np.ndarray:
-    """How far a frame contradicts its reference: (H / 2, W / 2) float32, rounded down, in [0, 1].
+def contradiction(
+    radiance: np.ndarray, reference: np.ndarray, exposure: float, shortest: float = 1.0, black: float = 0.0
+) -> np.ndarray:
+    """How far each channel of a frame contradicts its reference: (H / 2, W / 2, 3) float32, rounded down, in [0, 1].
 
-    `radiance` (H, W, 3) of the frame, `reference` (H, W, 3) network codes, `exposure` of the reference, `black` the
-    code at or below which it is black.
+    `radiance` (H, W, 3) of the frame, `reference` (H, W, 3) network codes, `exposure` of the reference, `shortest` that
+    of its window, `black` the code at or below which frames are black.
     """
     import cv2
 
@@ -58,7 +64,14 @@ def contradiction(radiance: np.ndarray, reference: np.ndarray, exposure: float, 
         difference[..., c] -= _drift(level[..., c], difference[..., c]) * level[..., c]
     tolerance = np.float32(TOLERANCE) + np.float32(TOLERANCE_OF_CODE) * level
     excess = (np.abs(difference) - np.float32(NOISE_SIGMAS) * noise) / tolerance - 1
-    found = np.clip(excess.max(axis=2), 0.0, 1.0)
+    found = np.clip(excess, 0.0, 1.0)
+    if exposure > shortest:
+        seen = level * np.float32(code_gain(exposure, shortest))
+        low, high = SEEN_CODES
+        whole = (found * np.clip((seen - np.float32(low)) / np.float32(high - low), 0.0, 1.0)).max(axis=2)
+    else:
+        whole = found.max(axis=2)
+    found = np.maximum(found, whole[..., None])
     if not found.any():
         return found
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (CLOSED, CLOSED))
@@ -66,7 +79,9 @@ def contradiction(radiance: np.ndarray, reference: np.ndarray, exposure: float, 
     return np.asarray(cv2.blur(found, (WINDOW, WINDOW), borderType=cv2.BORDER_REPLICATE))
 
 
-def keep_reference(radiance: np.ndarray, reference: np.ndarray, exposure: float, black: float = 0.0) -> np.ndarray:
+def keep_reference(
+    radiance: np.ndarray, reference: np.ndarray, exposure: float, shortest: float = 1.0, black: float = 0.0
+) -> np.ndarray:
     """Bring a frame, in place, back to its reference where it contradicts it; returns where it did, (H, W) bool.
 
     Arguments as for `contradiction`.
@@ -74,21 +89,21 @@ def keep_reference(radiance: np.ndarray, reference: np.ndarray, exposure: float,
     import cv2
 
     height, width = reference.shape[:2]
-    weight = contradiction(radiance, reference, exposure, black)
+    weight = contradiction(radiance, reference, exposure, shortest, black)
     kept = np.zeros((height, width), bool)
-    touched = np.flatnonzero(weight.any(axis=1))
+    touched = np.flatnonzero(weight.any(axis=(1, 2)))
     if not len(touched):
         return kept
     weight = np.asarray(cv2.resize(weight, (width, height), interpolation=cv2.INTER_LINEAR))
     for rows in threads.row_blocks(
         slice(max(0, 2 * int(touched[0]) - 2), min(height, 2 * int(touched[-1]) + 4)), width, _PIXELS_AT_ONCE
     ):
-        y, x = np.nonzero(weight[rows])
+        y, x = np.nonzero(weight[rows].any(axis=-1))
         y += rows.start
-        share = weight[y, x][:, None]
+        share = weight[y, x]
         alone = radiance_from_ldr(reference[y, x], exposure)
         radiance[y, x] = inverse_mu_law((1 - share) * mu_law(radiance[y, x]) + share * mu_law(alone))
-        kept[rows] = weight[rows] > MOSTLY
+        kept[rows] = (weight[rows] > MOSTLY).any(axis=-1)
     return kept
 
 

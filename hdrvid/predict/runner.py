@@ -398,7 +398,10 @@ class ModelRunner:
         denoise what is from a short reference alone."""
         exposure = window.exposures[len(window.frames) // 2]
         with self._stage("result"):
-            kept = keep_reference(radiance, window.reference, exposure, window.black) if corrected else None
+            kept = None
+            if corrected:
+                shortest = min(window.exposures)
+                kept = keep_reference(radiance, window.reference, exposure, shortest, window.black)
             if exposure < max(window.exposures):
                 denoise_alone(radiance, window.reference, flows, kept)
 

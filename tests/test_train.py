@@ -128,6 +128,7 @@ class TestOptions:
             ({"preset": "memo", "shots": 1, "stages": ("imitation",)}, "--stage takes flow, merge, joint"),
             ({"flow_crop": 80}, "fits a window"),
             ({"stall_steps": 10}, "--stall"),
+            ({"camera_share": 0.5}, "--camera-share"),
             ({"agree": 0.1, "batch": 3}, "--batch is a multiple of 2"),
             ({"agree": 0.1, "preset": "memo"}, "--agree is for"),
         ],

@@ -15,6 +15,9 @@ from hdrvid.data.camera import SynthesisOptions
 from hdrvid.errors import ExposureError, InputError, UsageError
 from hdrvid.types import ExposureCycle
 
+WORDS: dict[str, type] = {"response": str, "h264_preset": str, "knows_levels": bool}
+"""Fields that are no numbers."""
+
 
 @dataclass(frozen=True)
 class DescribedCamera:
@@ -44,18 +47,34 @@ def described_camera(text: str, num_exposures: int) -> DescribedCamera:
             f"{', '.join(sorted(known))}"
         )
     try:
+        for name, value in values.items():
+            if not isinstance(value, WORDS.get(name, int | float | list | None)) or (
+                isinstance(value, bool) and name not in WORDS
+            ):
+                raise TypeError(f"{name} is {json.dumps(value)[:40]}")
         camera = SynthesisOptions(**{name: _value(value) for name, value in values.items()})
-    except (TypeError, ValueError, UsageError) as error:
+    except (TypeError, ValueError, InputError, UsageError) as error:
         raise InputError(f"the --camera file describes no camera ({error}): {advice}") from error
     return DescribedCamera(camera, None if stops is None else _stops(stops, num_exposures))
 
 
 def _value(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    """A number, a pair of numbers, a word, a truth or nothing. Raises TypeError."""
+    if isinstance(value, list):
+        if len(value) != 2 or not all(_is_number(v) for v in value):
+            raise TypeError("a range is two numbers, [low, high]")
+        return tuple(value)
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _stops(value: Any, num_exposures: int) -> tuple[float, ...]:
     try:
+        if not isinstance(value, list) or not all(_is_number(v) for v in value):
+            raise TypeError(f"{json.dumps(value)[:40]} is no list of numbers")
         stops = ExposureCycle(tuple(float(s) for s in value)).stops
     except (TypeError, ValueError, ExposureError) as error:
         raise InputError(

@@ -83,7 +83,7 @@ def find_areas(clip: ClipResults, original: OriginalClip, frame: FrameBrightness
     if level == 0:
         clipped_in_all = clipped_in_all | clipped
     if dark is not None and level == clip.exposures.num_levels - 1:
-        dark_in_all = dark_in_all | dark
+        dark_in_all = dark
     hidden = None
     if original.response is not None:
         network = np.asarray(original.response.network_code(code), np.float32)

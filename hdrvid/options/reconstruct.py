@@ -238,8 +238,8 @@ class ReconstructOptions(DetectOptions):
     unmeasured: bool = field(
         default=False,
         metadata=option(
-            "EXR gets a channel `unmeasured`: 1 where nothing that was filmed says more than that it is brighter, or "
-            "darker, than the value.",
+            "EXR gets a channel `unmeasured`: 1 where nothing that was filmed says more than that it is brighter than "
+            "the value, or, with crushed blacks, darker.",
             panel=OUTPUT,
         ),
     )

@@ -16,6 +16,8 @@ STAGES = {"flow": 0.45, "merge": 0.45, "joint": 0.1}
 """Share of the steps that each stage has where all three are trained."""
 MEMO_STAGES = {"flow": 0.45, "imitation": 0.2, "merge": 0.2, "joint": 0.15}
 """The same for supervised training of preset 'memo'."""
+CAMERA_SHARE = 0.7
+"""Share of the samples that a described camera films."""
 STALL_WINDOW = 200
 """Steps whose mean is compared to tell whether a stage has improved on its start."""
 
@@ -167,7 +169,7 @@ class TrainOptions:
     )
     """The text of the file. Validation is filmed by this camera too."""
     camera_share: float = field(
-        default=0.7,
+        default=CAMERA_SHARE,
         metadata=option(
             "Share of the samples that the camera of --camera films; the others keep the network what it was.",
             metavar="SHARE",
@@ -233,6 +235,8 @@ class TrainOptions:
             raise UsageError("--distill is for supervised training of the presets default and fast")
         if self.camera and self.preset == "memo" and not self.few_shot:
             raise UsageError("--camera is for the presets default and fast, and for --shots")
+        if self.camera_share != CAMERA_SHARE and not self.camera:
+            raise UsageError("--camera-share is the share of --camera: give that too, or leave it out")
         if self.agree and (self.few_shot or self.preset == "memo"):
             raise UsageError("--agree is for supervised training of the presets default and fast")
         if self.agree and self.batch % (2 * self.accumulate):

@@ -16,7 +16,7 @@ import pytest
 
 from hdrvid.cli.app import run
 from hdrvid.detect.clip import Detection, DetectOptions, inspect_clip
-from hdrvid.errors import InputError, OutputError, UsageError
+from hdrvid.errors import ExposureError, InputError, OutputError, UsageError
 from hdrvid.io import open_clip
 from hdrvid.io.exr import read_exr, read_exr_picture, write_exr
 from hdrvid.io.frames import read_picture
@@ -94,6 +94,14 @@ def test_declared_levels_decide(tmp_path: Path, shift: int, white: int) -> None:
     )
     for index, light in enumerate(light_of(clip, found)):
         assert np.abs(light - linear(index)).max() <= 0.51 / (white - BLACK)
+
+
+def test_a_linear_curve_without_the_black_level_is_told_of_it(tmp_path: Path) -> None:
+    codes = [sensor_codes(linear(i), black=400) for i in range(FRAMES)]
+    clip = write(tmp_path / "shot", codes)
+    with pytest.raises(ExposureError, match=r"--black-level \(the darkest code is 4\d\d\)"):
+        detected(clip, response="linear")
+    assert detected(clip, response="linear", black_level=400).cycle is not None
 
 
 @pytest.mark.parametrize("kind", ["low", "high", "repeated"])

@@ -111,6 +111,8 @@ def test_an_export_replaces_itself_and_nothing_else(tmp_path, capsys):
     assert run(command) == run(command) == 0
     assert run([*command, "--exposures", "0,4"]) == 1
     assert "an export of other frames" in capsys.readouterr().err
+    assert run([*command, "--export-truth"]) == 1
+    assert "holds these frames without their truth" in capsys.readouterr().err
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     assert run([*CLI, "--export-inputs", str(tmp_path / "mine")]) == 1

@@ -328,7 +328,7 @@ def detect(reader: ClipReader, options: DetectOptions) -> Detection:
         trusted = options.regular and info.tracks == 1
         if against and against.is_sure and not trusted and not unchecked:
             advice = "check --tracks" if info.tracks > 1 else "or give --regular to take them as they are"
-            raise ExposureError(f"{info.source}: {against.text}, {advice}")
+            raise ExposureError(f"{info.source}: {against.text}, {advice}{_black_advice(probe, curve)}")
         warnings += [against.text] if against else []
     deviation = _deviation(probe, curve, exposures)
     if deviation > CONTRADICTION_STOPS:
@@ -374,6 +374,16 @@ def detect(reader: ClipReader, options: DetectOptions) -> Detection:
         samples=samples,
         repeats=probe.repeats,
     )
+
+
+def _black_advice(probe: Probe, curve: _Curve) -> str:
+    """What to say of black where the user named a linear curve, which takes the darkest code as light."""
+    found = probe.found
+    if curve.source != "declared" or not is_linear(curve.response) or not found.is_sensor or found.has_black:
+        return ""
+    white = found.levels.white if found.levels else 0
+    code = round(darkest_code(probe.levels) * white)
+    return f"; if no light is not code 0, give --black-level (the darkest code is {code})" if code > 0 else ""
 
 
 def _with_black(info: ClipInfo, probe: Probe, response: Response) -> ClipInfo:

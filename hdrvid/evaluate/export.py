@@ -117,6 +117,9 @@ def _require_own(out: Path, facts: dict[str, Any]) -> None:
             f"{out} holds files that no export of hdrvid has written: choose an empty folder for --export-inputs"
         ) from error
     same = ("hdrvid_export", "dataset", "description", "truth", "scenes")
+    if before.get("truth") != facts["truth"] and all(before.get(key) == facts[key] for key in same if key != "truth"):
+        kind = "with" if before.get("truth") else "without"
+        raise OutputError(f"{out} holds these frames {kind} their truth: choose another folder, or remove it first")
     if any(before.get(key) != facts[key] for key in same):
         raise OutputError(f"{out} holds an export of other frames: choose another folder, or remove it first")
 

@@ -7,7 +7,7 @@ import os
 import re
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -434,11 +434,13 @@ def printf_frames(pattern: str) -> list[Path]:
     return [folder / f"{before}{number:{format_spec}}{after}" for number in range(first, last + 1)]
 
 
-def _require_one_kind(paths: Iterable[Path], what: str, folder: Path) -> None:
+def _require_one_kind(paths: Sequence[Path], what: str, folder: Path) -> None:
     kinds = Counter(IMAGE_KINDS[p.suffix.lower()] for p in paths)
     if len(kinds) > 1:
         listed = " and ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-        raise InputError(f'{what} mixes {listed} files: choose one kind with a pattern such as "{folder / "*.png"}"')
+        suffix = next(p.suffix for p in paths if IMAGE_KINDS[p.suffix.lower()] == kinds.most_common(1)[0][0])
+        pattern = folder / f"*{suffix}"
+        raise InputError(f'{what} mixes {listed} files: choose one kind with a pattern such as "{pattern}"')
 
 
 NO_NAMES = frozenset({"frame", "frames", "img", "image", "dsc", "dscf", "dscn", "pic", "pict", "out", "output"})

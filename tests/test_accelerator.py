@@ -59,6 +59,7 @@ def meta(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hdrvid.predict.runner.resolve_device", lambda _: META)
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # it does not know the device
     monkeypatch.setattr(ModelRunner, "_result", lambda self, canvas, flows, size: (canvas.radiance, canvas.weights))
+    monkeypatch.setattr(ModelRunner, "_checked", lambda self, result, *_: result)  # on the CPU, of what has come back
 
 
 def window(num_exposures: int) -> Window:

@@ -13,7 +13,14 @@ from scipy.io import savemat
 
 from hdrvid.cli import main
 from hdrvid.color.radiance import radiance_from_ldr
-from hdrvid.data.benchmarks import PUBLISHED, AlignedClip, default_root, open_benchmark, published_folder
+from hdrvid.data.benchmarks import (
+    PUBLISHED,
+    AlignedClip,
+    default_root,
+    frame_names,
+    open_benchmark,
+    published_folder,
+)
 from hdrvid.errors import InputError, UsageError
 
 WRITERS = {
@@ -350,3 +357,14 @@ def test_eval_with_the_alignment_of_the_set(tmp_path: Path, capsys: pytest.Captu
     with pytest.raises(SystemExit) as ended:
         main(["eval", "--dataset", "synthetic", "--align", "--out", str(tmp_path / "s2")])
     assert ended.value.code == 2
+
+
+def test_naming_frames_reads_nothing_of_a_clip():
+    class Unread:
+        name, num_frames = "a scene", 2
+
+        @property
+        def black(self) -> float:
+            raise InputError("rendered")
+
+    assert frame_names(Unread()) == ("a_scene_000000", "a_scene_000001")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -82,19 +82,14 @@ class AlignedClip(EvalClip, Protocol):
         ...
 
 
-@runtime_checkable
-class NamedClip(EvalClip, Protocol):
-    """A clip whose frames have names."""
-
-    def frame_name(self, index: int) -> str:
-        """Name of a frame's file without its suffix."""
-        ...
-
-
 def frame_names(clip: EvalClip) -> tuple[str, ...]:
-    """A name for every frame, unique in its clip: that of its file, else those of the clip and index, `fire_000003`."""
-    if isinstance(clip, NamedClip):
-        names = tuple(clip.frame_name(i) for i in range(clip.num_frames))
+    """A name for every frame, unique in its clip: that of its file, else those of the clip and index, `fire_000003`.
+
+    A clip may have `frame_name(index)`, the name of a frame's file without its suffix. Nothing of the clip is read.
+    """
+    name_of: Callable[[int], str] | None = getattr(clip, "frame_name", None)
+    if name_of is not None:
+        names = tuple(name_of(i) for i in range(clip.num_frames))
         if len({name.lower() for name in names}) == len(names):
             return names
     scene = re.sub(r"[^\w.-]+", "_", clip.name)

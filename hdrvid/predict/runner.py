@@ -388,9 +388,14 @@ class ModelRunner:
                 canvas.put(tile, h_tile, weights)
             del codes, radiance, prior, h_tile, weights
         self._between_stages(h, w)
-        result = self._result(canvas, flows, size)
-        moved = flows[0, ..., :h, :w].permute(0, 2, 3, 1).cpu().numpy()
-        self._check(result.radiance, window, list(moved), merge is not None)
+        return self._checked(self._result(canvas, flows, size), window, flows, merge is not None)
+
+    def _checked(self, result: Reconstruction, window: Window, flows: torch.Tensor, corrected: bool) -> Reconstruction:
+        """`_check` of a result that is on the CPU again, with flows (1, K, 2, H', W') of padded frames."""
+        h, w = window.reference.shape[:2]
+        short = window.exposures[len(window.frames) // 2] < max(window.exposures)
+        moved = list(flows[0, ..., :h, :w].permute(0, 2, 3, 1).cpu().numpy()) if short else []
+        self._check(result.radiance, window, moved, corrected)
         return result
 
     def _check(self, radiance: np.ndarray, window: Window, flows: list[np.ndarray], corrected: bool) -> None:

@@ -319,6 +319,21 @@ def _plain(stops: Sequence[float]) -> str:
     return ",".join(shown if len(shown) <= 12 else [*shown[:8], "...", shown[-1]])
 
 
+def run_texts(indices: Sequence[int]) -> list[tuple[str, int]]:
+    """Runs of consecutive indices, in order, as text, and how many indices each has.
+
+    >>> run_texts([3, 5, 6, 7])
+    [('3', 1), ('5-7', 3)]
+    """
+    runs: list[list[int]] = []
+    for i in indices:
+        if runs and i == runs[-1][1] + 1:
+            runs[-1][1] = i
+        else:
+            runs.append([i, i])
+    return [(str(a) if a == b else f"{a}-{b}", b - a + 1) for a, b in runs]
+
+
 @dataclass(frozen=True)
 class FrameNumbers:
     """Numbers of frames in the names of files.

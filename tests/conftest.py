@@ -1,6 +1,7 @@
 """Shared settings of the tests, and the clip and the results that several of them compare with."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,3 +39,26 @@ def undisturbed(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("undisturbed") / "out"
     reconstruct_clip([str(clip)], out, CLASSICAL)
     return out
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of frames with two exposures whose results reports are made of."""
+    from test_reconstruct import write_frames
+    from test_viewer import NUM_FRAMES
+
+    return write_frames(tmp_path_factory.mktemp("reported") / "shot", num_frames=NUM_FRAMES)
+
+
+@pytest.fixture(scope="module")
+def finished(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of `original` that nobody may change."""
+    from test_viewer import reconstructed
+
+    return reconstructed(original, tmp_path_factory.mktemp("reported") / "out")
+
+
+@pytest.fixture
+def results(finished: Path, tmp_path: Path) -> Path:
+    """The same results, of a test's own."""
+    return shutil.copytree(finished, tmp_path / "out")

@@ -41,23 +41,6 @@ QUICK = ReportOptions(weights=False)
 
 
 @pytest.fixture(scope="module")
-def original(tmp_path_factory):
-    return write_frames(tmp_path_factory.mktemp("pictures") / "shot", num_frames=NUM_FRAMES)
-
-
-@pytest.fixture(scope="module")
-def finished(original, tmp_path_factory):
-    """Results nobody may change."""
-    return reconstructed(original, tmp_path_factory.mktemp("pictures") / "out")
-
-
-@pytest.fixture
-def results(finished, tmp_path):
-    """Results of one's own."""
-    return shutil.copytree(finished, tmp_path / "out")
-
-
-@pytest.fixture(scope="module")
 def written(finished, tmp_path_factory):
     (clip,) = find_clips(finished)
     return write_report(clip, tmp_path_factory.mktemp("pictures") / "page.html", QUICK)
@@ -81,7 +64,7 @@ def values_of(page, tag, name):
 
 
 def motion_of(page):
-    """What the script is told, and the panels of every frame: (frames, panels, H, W, 3) RGB."""
+    """The facts that the script gets, and the panels of every frame, (frames, panels, H, W, 3) RGB."""
     (facts,) = values_of(page, "div", "data-motion")
     (video,) = values_of(page, "div", "data-video")
     facts = json.loads(facts)
@@ -294,19 +277,24 @@ def test_areas_have_their_colours_and_patterns():
     assert not changed[:, 20:].any()
 
 
-def test_large_frames_are_looked_at_on_a_grid_but_every_nan_is_seen(results):
-    (clip,) = find_clips(results)
-    codes = np.full((720, 2600, 3), 0.5, np.float32)
-    codes[:, 1300:] = 1.0
+def shot_of(codes):
+    """An original clip of gamma 2.2 whose frames all have these codes."""
 
     class Shot:
         response = RESPONSES["gamma2.2"]
         frame = staticmethod(lambda index: codes)
         in_output_colours = staticmethod(lambda linear: linear)
 
+    return Shot()
+
+
+def test_large_frames_are_looked_at_on_a_grid_but_every_nan_is_seen(results):
+    (clip,) = find_clips(results)
+    codes = np.full((720, 2600, 3), 0.5, np.float32)
+    codes[:, 1300:] = 1.0
     pixels = (codes**2.2 * 9).astype(np.float32)
     pixels[-1, 7, 1] = np.nan
-    areas = find_areas(clip, Shot(), FrameBrightness(1, 3.0, "long", 0.0), pixels)
+    areas = find_areas(clip, shot_of(codes), FrameBrightness(1, 3.0, "long", 0.0), pixels)
     assert areas.clipped.size < codes.size / 3 / 8
     shares = areas.shares()
     assert shares["clipped"] == shares["clipped_in_all"] == pytest.approx(0.5, abs=0.01)
@@ -319,15 +307,9 @@ def test_what_clips_and_is_hidden_in_the_others_is_marked(results):
     (clip,) = find_clips(results)
     codes = np.full((40, 60, 3), 0.5, np.float32)
     codes[:, 20:] = 1.0
-
-    class Shot:
-        response = RESPONSES["gamma2.2"]
-        frame = staticmethod(lambda index: codes)
-        in_output_colours = staticmethod(lambda linear: linear)
-
     radiance = codes**2.2 / 8
     radiance[:, 40:] = 0.4  # a shorter exposure shows more
-    areas = find_areas(clip, Shot(), FrameBrightness(1, 3.0, "long", 0.0), radiance * np.float32(clip.scale))
+    areas = find_areas(clip, shot_of(codes), FrameBrightness(1, 3.0, "long", 0.0), radiance * np.float32(clip.scale))
     expected = np.zeros((40, 60), bool)
     expected[:, 20:40] = True
     np.testing.assert_array_equal(areas.hidden_highlights, expected)

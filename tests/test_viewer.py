@@ -55,23 +55,6 @@ def reconstructed(clip: Path, out: Path, stops: str = "0,3", **settings: object)
 
 
 @pytest.fixture(scope="module")
-def original(tmp_path_factory):
-    return write_frames(tmp_path_factory.mktemp("viewer") / "shot", num_frames=NUM_FRAMES)
-
-
-@pytest.fixture(scope="module")
-def finished(original, tmp_path_factory):
-    """Results nobody may change."""
-    return reconstructed(original, tmp_path_factory.mktemp("viewer") / "out")
-
-
-@pytest.fixture
-def results(finished, tmp_path):
-    """Results of one's own."""
-    return shutil.copytree(finished, tmp_path / "out")
-
-
-@pytest.fixture(scope="module")
 def written(finished, tmp_path_factory):
     (clip,) = find_clips(finished)
     return write_report(clip, tmp_path_factory.mktemp("viewer") / "page.html")

@@ -38,7 +38,6 @@ def described_camera(text: str, num_exposures: int) -> DescribedCamera:
         raise InputError(f"the --camera file is no JSON ({error}): {advice}") from error
     if not isinstance(values, dict):
         raise InputError(f"the --camera file holds no JSON object: {advice}")
-    values = dict(values)
     stops = values.pop("stops", None)
     known = {f.name for f in fields(SynthesisOptions)}
     if unknown := sorted(set(values) - known):
@@ -47,19 +46,20 @@ def described_camera(text: str, num_exposures: int) -> DescribedCamera:
             f"{', '.join(sorted(known))}"
         )
     try:
-        for name, value in values.items():
-            if not isinstance(value, WORDS.get(name, int | float | list | None)) or (
-                isinstance(value, bool) and name not in WORDS
-            ):
-                raise TypeError(f"{name} is {json.dumps(value)[:40]}")
-        camera = SynthesisOptions(**{name: _value(value) for name, value in values.items()})
+        camera = SynthesisOptions(**{name: _value(name, value) for name, value in values.items()})
     except (TypeError, ValueError, InputError, UsageError) as error:
         raise InputError(f"the --camera file describes no camera ({error}): {advice}") from error
     return DescribedCamera(camera, None if stops is None else _stops(stops, num_exposures))
 
 
-def _value(value: Any) -> Any:
-    """A number, a pair of numbers, a word, a truth or nothing. Raises TypeError."""
+def _value(name: str, value: Any) -> Any:
+    """A field as `SynthesisOptions` takes it. Raises TypeError for one of another kind."""
+    if name in WORDS:
+        fits = isinstance(value, WORDS[name])
+    else:
+        fits = value is None or isinstance(value, list) or _is_number(value)
+    if not fits:
+        raise TypeError(f"{name} is {json.dumps(value)[:40]}")
     if isinstance(value, list):
         if len(value) != 2 or not all(_is_number(v) for v in value):
             raise TypeError("a range is two numbers, [low, high]")

@@ -15,6 +15,7 @@ import numpy as np
 from hdrvid.errors import InputError, UsageError
 from hdrvid.evaluate.measures import MEASURES, Scores
 from hdrvid.io.json_files import read_object
+from hdrvid.types import run_texts
 
 CLASSES = ("short", "middle", "long")
 """Exposure classes, in the order of the tables."""
@@ -230,13 +231,7 @@ def frames_text(indices: Sequence[int], most: int = 6) -> str:
     >>> frames_text([2]), frames_text([0, 1, 2, 7])
     ('frame 2', 'frames 0-2, 7')
     """
-    runs: list[list[int]] = []
-    for i in indices:
-        if runs and i == runs[-1][1] + 1:
-            runs[-1][1] = i
-        else:
-            runs.append([i, i])
-    texts = [str(a) if a == b else f"{a}-{b}" for a, b in runs]
+    texts = [text for text, _ in run_texts(indices)]
     more = f" and others ({len(indices)} in all)" if len(texts) > most else ""
     return f"frame{'s' * (len(indices) != 1)} {', '.join(texts[:most])}{more}"
 

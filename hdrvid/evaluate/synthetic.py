@@ -128,7 +128,9 @@ class SyntheticOptions:
         names = [name for name, _ in scenes]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise InputError(f"--root holds two pictures of the name {twice[0]}: rename one, scenes are told by names")
+            raise InputError(
+                f"--root holds two pictures of the name {twice[0]}: rename one, a scene has the name of its picture"
+            )
 
         @lru_cache(maxsize=1)
         def made(number: int) -> tuple[SyntheticClip, Scene]:

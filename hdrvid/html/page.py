@@ -14,6 +14,8 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from hdrvid.types import run_texts
+
 
 def render(template: str, **values: object) -> str:
     """The page of a template in `templates/`, with `values` as its variables.
@@ -67,14 +69,9 @@ def frame_ranges(indices: Sequence[int], most: int = 12) -> str:
     >>> frame_ranges([3, 5, 6, 7]), frame_ranges([1, 3, 5], most=2)
     ('frames 3, 5-7', 'frames 1, 3 and 1 more')
     """
-    runs: list[list[int]] = []
-    for i in indices:
-        if runs and i == runs[-1][1] + 1:
-            runs[-1][1] = i
-        else:
-            runs.append([i, i])
-    named = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs[:most])
-    rest = sum(b - a + 1 for a, b in runs[most:])
+    runs = run_texts(indices)
+    named = ", ".join(text for text, _ in runs[:most])
+    rest = sum(count for _, count in runs[most:])
     return f"frame{'' if len(indices) == 1 else 's'} {named}" + (f" and {rest} more" if rest else "")
 
 

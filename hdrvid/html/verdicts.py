@@ -127,9 +127,6 @@ def _lost(title: str, shares: AreaShares, in_all: str, as_shot: str) -> Verdict:
     if not values:
         return Verdict(title, UNKNOWN, "not measured", "", "No frame could be read.")
     share = statistics.fmean(values)
-    kind, word = FAIR, "much"
-    if share <= SMALL_SHARE:
-        kind, word = GOOD, "none" if share <= NO_SHARE else "little"
     by_exposure = {
         c: statistics.fmean(own)
         for c in EXPOSURE_CLASSES
@@ -140,23 +137,27 @@ def _lost(title: str, shares: AreaShares, in_all: str, as_shot: str) -> Verdict:
         f"Of the pixels of {counted(len(values), 'frame')}; as shot: {each}. None up to {percent(NO_SHARE)}, little up "
         f"to {percent(SMALL_SHARE)}."
     )
+    return _of_share(title, share, text)
+
+
+def _of_share(title: str, share: float, text: str) -> Verdict:
+    """The verdict on a share of the pixels of which none is best."""
+    kind, word = FAIR, "much"
+    if share <= SMALL_SHARE:
+        kind, word = GOOD, "none" if share <= NO_SHARE else "little"
     return Verdict(title, kind, word, percent(share), text)
 
 
 def _hidden(shares: AreaShares) -> list[Verdict]:
     """The verdict on pixels that clip and that no other frame shows, where that is known."""
-    if not any("hidden_highlights" in s for _, s in shares):
-        return []
     values = [s["hidden_highlights"] for _, s in shares if "hidden_highlights" in s]
-    share = statistics.fmean(values)
-    kind, word = FAIR, "much"
-    if share <= SMALL_SHARE:
-        kind, word = GOOD, "none" if share <= NO_SHARE else "little"
+    if not values:
+        return []
     text = (
         f"Of the pixels of {counted(len(values), 'frame')}: they clip, and something hides them in the shorter "
         "exposures, so that the result is where they clip."
     )
-    return [Verdict("Clipped and hidden", kind, word, percent(share), text)]
+    return [_of_share("Clipped and hidden", statistics.fmean(values), text)]
 
 
 def _numbers(shares: AreaShares) -> Verdict:

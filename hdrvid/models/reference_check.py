@@ -4,9 +4,9 @@ A neighbour that shows something else may look as if it agreed: where the refere
 or where somebody passes who is in no neighbour. Then the merge puts the background in the place of a person. Here the
 local mean of the difference of codes is compared with its own noise, with how large it usually is in this frame, and
 with what a camera curve known a few percent wrong explains. Beyond that the frame goes over, smoothly, to the reference
-alone: the least wrong one, noisy or a clipped grey, without anything of another place in it. Where the reference clips,
-or is black, only what lies below, or above, contradicts it: a code is an interval there. A channel that the shorter
-frames have in their noise alone, as the blue of a yellow light, goes over by itself.
+alone. That may be noisy, or a clipped grey, but shows nothing of another place. A clipped code is an interval: only
+darker values contradict it. Only brighter values contradict a black code. A channel that the shorter frames have in
+their noise alone, as the blue of a yellow light, goes over by itself.
 
 Measured on two-exposure windows, PSNR-T before and after: a figure that is in one frame alone, 37.7 and 40.6 dB in
 short frames; long frames 5 stops above crushed short ones, 39.1 and 40.0; of a bracket of 6 stops, 37.0 and 37.4, of

@@ -158,8 +158,7 @@ def make_piece(
                 if through_file:
                     writable_target(path)
                     path.unlink(missing_ok=True)  # the preview must not read the frame that is replaced
-                wanted = job.options.unmeasured
-                mask = job.unmeasured(values, window.reference, window.stops) if wanted else None
+                mask = job.unmeasured(values, window.reference, window.stops) if job.options.unmeasured else None
                 writer.submit(window.index, previous_values, frame_attributes(job, window), mask)
                 if job.detection.repeats[0] == 1:
                     previous_values = None  # large

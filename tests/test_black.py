@@ -10,11 +10,18 @@ import torch
 
 from hdrvid.color.radiance import common_floor, match_exposure
 from hdrvid.color.response import RESPONSES, levelled_response
-from hdrvid.data.camera import SynthesisOptions, assumed_response
+from hdrvid.data.camera import SynthesisOptions, assumed_response, expose
 from hdrvid.data.scenes import procedural_scene
 from hdrvid.data.synth import synthesise
 from hdrvid.metrics.fidelity import psnr_t
-from hdrvid.models.classical import BLACK_RAMP, BLACK_WEIGHT, above_black, alignment_confidence
+from hdrvid.models.classical import (
+    BLACK_RAMP,
+    BLACK_WEIGHT,
+    PARTLY_CLIPPED,
+    above_black,
+    alignment_confidence,
+    channel_exposedness,
+)
 from hdrvid.predict.registry import load_reconstructor
 from hdrvid.types import ExposureCycle, Window
 
@@ -54,7 +61,7 @@ def test_frames_that_are_black_agree_with_anything_up_to_black():
 def test_a_black_frame_loses_its_weight_to_longer_ones():
     codes = torch.linspace(0.08, 0.3, 32).expand(1, 3, 1, 32)
     black, longest = torch.tensor([0.08]), torch.tensor([8.0])
-    weights = above_black(codes, torch.tensor([1.0]), longest, black)[0, 0, 0]
+    weights = above_black(codes, torch.tensor([1.0]), longest, black)[0, 1, 0]
     assert weights[0] == pytest.approx(BLACK_WEIGHT)
     assert (weights[codes[0, 0, 0] >= 0.08 + BLACK_RAMP] == 1).all()
     assert (weights.diff() >= 0).all()
@@ -95,3 +102,28 @@ def test_compiled_and_pytorch_agree_on_black():
         assert runner.in_bands
         runner.in_bands = False
         np.testing.assert_allclose(compiled, runner.reconstruct(window).radiance, atol=2e-4)
+
+
+@pytest.mark.parametrize("model", ["default", "fast"])
+@pytest.mark.parametrize("crushed", [0.0, 0.08])
+@pytest.mark.parametrize("exposures", [(32.0, 1.0, 32.0), (1.0, 32.0, 1.0)])
+def test_every_channel_of_a_coloured_light_comes_from_the_frame_that_knows_it(model, crushed, exposures):
+    """The long frame clips its red and green, the short one has its blue in noise or in black."""
+    y, x = np.mgrid[:64, :96].astype(np.float32)
+    truth = np.float32([0.5, 0.3, 0.002]) * (0.75 + 0.25 * np.sin(x / 5) * np.cos(y / 7))[..., None]
+    camera = replace(CAMERA, crushed=crushed)
+    frames = tuple(expose(truth, e, np.random.default_rng(i), camera) for i, e in enumerate(exposures))
+    runner = load_reconstructor(model, 2, device="cpu", precision="fp32")
+    made = runner.reconstruct(Window(1, frames, exposures, black=crushed)).radiance
+    error = np.abs(made / truth - 1)[8:-8, 8:-8].mean((0, 1))
+    assert error.max() < 0.15, error
+
+
+def test_a_channel_keeps_some_weight_beside_one_that_clips():
+    frame = torch.tensor([1.0, 0.9, 0.3]).reshape(1, 3, 1, 1)
+    long, short = torch.tensor([8.0]), torch.tensor([1.0])
+    red, green, blue = channel_exposedness(frame, long).flatten().tolist()
+    assert red == 0 < green < blue == PARTLY_CLIPPED
+    assert (channel_exposedness(frame, short) == 1).all()
+    dark = torch.full((1, 3, 1, 1), 0.3)
+    assert (channel_exposedness(dark, long) == 1).all()

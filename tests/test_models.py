@@ -211,9 +211,9 @@ class TestBlendNet:
         w, _ = window((48, 80))
         ldr = torch.from_numpy(np.stack(w.frames)).permute(0, 3, 1, 2)[None]
         flows = torch.zeros(1, 2, 2, 48, 80)
-        (codes, radiance, prior), _ = candidates_and_prior(ldr, torch.tensor([w.exposures]), flows, flows)
-        h, weights, blended = BlendNet(3)(codes, radiance, prior)
-        classical = blend(radiance, prior)
+        candidates, _ = candidates_and_prior(ldr, torch.tensor([w.exposures]), flows, flows)
+        h, weights, blended = BlendNet(3)(*candidates)
+        classical = blend(candidates.radiance, candidates.channel_weights)
         assert torch.allclose(h, blended, rtol=1e-4, atol=1e-6)  # no residual yet
         assert torch.allclose(weights[:, :3].sum(1), torch.full((1, 3, 48, 80), 1 / 1.02), atol=1e-5)
         assert torch.allclose(weights.sum(1), torch.ones(1, 3, 48, 80), atol=1e-5)
@@ -229,7 +229,9 @@ class TestBlendNet:
 
     def test_cost(self):
         x = torch.rand(1, 3, 3, 64, 64)
-        assert kmac_per_pixel(BlendNet(3), x, x, x[:, :, :1] + 0.1, pixels=64 * 64) == pytest.approx(75.5, abs=0.1)
+        assert kmac_per_pixel(BlendNet(3), x, x, x[:, :, :1] + 0.1, x + 0.1, pixels=64 * 64) == pytest.approx(
+            75.5, abs=0.1
+        )
 
 
 def busy_networks(preset, num_exposures):

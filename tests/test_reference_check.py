@@ -182,7 +182,7 @@ def test_the_network_cannot_leave_the_range_of_its_candidates(weight_channels, s
     rng = torch.Generator().manual_seed(int(size))
     network = BlendNet(3, 12, weight_channels)
     radiance = torch.rand(1, 3, 3, 32, 32, generator=rng) ** 4
-    log_prior = torch.log_softmax(torch.randn(1, 3, 1, 32, 32, generator=rng), 1)
+    log_prior = torch.log_softmax(torch.randn(1, 3, 3, 32, 32, generator=rng), 1)
     smoothed = torch.rand(1, 2, 3, 32, 32, generator=rng)
     channels = 4 * (weight_channels * network.num_weights + 3)
     out = size * torch.randn(1, channels, 16, 16, generator=rng)
@@ -191,7 +191,7 @@ def test_the_network_cannot_leave_the_range_of_its_candidates(weight_channels, s
     assert beyond(blended[0].numpy(), candidates) < 1e-5
     assert beyond(result[0].numpy(), candidates) < LIMIT + 1e-5
     if bands.usable():
-        given = bands.MergeInput(out, radiance[0].numpy(), log_prior[0, :, 0].contiguous().numpy(), smoothed[0].numpy())
+        given = bands.MergeInput(out, radiance[0].numpy(), log_prior[0].numpy(), smoothed[0].numpy())
         made = np.empty((32, 32, 3), np.float32)
         whole = slice(0, 32), slice(0, 32)
         assert bands.merge_result(given, out, weight_channels, whole, made, (0, 0))

@@ -522,7 +522,7 @@ class TestRunning:
         model = train(tmp_path, options, here(caches, options))
         sample = SampleOptions(2, 64, seed=3, augment=False)
         batch = batch_of(caches / "cache-0-validation", sample, 4)
-        (_, radiance, prior), _ = candidates_and_prior(
+        (_, radiance, prior, _), _ = candidates_and_prior(
             batch["ldr"], batch["exposures"], batch["dis"], batch["dis_back"]
         )
         middle = slice(16, -16)

@@ -377,7 +377,7 @@ class TestSamples:
 
     def test_the_classical_merge_of_a_sample_is_near_its_truth(self, cache):
         batch = batch_of(cache, SampleOptions(2, 64, augment=False), 6)
-        (_, radiance, prior), _ = candidates_and_prior(
+        (_, radiance, prior, _), _ = candidates_and_prior(
             batch["ldr"], batch["exposures"], batch["dis"], batch["dis_back"]
         )
         assert (mu_law(blend(radiance, prior)) - mu_law(batch["truth"][:, 1])).abs().mean() < 0.05

@@ -196,7 +196,7 @@ class MergeInput:
     radiance: np.ndarray
     """(C, 3, h, w) of the candidates: the reference, then the aligned neighbours."""
     log_prior: np.ndarray
-    """(C, h, w)."""
+    """(C, 3, h, w) of the channels."""
     smoothed: np.ndarray
     """(2, 3, h, w) smoothed versions of the classical merge, mu-law."""
 
@@ -216,7 +216,7 @@ def merge_input(
         h + -h % multiple, w + -w % multiple, CHANNELS_PER_CANDIDATE * count + 3 * len(SMOOTHING), dtype
     )
     radiance = np.empty((count, 3, h, w), np.float32)
-    log_prior = np.empty((count, h, w), np.float32)
+    log_prior = np.empty((count, 3, h, w), np.float32)
     smoothed = np.empty((len(SMOOTHING), 3, h, w), np.float32)
     taps = tuple(gaussian_window(sigma, smoothing_radius(sigma)).numpy() for sigma in SMOOTHING)
     targets = [(max(exposure, e), e) for e in neighbours.exposures]

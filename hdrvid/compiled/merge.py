@@ -28,6 +28,7 @@ from hdrvid.compiled.pixels import (
     fill,
     filter_rows,
     hat,
+    hat_of,
     inside,
     inverse_mu_law,
     largest,
@@ -42,6 +43,7 @@ from hdrvid.models.classical import (
     BLACK_RAMP,
     BLACK_WEIGHT,
     CONSISTENCY_FLOOR,
+    PARTLY_CLIPPED,
     PHOTOMETRIC_TOLERANCE,
     WEIGHT_FLOOR,
 )
@@ -61,6 +63,7 @@ _LOG_PRIOR_SCALE = F(0.2)
 _FIFTH = F(0.2)
 _BLACK_SLOPE = F(1 / BLACK_RAMP)
 _BLACK_WEIGHT = F(BLACK_WEIGHT)
+_PARTLY_CLIPPED = F(PARTLY_CLIPPED)
 
 _CONSTANTS = constants_key(globals()) ^ PIXEL_CONSTANTS
 """Key of the constants above, for Numba's cache."""
@@ -111,6 +114,11 @@ def merge_input(
     padded = np.empty(w + 2 * max(halo, BOX_RADIUS), np.float32)
     means = np.empty((3, w), np.float32)
     weights, light = np.empty((count + 1, w), np.float32), np.empty((count + 1, 3, w), np.float32)
+    shares, trust, totals = (
+        np.empty((count + 1, 3, w), np.float32),
+        np.empty(w, np.float32),
+        np.empty((3, w), np.float32),
+    )
     total, x_from, y_from = np.empty(w, np.float32), np.empty(w, np.float32), np.empty(w, np.float32)
     returned = np.empty((3, w), np.float32)
     blurred = np.empty(w, np.float32)
@@ -149,16 +157,24 @@ def merge_input(
             else:
                 for j in range(w):
                     weight[j] = exposure * hat(red[j], green[j], blue[j])
-            if black > ZERO and exposure < longest * F(1 - 1e-6):
+            for c in range(3):
+                share, code, alone = shares[i, c], a[c], exposure * _PARTLY_CLIPPED
                 for j in range(w):
-                    darkest = minimum(minimum(red[j], green[j]), blue[j])
-                    weight[j] *= clip((darkest - black) * _BLACK_SLOPE, _BLACK_WEIGHT, ONE)
+                    share[j] = maximum(weight[j], alone * hat_of(code[j]))
+            if black > ZERO and exposure < longest * F(1 - 1e-6):
+                for c in range(3):
+                    share, code = shares[i, c], a[c]
+                    for j in range(w):
+                        share[j] *= clip((code[j] - black) * _BLACK_SLOPE, _BLACK_WEIGHT, ONE)
+                for j in range(w):
+                    brightest = largest(red[j], green[j], blue[j])
+                    weight[j] *= clip((brightest - black) * _BLACK_SLOPE, _BLACK_WEIGHT, ONE)
             for c in range(3):
                 code, out, log_exposure = a[c], light[i, c], log_exposures[i]
                 for j in range(w):
                     out[j] = exp(log(maximum(code[j], _DARKEST)) * _GAMMA - log_exposure)
         for k in range(count):
-            weight, flow = weights[k + 1], flows[k][r, left:right]
+            flow = flows[k][r, left:right]
             for j in range(w):
                 x_from[j], y_from[j] = F(left + j) + flow[j, 0], F(r) + flow[j, 1]
             if checked:
@@ -167,7 +183,7 @@ def merge_input(
                 red, green, blue = means[0], means[1], means[2]
                 for j in range(w):
                     worst = largest(abs(red[j]), abs(green[j]), abs(blue[j])) * _AGREEMENT
-                    weight[j] *= exp(-worst * worst)
+                    trust[j] = exp(-worst * worst)
                 sample_at(backs[k], x_from, y_from, returned)
                 back_u, back_v = returned[0], returned[1]
                 for j in range(w):
@@ -176,13 +192,18 @@ def merge_input(
                     u, v = (u + back_u[j]) / tolerance, (v + back_v[j]) / tolerance
                     back_u[j] = u * u + v * v
                 for j in range(w):
-                    weight[j] *= (ONE - _CONSISTENCY_FLOOR) * exp(-back_u[j]) + _CONSISTENCY_FLOOR
+                    trust[j] *= (ONE - _CONSISTENCY_FLOOR) * exp(-back_u[j]) + _CONSISTENCY_FLOOR
             else:
-                trust = confidence[k, r, left:right]
-                for j in range(w):
-                    weight[j] *= trust[j]
+                copy(confidence[k, r, left:right], trust)
             for j in range(w):
-                weight[j] = weight[j] if inside(x_from[j], y_from[j], F(height), F(width)) else ZERO
+                trust[j] = trust[j] if inside(x_from[j], y_from[j], F(height), F(width)) else ZERO
+            weight = weights[k + 1]
+            for j in range(w):
+                weight[j] *= trust[j]
+            for c in range(3):
+                share = shares[k + 1, c]
+                for j in range(w):
+                    share[j] *= trust[j]
         fill(total, ZERO)
         for i in range(count + 1):
             weight = weights[i]
@@ -190,14 +211,17 @@ def merge_input(
                 weight[j] += _WEIGHT_FLOOR
                 total[j] += weight[j]
         for c in range(3):
-            tone = tones[c, r % tones_size]
+            tone, whole = tones[c, r % tones_size], totals[c]
             fill(tone, ZERO)
+            fill(whole, ZERO)
             for i in range(count + 1):
-                weight, out = weights[i], light[i, c]
+                share, out = shares[i, c], light[i, c]
                 for j in range(w):
-                    tone[j] += out[j] * weight[j]
+                    share[j] += _WEIGHT_FLOOR
+                    whole[j] += share[j]
+                    tone[j] += out[j] * share[j]
             for j in range(w):
-                tone[j] = mu_law(tone[j] / total[j])
+                tone[j] = mu_law(tone[j] / whole[j])
         if top <= r < bottom:
             y = r - region_top
             for i in range(count + 1):
@@ -211,11 +235,13 @@ def merge_input(
                         code_seen[j] = code[j] - HALF
                     for j in range(kept):
                         tone_seen[j] = mu_law(weight[j]) - HALF
-                prior, prior_seen, weight, whole = log_prior[i, y], inputs[first + 6], weights[i, inner], total[inner]
+                prior_seen, weight, whole = inputs[first + 6], weights[i, inner], total[inner]
                 for j in range(kept):
-                    prior[j] = log(weight[j] / whole[j])
-                for j in range(kept):
-                    prior_seen[j] = prior[j] * _LOG_PRIOR_SCALE
+                    prior_seen[j] = log(weight[j] / whole[j]) * _LOG_PRIOR_SCALE
+                for c in range(3):
+                    prior, share, whole = log_prior[i, c, y], shares[i, c, inner], totals[c, inner]
+                    for j in range(kept):
+                        prior[j] = log(share[j] / whole[j])
             store(inputs, x[y], 0)
         last = r == height - 1
         for y in range(max(r - halo, top), (bottom if last else min(r - halo + 1, bottom))):
@@ -245,7 +271,8 @@ def merge_result(
     count = radiance.shape[0]
     shares = count + smoothed.shape[0]
     values = np.empty((shares * weight_channels + 3, w + w % 2), np.float32)
-    peak, merged, total = np.empty(w, np.float32), np.empty(w, np.float32), np.empty((weight_channels, w), np.float32)
+    scores = np.empty((shares, w), np.float32)
+    peak, merged, whole = np.empty(w, np.float32), np.empty(w, np.float32), np.empty(w, np.float32)
     finite = True
     for y in range(top, bottom):
         half, part = out[y // 2, left // 2 : (right + 1) // 2], 2 * (y % 2)
@@ -253,33 +280,27 @@ def merge_result(
             line, first = values[n], 4 * n + part
             for j in range(half.shape[0]):
                 line[2 * j], line[2 * j + 1] = widened(half[j, first]), widened(half[j, first + 1])
-        for m in range(weight_channels):
+        to_y, to_x = corner[0] + y - top, corner[1]
+        for c in range(3):
             fill(peak, F(-np.inf))
             for i in range(shares):
-                line = values[i * weight_channels + m]
+                line, correction = scores[i], values[i * weight_channels + (c if weight_channels == 3 else 0)]
                 if i < count:
-                    prior = log_prior[i, y, left:right]
+                    prior = log_prior[i, c, y, left:right]
                     for j in range(w):
-                        line[j] += prior[j]
+                        line[j] = correction[j] + prior[j]
                 else:
                     for j in range(w):
-                        line[j] += _LOG_SMOOTHED_PRIOR
+                        line[j] = correction[j] + _LOG_SMOOTHED_PRIOR
                 for j in range(w):
                     peak[j] = maximum(peak[j], line[j])
-            whole = total[m]
             fill(whole, ZERO)
+            fill(merged, ZERO)
             for i in range(shares):
-                line = values[i * weight_channels + m]
+                line = scores[i]
                 for j in range(w):
                     line[j] = exp(line[j] - peak[j])
                     whole[j] += line[j]
-        to_y, to_x = corner[0] + y - top, corner[1]
-        for c in range(3):
-            m = c if weight_channels == 3 else 0
-            whole = total[m]
-            fill(merged, ZERO)
-            for i in range(shares):
-                line = values[i * weight_channels + m]
                 if i < count:
                     light = radiance[i, c, y, left:right]
                     for j in range(w):
@@ -288,8 +309,9 @@ def merge_result(
                     tone = smoothed[i - count, c, y, left:right]
                     for j in range(w):
                         merged[j] += line[j] * inverse_mu_law(tone[j])
-                if weights.shape[0]:
-                    share = weights[i, c, to_y, to_x : to_x + w]
+            if weights.shape[0]:
+                for i in range(shares):
+                    line, share = scores[i], weights[i, c, to_y, to_x : to_x + w]
                     for j in range(w):
                         share[j] = line[j] / whole[j]
             residual = values[shares * weight_channels + c]

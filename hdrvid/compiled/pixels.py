@@ -211,8 +211,13 @@ def filter_rows(ring, y, height, taps, padded, out):
 
 
 @inline
+def hat_of(code):
+    return clip((_HAT_TOP - code) * _HAT_SLOPE, ZERO, ONE)
+
+
+@inline
 def hat(a, b, c):
-    return clip((_HAT_TOP - largest(a, b, c)) * _HAT_SLOPE, ZERO, ONE)
+    return hat_of(largest(a, b, c))
 
 
 @inline

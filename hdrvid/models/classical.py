@@ -1,5 +1,9 @@
 """The classical merge as prior weights: well-exposedness x exposure x confidence of the alignment.
 
+A pixel has one weight for its three channels, and one for each of them (`channel_weights`). A saturated light may clip
+in red where its blue is well exposed, and be black in blue where a shorter frame has its red: each channel is then
+another frame's. The network is shown the one weight, and corrects the three.
+
 Convention:
     Windows are (B, W, 3, H, W') network-coded LDR with exposures (B, W); flows (B, K, 2, H, W') in pixels, backward.
     Candidates of this module are the reference and the K warped neighbours, in that order: (B, K + 1, ...).
@@ -42,19 +46,32 @@ def well_exposedness(ldr: torch.Tensor, exposure: torch.Tensor) -> torch.Tensor:
     return torch.where(exposure[:, None, None, None] <= 1.0 + 1e-6, torch.ones_like(ramp), ramp)
 
 
+PARTLY_CLIPPED = 0.25
+"""Weight of a channel that does not clip beside one that does, of a frame that is not the shortest. On twelve
+panoramas and six own scenes: at 6 stops +3.8 and +1.3 dB PSNR-T in short frames, +2.6 and +0.5 dB in long ones; at 3
+stops +0.5 and +0.1, +0.4 and +0.4 dB; where exposures differ in colour by a few percent 0.0 dB (-0.1 dB with 1)."""
 BLACK_RAMP = 0.05
 """Range of codes, from black on, over which a frame gains its weight."""
 BLACK_WEIGHT = 0.01
 """Weight left to a frame where it is black: what it shows is anything up to black, and any longer one knows better."""
 
 
-def above_black(ldr: torch.Tensor, exposure: torch.Tensor, longest: torch.Tensor, black: torch.Tensor) -> torch.Tensor:
-    """Weight in [BLACK_WEIGHT, 1] of (B, 3, H, W) frames by their darkest channel, (B, 1, H, W).
+def channel_exposedness(ldr: torch.Tensor, exposure: torch.Tensor) -> torch.Tensor:
+    """`well_exposedness` of every channel, (B, 3, H, W): PARTLY_CLIPPED where only another channel clips."""
+    low, high = HAT_HIGH
+    alone = PARTLY_CLIPPED * ((high - ldr) / (high - low)).clamp(0.0, 1.0)
+    return torch.maximum(well_exposedness(ldr, exposure), alone)
+
+
+def above_black(
+    codes: torch.Tensor, exposure: torch.Tensor, longest: torch.Tensor, black: torch.Tensor
+) -> torch.Tensor:
+    """Weight in [BLACK_WEIGHT, 1] of (B, C, H, W) codes of a frame, each by itself.
 
     `black` (B,): code at or below which frames are black. The longest exposure keeps its weight, as nothing knows more
     about what it shows as black; so do frames of clips without black codes.
     """
-    ramp = ((ldr.amin(1, keepdim=True) - black[:, None, None, None]) / BLACK_RAMP).clamp(BLACK_WEIGHT, 1.0)
+    ramp = ((codes - black[:, None, None, None]) / BLACK_RAMP).clamp(BLACK_WEIGHT, 1.0)
     keeps = (exposure >= longest * (1 - 1e-6)) | (black <= 0)
     return torch.where(keeps[:, None, None, None], torch.ones_like(ramp), ramp)
 
@@ -134,6 +151,8 @@ class Candidates(NamedTuple):
     """(B, K + 1, 3, H, W)."""
     weights: torch.Tensor
     """(B, K + 1, 1, H, W) > 0."""
+    channel_weights: torch.Tensor
+    """(B, K + 1, 3, H, W) > 0, of every channel."""
 
 
 def candidates_and_prior(
@@ -160,12 +179,19 @@ def candidates_and_prior(
     exposures = exposures.to(ldr.dtype)
     neighbours = [i for i in range(n) if i != middle]
     reference = ldr[:, middle, :, rows, columns]
+    longest = exposures.amax(1)
+
+    def exposedness(frame: torch.Tensor, exposure: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        whole, each = well_exposedness(frame, exposure), channel_exposedness(frame, exposure)
+        if black is not None:
+            whole = whole * above_black(frame.amax(1, keepdim=True), exposure, longest, black)
+            each = each * above_black(frame, exposure, longest, black)
+        scale = exposure[:, None, None, None]
+        return whole * scale, each * scale
+
     codes = [reference]
     confidences = []
-    weights = [well_exposedness(reference, exposures[:, middle]) * exposures[:, middle, None, None, None]]
-    longest = exposures.amax(1)
-    if black is not None:
-        weights[0] = weights[0] * above_black(reference, exposures[:, middle], longest, black)
+    weights = [exposedness(reference, exposures[:, middle])]
     for k, i in enumerate(neighbours):
         flow = flows[:, k, :, rows, columns]
         warped = warp(ldr[:, i], flow, corner)
@@ -177,15 +203,14 @@ def candidates_and_prior(
                 reference, warped, exposures[:, middle], exposures[:, i], flow, back, size, corner, black
             )
         confidences.append(trust)
-        hat = well_exposedness(warped, exposures[:, i])
-        if black is not None:
-            hat = hat * above_black(warped, exposures[:, i], longest, black)
-        weights.append(hat * exposures[:, i, None, None, None] * trust)
+        whole, each = exposedness(warped, exposures[:, i])
+        weights.append((whole * trust, each * trust))
         codes.append(warped)
     order = [middle, *neighbours]
     stacked = torch.stack(codes, 1)
     radiance = radiance_from_ldr(stacked, exposures[:, order, None, None, None])
-    return Candidates(stacked, radiance, torch.stack(weights, 1) + WEIGHT_FLOOR), torch.stack(confidences, 1)
+    weight, channel_weight = (torch.stack(parts, 1) + WEIGHT_FLOOR for parts in zip(*weights, strict=True))
+    return Candidates(stacked, radiance, weight, channel_weight), torch.stack(confidences, 1)
 
 
 def blend(radiance: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,8 @@
 
 Basics:
     The classical merge (alignment by dense inverse search, prior weights of hdrvid.models.classical) is the starting
-    point. A U-Net sees the aligned candidates and the prior, and adds to its logarithm. Two smoothed versions of the
+    point. A U-Net sees the aligned candidates and the prior of a pixel, and adds to the logarithm of the priors of its
+    channels. Two smoothed versions of the
     classical merge are candidates as well, with a prior of 1 % each: where everything is noisy the network chooses a
     smoothing kernel pixel by pixel. A last output is a small residual in the mu-law domain, for what no blend can
     do. The last layer starts at zero, so step 0 is the classical merge but for those 2 %.
@@ -88,13 +89,14 @@ class BlendNet(nn.Module):
         return torch.stack([smooth(tone, sigma, smoothing_radius(sigma)) for sigma in SMOOTHING], 1)
 
     def features(
-        self, codes: torch.Tensor, radiance: torch.Tensor, prior: torch.Tensor
+        self, codes: torch.Tensor, radiance: torch.Tensor, prior: torch.Tensor, channel_prior: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """What the network sees (B, 7 C + 6, H, W), the log prior (B, C, 1, H, W) and the smoothed versions of the
-        classical merge (B, 2, 3, H, W), mu-law."""
-        log_prior = torch.log(prior / prior.sum(1, keepdim=True))
-        smoothed = self.smoothed(mu_law(blend(radiance, prior)))
-        x = torch.cat([codes - 0.5, mu_law(radiance) - 0.5, log_prior * 0.2], 2).flatten(1, 2)
+        """What the network sees (B, 7 C + 6, H, W), the log prior of the channels (B, C, 3, H, W) and the smoothed
+        versions of the classical merge (B, 2, 3, H, W), mu-law."""
+        seen = torch.log(prior / prior.sum(1, keepdim=True))
+        smoothed = self.smoothed(mu_law(blend(radiance, channel_prior)))
+        x = torch.cat([codes - 0.5, mu_law(radiance) - 0.5, seen * 0.2], 2).flatten(1, 2)
+        log_prior = torch.log(channel_prior / channel_prior.sum(1, keepdim=True))
         return torch.cat([x, (smoothed - 0.5).flatten(1, 2)], 1), log_prior, smoothed
 
     def network(self, x: torch.Tensor) -> torch.Tensor:
@@ -121,14 +123,15 @@ class BlendNet(nn.Module):
         blended = blend(radiance, weights)
         residual = RESIDUAL_SCALE * out[:, -3:].clamp(-RESIDUAL_LIMIT, RESIDUAL_LIMIT)
         result = inverse_mu_law(mu_law(blended) + residual)
-        return result, weights.expand(-1, -1, 3, -1, -1), blended
+        return result, weights, blended
 
     def forward(
-        self, codes: torch.Tensor, radiance: torch.Tensor, prior: torch.Tensor
+        self, codes: torch.Tensor, radiance: torch.Tensor, prior: torch.Tensor, channel_prior: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """codes, radiance (B, C, 3, H, W); prior (B, C, 1, H, W) > 0. C' = C + 2, the smoothed ones last.
+        """codes, radiance (B, C, 3, H, W); prior (B, C, 1, H, W) > 0 of the pixels, channel_prior (B, C, 3, H, W) > 0
+        of their channels (`hdrvid.models.classical.Candidates`). C' = C + 2, the smoothed ones last.
 
         Returns (H (B, 3, H, W), blend weights (B, C', 3, H, W) summing to 1 over C', the blend alone (B, 3, H, W)).
         """
-        x, log_prior, smoothed = self.features(codes, radiance, prior)
+        x, log_prior, smoothed = self.features(codes, radiance, prior, channel_prior)
         return self.result(self.network(x), radiance, log_prior, smoothed)

@@ -18,7 +18,7 @@ from hdrvid.compiled import bands
 from hdrvid.compiled.calls import Calls
 from hdrvid.errors import ModelError
 from hdrvid.flow.dense_inverse_search import DenseInverseSearch
-from hdrvid.models.classical import blend, candidates_and_prior
+from hdrvid.models.classical import Candidates, blend, candidates_and_prior
 from hdrvid.models.config import ModelConfig
 from hdrvid.models.edges import denoise_alone
 from hdrvid.models.flow_net import HALO_PX, FlowRefiner, evidence
@@ -378,15 +378,15 @@ class ModelRunner:
                 candidates, _ = candidates_and_prior(
                     ldr, exposures, flows, flows_back, confidence, tile.inside(size), size, black
                 )
-                codes, radiance, prior = (pad_to_multiple(x) for x in candidates)
-                del candidates
+                candidates = Candidates(*(pad_to_multiple(x) for x in candidates))
             with self._stage("merge"):
                 if merge is None:
-                    h_tile, weights = blend(radiance, prior), prior / prior.sum(1, keepdim=True)
+                    prior = candidates.weights
+                    h_tile, weights = blend(candidates.radiance, prior), prior / prior.sum(1, keepdim=True)
                 else:
-                    h_tile, weights, _ = merge(codes, radiance, prior)
+                    h_tile, weights, _ = merge(*candidates)
                 canvas.put(tile, h_tile, weights)
-            del codes, radiance, prior, h_tile, weights
+            del candidates, h_tile, weights
         self._between_stages(h, w)
         return self._checked(self._result(canvas, flows, size), window, flows, merge is not None)
 

@@ -139,6 +139,6 @@ def merge_terms(merge: MemoMerge, batch: Batch, flows: torch.Tensor) -> Batch:
 @torch.no_grad()
 def memo_prior(ldr: torch.Tensor, exposures: torch.Tensor, flows: torch.Tensor) -> torch.Tensor:
     """The classical prior's weights of the memo's candidates, (B, 2K + 1, 1, H, W), adding up to 1 over them."""
-    (_, _, weights), _ = candidates_and_prior(ldr, exposures, flows.detach(), None)
+    (_, _, weights, _), _ = candidates_and_prior(ldr, exposures, flows.detach(), None)
     weights = torch.cat([weights, torch.full_like(weights[:, 1:], ORIGINAL_PRIOR)], 1)
     return weights / weights.sum(1, keepdim=True)

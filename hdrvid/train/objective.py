@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from hdrvid.color.radiance import radiance_from_ldr
-from hdrvid.models.classical import blend
+from hdrvid.models.classical import Candidates, blend
 from hdrvid.models.forward import align
 from hdrvid.models.memo.candidates import memo_candidates
 from hdrvid.options.train import TrainOptions
@@ -59,9 +59,9 @@ def run(networks: nn.ModuleDict, batch: Batch, margin: int, *, train_flow: bool 
         weights = networks["merge"](codes, radiance).float()
         h = blend(radiance, weights)
         return Result(h, h, weights / weights.sum(1, keepdim=True), codes[:, : k + 1], visible, flows)
-    codes, radiance, prior = (cut(x, margin) for x in aligned.candidates)
-    h, weights, blended = networks["merge"](codes, radiance, prior)
-    return Result(h, blended, weights, codes, visible, flows)
+    candidates = Candidates(*(cut(x, margin) for x in aligned.candidates))
+    h, weights, blended = networks["merge"](*candidates)
+    return Result(h, blended, weights, candidates.codes, visible, flows)
 
 
 class Objective(nn.Module):
@@ -140,7 +140,7 @@ class Objective(nn.Module):
             terms["endpoint"] = losses.endpoint_error(flows, exact, visible)
             return terms | {"loss": terms["alignment"] + 0.01 * terms["endpoint"]}
         logits = cut(aligned.logits, margin)
-        _, radiance, weights = (cut(x, margin) for x in aligned.candidates)
+        _, radiance, weights, _ = (cut(x, margin) for x in aligned.candidates)
         terms = {
             "log_alignment": losses.alignment_log(flows, neighbours, reference, visible),
             "endpoint": losses.endpoint_error(flows, exact, visible, ENDPOINT_LIMIT_PX),

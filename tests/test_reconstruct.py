@@ -216,6 +216,21 @@ def test_white_scales_the_file_and_not_the_preview(
         assert np.abs(a.astype(int) - b).mean() < 0.5
 
 
+def test_the_preview_of_large_frames_is_half_as_large(
+    clip: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hdrvid.pipeline.preview.HALVED_ABOVE_PIXELS", 1000)
+    reconstruct_clip([str(clip)], tmp_path / "out", CLASSICAL)
+    halves, wholes = (video_frames(folder / "clip.preview.mp4") for folder in (tmp_path / "out", undisturbed))
+    for half, whole in zip(halves, wholes, strict=True):
+        height, width = whole.shape[0] // 2, whole.shape[1] // 2
+        assert half.shape == (height, width, 3)
+        # the light is averaged and not the codes: alike, not equal
+        expected = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
+        assert np.corrcoef(half.ravel(), expected.ravel())[0, 1] > 0.95
+        assert abs(half.mean() - expected.mean()) < 5
+
+
 def test_another_display_transform_keeps_the_frames_and_makes_the_preview_again(clip: Path, tmp_path: Path) -> None:
     """As in a folder that an earlier version finished, whose previews were reinhard."""
     reconstruct_clip([str(clip)], tmp_path / "out", options(tonemap="reinhard"))

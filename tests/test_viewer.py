@@ -30,6 +30,7 @@ from hdrvid.html.reconstruction_report import MAX_PAGE_BYTES, write_report
 from hdrvid.html.report_options import chosen_frames, measured_indices, parse_frames
 from hdrvid.io.exr import read_exr, write_exr
 from hdrvid.metrics.exposure_flicker import (
+    FlickerMeter,
     FrameBrightness,
     brightness_by_exposure,
     flicker_stops,
@@ -187,6 +188,16 @@ def test_levels_are_finite_whatever_the_file_holds():
     levels = frame_levels(light)
     assert levels.tolist() == [[-12.0, -12.0, -12.0, 16.0, 0.0, -2.0]]
     assert frame_levels(np.ones((300, 960), np.float32)).shape == (75, 240)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_the_meter_measures_what_the_levels_say(dtype):
+    frame = (np.random.default_rng(0).random((180, 960, 3)) * 4).astype(dtype)
+    frame[3, 5] = np.nan
+    meter = FlickerMeter(2.0)
+    meter.add(0, 0.0, "short", frame)
+    light = luminance(np.nan_to_num(frame.astype(np.float32))) / 2
+    assert meter.frames[0].mean_level == pytest.approx(float(frame_levels(light).mean()), abs=1e-4)
 
 
 # ---- range of luminance ----------------------------------------------------------------------------------------------

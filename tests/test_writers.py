@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
 import stat
@@ -189,6 +190,14 @@ class TestExr:
         assert not hdrvid.io.exr.exr_is_truncated(path)
         with pytest.raises(ValueError, match="unknown EXR compression"):
             write_exr(path, pixels, compression="lzw")
+
+    def test_zip_is_quick(self, tmp_path: Path) -> None:
+        library, level = ctypes.CDLL(OpenEXR.__file__), ctypes.c_int()
+        if not hasattr(library, "exr_get_default_zip_compression_level"):
+            pytest.skip("this OpenEXR hides the level")
+        write_exr(tmp_path / "f.exr", np.ones((4, 4, 3), np.float32))
+        library.exr_get_default_zip_compression_level(ctypes.byref(level))
+        assert level.value == hdrvid.io.exr.ZIP_LEVEL
 
     @pytest.mark.parametrize("compression", ["zip", "dwaa"])
     def test_clamped_to_half(self, tmp_path: Path, compression: str) -> None:

@@ -42,7 +42,8 @@ def unmeasured(
     """
     radiance, exposure = np.asarray(radiance, np.float32), exposures[len(exposures) // 2]
     clip, brightest = np.float32(MARGIN / exposure), np.float32(CLIPPED_CODE**NETWORK_GAMMA / min(exposures))
-    bound = (((reference >= CLIPPED_CODE) & (radiance <= clip)) | (radiance >= brightest)).any(axis=-1)
+    clipped = ((reference >= CLIPPED_CODE) & (radiance <= clip)) | (radiance >= brightest)
+    bound = clipped[..., 0] | clipped[..., 1] | clipped[..., 2]
     if black > 0:
         floor = np.float32(black**NETWORK_GAMMA / exposure)
         at_most = (reference <= black) & (radiance <= MARGIN * floor)

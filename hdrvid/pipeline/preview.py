@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import cv2
 import numpy as np
 
 from hdrvid.color.half import from_half
@@ -24,10 +25,21 @@ PREVIEW_CRF = 18
 """x264 quality of the preview: visually lossless."""
 
 
+HALVED_ABOVE_PIXELS = 1920 * 1200
+"""The preview of larger frames has half their width and height: it is to be looked at on a screen, and the tone mapping
+of 3840x2160 would take a core for a third of a second a frame."""
+
+
+def preview_divisor(width: int, height: int) -> int:
+    """Width and height of frames over those of their preview, 1 or 2."""
+    return 2 if width * height > HALVED_ABOVE_PIXELS else 1
+
+
 class PreviewThread:
     """`<stem>.preview.mp4`, tonemapped and encoded in a thread. A context manager: complete or not there at all.
 
-    Frames are what the output files hold, so that a run in two parts gives the same pixels as one.
+    Frames are what the output files hold, so that a run in two parts gives the same pixels as one. Large frames are
+    shown in half their size (`preview_divisor`).
     """
 
     def __init__(self, job: Job) -> None:
@@ -88,7 +100,8 @@ class PreviewThread:
 
     def _encode(self) -> None:
         try:
-            width, height = self._info.width, self._info.height
+            divisor = preview_divisor(self._info.width, self._info.height)
+            width, height = self._info.width // divisor, self._info.height // divisor
             with PreviewWriter(
                 self._path,
                 width,
@@ -105,6 +118,8 @@ class PreviewThread:
                     file_values = read_output(frame)[0] if isinstance(frame, Path) else frame
                     if file_values.dtype == np.float16:
                         file_values = from_half(file_values)
+                    if divisor > 1:  # the mean of linear light, before the curve
+                        file_values = cv2.resize(file_values, (width, height), interpolation=cv2.INTER_AREA)
                     # the tonemapper takes 1.0 as the clipping of the longest exposure
                     video.write(self._tonemap(file_values / np.float32(self._white)), pts_seconds)
             self.warnings += video.warnings()

@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, TypeVar
-
-import torch
-from torch import distributed, nn
-from torch.nn.parallel import DistributedDataParallel
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hdrvid.errors import HdrvidError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import distributed, nn
 
 Item = TypeVar("Item")
 
@@ -57,6 +57,8 @@ class Ranks:
         """Until every process is here; `meanwhile` is called now and then."""
         if self.world == 1:
             return
+        from torch import distributed
+
         with _ended_early():
             arrival: Any = distributed.barrier(async_op=True)
             while not arrival.is_completed():
@@ -72,6 +74,8 @@ class Ranks:
         """
         if self.world == 1:
             return [call()]
+        from torch import distributed
+
         outcome: tuple[Item | None, HdrvidError | None]
         try:
             outcome = call(), None
@@ -134,6 +138,9 @@ class Ranks:
         """Numbers averaged over the processes."""
         if self.world == 1:
             return values
+        import torch
+        from torch import distributed
+
         total = torch.tensor(list(values.values()), dtype=torch.float64)
         if distributed.get_backend() == "nccl":
             total = total.cuda()
@@ -148,6 +155,8 @@ class Ranks:
         """The module with its gradients averaged over the processes."""
         if self.world == 1:
             return module
+        from torch.nn.parallel import DistributedDataParallel
+
         devices = [device.index or 0] if device.type == "cuda" else None
         return DistributedDataParallel(module, device_ids=devices, find_unused_parameters=True)
 
@@ -184,6 +193,9 @@ def joined(device: str) -> Iterator[Ranks]:
     if not 0 <= rank < world:
         raise UsageError(f"RANK is {rank}, but the {world} processes of WORLD_SIZE are 0 to {world - 1}: use torchrun")
     whole_number("MASTER_PORT", 0)
+    import torch
+    from torch import distributed
+
     nccl = torch.cuda.is_available() and device != "cpu"
     if nccl:
         torch.cuda.set_device(local_device("cuda"))
@@ -221,7 +233,11 @@ def _ended_early() -> Iterator[None]:
 
 def local_device(device: str) -> str:
     """'auto' on a machine with several accelerators: the one of this process."""
-    if device in ("auto", "cuda") and torch.cuda.is_available() and "LOCAL_RANK" in os.environ:
+    if device not in ("auto", "cuda") or "LOCAL_RANK" not in os.environ:
+        return device
+    import torch
+
+    if torch.cuda.is_available():
         return f"cuda:{whole_number('LOCAL_RANK', 0) % torch.cuda.device_count()}"
     return device
 

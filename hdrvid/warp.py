@@ -1,4 +1,4 @@
-"""The one warp of hdrvid: `warp` for tensors on any device, `warp_picture` for one NumPy picture.
+"""The one warp of hdrvid: `warp` for tensors on any device. `picture_warp` is for one NumPy picture.
 
 Convention:
     flow_px     (B, 2, H, W), pixels, channel 0 = u (right), channel 1 = v (down), BACKWARD:
@@ -9,7 +9,6 @@ Convention:
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
 from hdrvid import opencv_filters
@@ -50,20 +49,6 @@ def warp(image: torch.Tensor, flow_px: torch.Tensor, corner: tuple[int, int] = (
     upper = fetch(y0, x0) * (1 - fx) + fetch(y0, x1) * fx
     lower = fetch(y1, x0) * (1 - fx) + fetch(y1, x1) * fx
     return upper * (1 - fy) + lower * fy
-
-
-def warp_picture(picture: np.ndarray, flow_px: np.ndarray) -> np.ndarray:
-    """Sample `picture` (H, W) or (H, W, C) at x + flow (h, w, 2), bilinear, border replicated; returns (h, w) or
-    (h, w, C).
-
-    By OpenCV, which before version 5 keeps positions to 1/32 of a pixel.
-    """
-    import cv2  # a machine that only runs networks needs none
-
-    h, w = flow_px.shape[:2]
-    x = flow_px[..., 0] + np.arange(w, dtype=np.float32)
-    y = flow_px[..., 1] + np.arange(h, dtype=np.float32)[:, None]
-    return cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def resize_flow(flow_px: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

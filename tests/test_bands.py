@@ -14,7 +14,7 @@ from test_models import window
 from test_reconstruct import write_frames
 
 from hdrvid.color.radiance import radiance_from_ldr
-from hdrvid.compiled import bands, first_run
+from hdrvid.compiled import availability, bands, first_run
 from hdrvid.compiled.calls import Calls
 from hdrvid.compiled.first_run import FirstRun
 from hdrvid.io.exr import read_exr
@@ -26,7 +26,7 @@ from hdrvid.types import Reconstruction, Window
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
-    pytest.mark.skipif(not bands.usable(), reason="bands need Numba"),
+    pytest.mark.skipif(not availability.usable(), reason="bands need Numba"),
 ]
 
 
@@ -298,7 +298,7 @@ def test_helpers_end_with_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr("hdrvid.compiled.signatures.Signature.is_kept", property(lambda self: False))
     monkeypatch.setattr("hdrvid.compiled.signatures.Signature.can_be_kept", property(lambda self: True))
     monkeypatch.setattr(first_run, "MIN_THREADS", 1)
-    monkeypatch.setattr(first_run.torch, "get_num_threads", lambda: 3)
+    monkeypatch.setattr(first_run.threads, "num_threads", lambda: 3)
     monkeypatch.setattr(first_run.machine, "available_memory", lambda: None)
     with FirstRun() as run:
         run.add(Calls(search=True), alone=False)

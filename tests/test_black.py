@@ -14,14 +14,8 @@ from hdrvid.data.camera import SynthesisOptions, assumed_response, expose
 from hdrvid.data.scenes import procedural_scene
 from hdrvid.data.synth import synthesise
 from hdrvid.metrics.fidelity import psnr_t
-from hdrvid.models.classical import (
-    BLACK_RAMP,
-    BLACK_WEIGHT,
-    PARTLY_CLIPPED,
-    above_black,
-    alignment_confidence,
-    channel_exposedness,
-)
+from hdrvid.models.classical import above_black, alignment_confidence, channel_exposedness
+from hdrvid.models.constants import BLACK_RAMP, BLACK_WEIGHT, PARTLY_CLIPPED
 from hdrvid.predict.registry import load_reconstructor
 from hdrvid.types import ExposureCycle, Window
 

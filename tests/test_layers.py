@@ -20,6 +20,7 @@ LAYER_OF = {
     "timecode": 0,
     "opencv_filters": 1,
     "ranks": 1,
+    "picture_warp": 0,
     "warp": 2,
     "color": 2,
     "metrics": 3,

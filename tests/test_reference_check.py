@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hdrvid.color.radiance import inverse_mu_law, ldr_from_radiance, mu_law, radiance_from_ldr
-from hdrvid.compiled import bands
+from hdrvid.compiled import availability, bands
 from hdrvid.data.camera import SynthesisOptions, clipping_level, expose
 from hdrvid.data.scenes import procedural_scene
 from hdrvid.metrics.fidelity import psnr_t
-from hdrvid.models.merge_net import RESIDUAL_LIMIT, RESIDUAL_SCALE, BlendNet
+from hdrvid.models.constants import RESIDUAL_LIMIT, RESIDUAL_SCALE
+from hdrvid.models.merge_net import BlendNet
 from hdrvid.models.reference_check import contradiction, keep_reference
 from hdrvid.predict.registry import load_reconstructor
 from hdrvid.types import Window
@@ -190,7 +191,7 @@ def test_the_network_cannot_leave_the_range_of_its_candidates(weight_channels, s
     candidates = torch.cat([radiance, inverse_mu_law(smoothed)], 1)[0].numpy()
     assert beyond(blended[0].numpy(), candidates) < 1e-5
     assert beyond(result[0].numpy(), candidates) < LIMIT + 1e-5
-    if bands.usable():
+    if availability.usable():
         given = bands.MergeInput(out, radiance[0].numpy(), log_prior[0].numpy(), smoothed[0].numpy())
         made = np.empty((32, 32, 3), np.float32)
         whole = slice(0, 32), slice(0, 32)

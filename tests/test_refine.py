@@ -6,7 +6,8 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from hdrvid.color.radiance import ldr_from_radiance
-from hdrvid.models.flow_net import EVIDENCE_CHANNELS, HALO_PX, FlowRefiner, evidence, lucas_kanade
+from hdrvid.models.constants import HALO_PX
+from hdrvid.models.flow_net import EVIDENCE_CHANNELS, FlowRefiner, evidence, lucas_kanade
 from hdrvid.warp import warp
 
 pytestmark = pytest.mark.usefixtures("one_thread")

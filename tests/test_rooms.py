@@ -115,6 +115,6 @@ def test_weights_of_the_channels_are_written_once() -> None:
 
 
 def test_a_picture_is_warped_in_one_place() -> None:
-    """Scenes and textures are rendered with OpenCV's remap; flow moves pictures with `hdrvid.warp` alone."""
+    """Scenes and textures are rendered with OpenCV's remap; flow moves pictures with `picture_warp` alone."""
     users = {p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*.py") if "remap(" in p.read_text("utf-8")}
-    assert users <= {"warp.py", "opencv_filters.py", "data/scenes.py", "data/textures.py"}
+    assert users <= {"warp.py", "picture_warp.py", "opencv_filters.py", "data/scenes.py", "data/textures.py"}

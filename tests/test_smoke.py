@@ -18,7 +18,7 @@ from test_reconstruct import exr_frames, video_frames
 from training import made_in_process
 
 import hdrvid as package
-from hdrvid.compiled import bands
+from hdrvid.compiled import availability
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -44,7 +44,7 @@ def test_every_module_can_be_imported() -> None:
 
 
 def test_loops_are_compiled_here() -> None:
-    assert bands.usable()
+    assert availability.usable()
 
 
 def test_a_clip_from_the_camera_to_the_page(clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,8 @@ import torch
 
 from hdrvid.color.radiance import ldr_from_radiance, mu_law
 from hdrvid.metrics.temporal import flicker, reexposure_psnr, seen_in_both, tone_change, well_exposed
-from hdrvid.warp import warp, warp_picture
+from hdrvid.picture_warp import warp_picture
+from hdrvid.warp import warp
 
 SHIFT = (3, -2)
 """Pixels right and down that everything moves in a frame."""

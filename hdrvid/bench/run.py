@@ -33,7 +33,7 @@ from hdrvid.errors import HdrvidError, UsageError
 from hdrvid.metrics import psnr_t
 from hdrvid.options.bench import BenchOptions
 from hdrvid.predict.clock import StageClock, synchronise
-from hdrvid.predict.device import DTYPES, available_memory, resolve_device
+from hdrvid.predict.device import PRECISIONS, available_memory, resolve_device
 from hdrvid.predict.graphs import compile_networks
 from hdrvid.predict.registry import BUILT_IN, find_weights, load_reconstructor
 from hdrvid.predict.runner import ModelRunner
@@ -170,8 +170,8 @@ def _checked(options: BenchOptions) -> torch.device:
     if options.runs < 1:
         raise UsageError(f"--runs takes a number from 1 on, not {options.runs}")
     for precision in options.precisions:
-        if precision not in DTYPES:
-            raise UsageError(f"--precision takes auto or a list of {', '.join(DTYPES)}, not '{precision}'")
+        if precision not in PRECISIONS[1:]:
+            raise UsageError(f"--precision takes auto or a list of {', '.join(PRECISIONS[1:])}, not '{precision}'")
     for width, height in options.sizes:
         if width % 2 or height % 2:
             raise UsageError(f"the clip is a 4:2:0 video, so --size takes even numbers, not {width}x{height}")

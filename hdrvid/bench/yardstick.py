@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hdrvid.predict.clock import synchronise
-from hdrvid.predict.device import DTYPES, place
+from hdrvid.predict.device import dtype_of, place
 
 SIZE_MULTIPLE = 8
 """The yardstick halves the picture three times."""
@@ -107,7 +107,7 @@ def yardstick_call(size: tuple[int, int], device: torch.device, precision: str) 
     mixed = precision != "fp32"
 
     def call() -> None:
-        with torch.inference_mode(), torch.autocast(device.type, DTYPES[precision]) if mixed else nullcontext():
+        with torch.inference_mode(), torch.autocast(device.type, dtype_of(precision)) if mixed else nullcontext():
             network(x)
 
     return call
@@ -118,7 +118,7 @@ def peak_gflops(device: torch.device, precision: str, repeats: int = 4) -> float
 
     None where the device does not compute in that precision. One that only emulates it is not asked for the largest.
     """
-    dtype = DTYPES[precision]
+    dtype = dtype_of(precision)
     on_cpu = device.type == "cpu"
     best = 0.0
 

@@ -8,19 +8,30 @@ Convention:
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 NETWORK_GAMMA = 2.2
 """The code inside the networks: frames of every response are linearised and coded with this gamma."""
 
-Array = TypeVar("Array", np.ndarray, torch.Tensor)
+Array = TypeVar("Array", np.ndarray, "torch.Tensor")
+
+
+def is_tensor(values: Any) -> TypeGuard[torch.Tensor]:
+    """Whether `values` is a tensor of PyTorch, which need not be loaded for the answer, and no array or number."""
+    return not isinstance(values, (np.ndarray, np.generic, float, int))
 
 
 def select(condition: Any, a: Any, b: Any) -> Any:
-    return torch.where(condition, a, b) if isinstance(condition, torch.Tensor) else np.where(condition, a, b)
+    if is_tensor(condition):
+        import torch
+
+        return torch.where(condition, a, b)
+    return np.where(condition, a, b)
 
 
 def gamma_linearize(code: Array, gamma: float = NETWORK_GAMMA) -> Array:
@@ -69,7 +80,7 @@ def rec709_encode(linear: Array) -> Array:
 
 
 def log10(x: Any) -> Any:
-    return torch.log10(x) if isinstance(x, torch.Tensor) else np.log10(x)
+    return x.log10() if is_tensor(x) else np.log10(x)
 
 
 def slog3_decode(code: Array) -> Array:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 HALF_MAX = 65504.0
 """The largest half float."""
@@ -22,6 +21,8 @@ def from_half(values: np.ndarray) -> np.ndarray:
 
 
 def _converted(values: np.ndarray, dtype: type[np.floating]) -> np.ndarray:
+    import torch
+
     result = np.empty(values.shape, dtype)
     source, target = torch.from_numpy(np.ascontiguousarray(values)).reshape(-1), torch.from_numpy(result).reshape(-1)
     for some in zip(source.split(CONVERTED_AT_ONCE), target.split(CONVERTED_AT_ONCE), strict=True):

@@ -10,10 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 
 from hdrvid.color.constants import LUMINANCE_BT709
-from hdrvid.color.curves import NETWORK_GAMMA, Array, gamma_encode, gamma_linearize
+from hdrvid.color.curves import NETWORK_GAMMA, Array, gamma_encode, gamma_linearize, is_tensor
 
 MU = 5000.0
 """Compression of the mu-law tone curve, as in Kalantari & Ramamoorthi 2017."""
@@ -58,14 +57,16 @@ def mu_law(radiance: Array, mu: float = MU) -> Array:
     1.0
     """
     scale = float(np.log1p(mu))
-    h = radiance.clip(min=0.0) * mu
-    return (torch.log1p(h) if isinstance(h, torch.Tensor) else np.log1p(h)) / scale
+    h: Any = radiance.clip(min=0.0) * mu
+    result: Any = h.log1p() if is_tensor(h) else np.log1p(h)
+    return result / scale
 
 
 def inverse_mu_law(tone: Array, mu: float = MU) -> Array:
     """H = ((1 + mu) ** T - 1) / mu, negative T clipped to 0."""
-    x = tone.clip(min=0.0) * float(np.log1p(mu))
-    return (torch.expm1(x) if isinstance(x, torch.Tensor) else np.expm1(x)) / mu
+    x: Any = tone.clip(min=0.0) * float(np.log1p(mu))
+    result: Any = x.expm1() if is_tensor(x) else np.expm1(x)
+    return result / mu
 
 
 def luminance(rgb: np.ndarray) -> np.ndarray:

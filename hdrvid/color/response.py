@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 
 from hdrvid.color.curves import (
     NETWORK_GAMMA,
@@ -16,6 +15,7 @@ from hdrvid.color.curves import (
     clog3_encode,
     gamma_encode,
     gamma_linearize,
+    is_tensor,
     logc3_decode,
     logc3_encode,
     logc4_decode,
@@ -161,7 +161,9 @@ def _with_numpy(function: Callable[[np.ndarray], np.ndarray]) -> Callable[[Any],
     """A function of numpy arrays that takes tensors too."""
 
     def either(values: Any) -> Any:
-        if isinstance(values, torch.Tensor):
+        if is_tensor(values):
+            import torch
+
             return torch.from_numpy(np.asarray(function(values.detach().cpu().numpy()))).to(values)
         return function(values)
 

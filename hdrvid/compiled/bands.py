@@ -15,9 +15,8 @@ Convention:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -25,9 +24,11 @@ import torch
 
 from hdrvid import threads
 from hdrvid.color.radiance import code_gain, common_floor
+from hdrvid.compiled.availability import loaded
 from hdrvid.models import flow_net
+from hdrvid.models.constants import CHANNELS_PER_CANDIDATE, WINDOW_RADIUS, WINDOW_SIGMA
 from hdrvid.models.layers import gaussian_window
-from hdrvid.models.merge_net import CHANNELS_PER_CANDIDATE, SMOOTHING, smoothing_radius
+from hdrvid.models.merge_net import SMOOTHING, smoothing_radius
 
 BAND_PIXELS = 80_000
 """About how many pixels a band has, at least: what it needs of the rows around it is computed twice."""
@@ -39,78 +40,10 @@ Mirrored = tuple[np.float32, np.ndarray]
 """Sign, and the flow that it turns round or leaves as it is."""
 
 
-class CompiledError(Exception):
-    """A compiled function failed; from now on PyTorch does its work in this process, and `problem` says why."""
-
-
-_failures: list[str] = []
-"""Why compiled functions are not used in this process: empty, or one reason."""
-
-
-class Compiled:
-    """The functions of a compiled module. Numba may fail when it is imported and when a function is first called."""
-
-    def __init__(self, module: Any) -> None:
-        self.module = module
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        function = getattr(self.module, name)
-
-        def call(*arguments: Any) -> Any:
-            try:
-                return function(*arguments)
-            except MemoryError:
-                raise
-            except Exception as error:
-                give_up(error)
-                raise CompiledError from error
-
-        setattr(self, name, call)
-        return call
-
-
-def give_up(error: BaseException) -> None:
-    """Let PyTorch do the work of compiled functions from now on: they cannot be used."""
-    if not _failures:
-        reason = (str(error).strip().splitlines() or [""])[0][:200]
-        _failures.append(f"{type(error).__name__}: {reason}" if reason else type(error).__name__)
-
-
-@cache
-def _load() -> Compiled | None:
-    """`compiled.kernels`; None where it cannot be loaded: Numba supports a new Python later than others do."""
-    try:
-        from hdrvid.compiled import kernels
-    except Exception as error:
-        give_up(error)
-        return None
-    return Compiled(kernels)
-
-
 def _kernels() -> Any:
-    functions = _load()
+    functions = loaded()
     assert functions is not None
     return functions
-
-
-def compiled_functions() -> Compiled | None:
-    """The functions of `hdrvid.compiled.kernels`; None where they cannot be used."""
-    return _load() if usable() else None
-
-
-def usable() -> bool:
-    """Whether this process uses compiled functions."""
-    return _load() is not None and not _failures
-
-
-def problem() -> str | None:
-    """Why it does not, in one sentence for the user; None where it does, or none was called yet."""
-    if not _failures:
-        return None
-    return (
-        f"PyTorch does, several times slower, what Numba should have compiled ({_failures[0]}): "
-        "install the numba and llvmlite that hdrvid asks for"
-    )
 
 
 def _bands(rows: slice, columns: slice, share: int = 1) -> list[tuple[int, int]]:
@@ -309,7 +242,7 @@ def evidence(
     matched = {key: _empty_input(h, w, 3, torch.float32) for key in keys}
     warped = [_empty_input(h, w, 3, torch.float32) for _ in range(count)]
     offsets = [np.empty((4, h, w), np.float32) for _ in range(count)]
-    taps = gaussian_window(flow_net.WINDOW_SIGMA, flow_net.WINDOW_RADIUS).numpy()
+    taps = gaussian_window(WINDOW_SIGMA, WINDOW_RADIUS).numpy()
     gains = []
     for k, (e, target) in enumerate(zip(neighbours.exposures, targets, strict=True)):
         other = neighbours.exposures[-1 - k]

@@ -23,7 +23,7 @@ from hdrvid.compiled.jit import (
 )
 from hdrvid.compiled.pixels import CONSTANTS as PIXEL_CONSTANTS
 from hdrvid.compiled.pixels import QUARTER, exp, fill, filter_rows, largest, sample_at, sample_row, store, widened
-from hdrvid.models.flow_net import (
+from hdrvid.models.constants import (
     CORRELATION_RADIUS,
     DAMPING,
     DIFFERENCE_SCALE,

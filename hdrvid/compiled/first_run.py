@@ -19,10 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-import torch
-
-from hdrvid import machine
-from hdrvid.compiled import bands
+from hdrvid import machine, threads
+from hdrvid.compiled import availability
 from hdrvid.compiled.calls import Calls
 
 if TYPE_CHECKING:
@@ -31,8 +29,8 @@ if TYPE_CHECKING:
 MAX_HELPERS = 4
 """More gain nothing: the largest function takes a fifth of the time of all."""
 
-MIN_THREADS = 4
-"""Fewer cores have no room for helpers: each loads PyTorch first."""
+MIN_THREADS = 2
+"""One core has no room for helpers."""
 
 HELPER_BYTES = 700_000_000
 """Memory that a helper may take."""
@@ -72,14 +70,14 @@ class FirstRun:
 
         `alone` False: the run has other work meanwhile, and helpers take half of the cores.
         """
-        if not bands.usable():
+        if not availability.usable():
             return
         try:
             self._add(calls, alone)
         except MemoryError:
             raise
         except Exception as error:
-            bands.give_up(error)
+            availability.give_up(error)
 
     def _add(self, calls: Calls, alone: bool) -> None:
         from hdrvid.compiled.signatures import signatures
@@ -100,10 +98,10 @@ class FirstRun:
 
     def _num_helpers(self, alone: bool) -> int:
         """How many more may be started: no more than there are threads, and than the memory has room for."""
-        memory, threads = machine.available_memory(), torch.get_num_threads()
+        memory, cores = machine.available_memory(), threads.num_threads()
         fitting = MAX_HELPERS if memory is None else memory // HELPER_BYTES - 1
-        wanted = threads if alone else max(1, threads // 2)
-        if torch.get_num_threads() < MIN_THREADS or not _python():
+        wanted = cores if alone else max(1, cores // 2)
+        if cores < MIN_THREADS or not _python():
             return 0
         return int(max(0, min(MAX_HELPERS, wanted, fitting)))
 
@@ -128,7 +126,7 @@ class FirstRun:
         """Wait until everything is there. Returns how long it took, in seconds; None where nothing was compiled."""
         while any(process.poll() is None for process in self._processes):
             time.sleep(SECONDS_BETWEEN_LOOKS)
-        if not bands.usable():
+        if not availability.usable():
             return None
         for signature in self._wanted:
             try:
@@ -136,7 +134,7 @@ class FirstRun:
             except MemoryError:
                 raise
             except Exception as error:
-                bands.give_up(error)
+                availability.give_up(error)
                 return None
         return None if self._began is None else time.monotonic() - self._began
 

@@ -39,15 +39,18 @@ from hdrvid.compiled.pixels import (
     store,
     widened,
 )
-from hdrvid.models.classical import (
+from hdrvid.models.constants import (
     BLACK_RAMP,
     BLACK_WEIGHT,
+    CHANNELS_PER_CANDIDATE,
     CONSISTENCY_FLOOR,
     PARTLY_CLIPPED,
     PHOTOMETRIC_TOLERANCE,
+    RESIDUAL_LIMIT,
+    RESIDUAL_SCALE,
+    SMOOTHED_PRIOR,
     WEIGHT_FLOOR,
 )
-from hdrvid.models.merge_net import CHANNELS_PER_CANDIDATE, RESIDUAL_LIMIT, RESIDUAL_SCALE, SMOOTHED_PRIOR
 
 BOX_RADIUS = 2
 """Reach of the mean that the photometric agreement is taken of."""

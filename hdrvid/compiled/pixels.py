@@ -28,7 +28,7 @@ from hdrvid.compiled.jit import (
     maximum,
     replicate,
 )
-from hdrvid.models.classical import HAT_HIGH, OUTSIDE_PX
+from hdrvid.models.constants import HAT_HIGH, OUTSIDE_PX
 
 _INVERSE_MU = F(1 / MU)
 _MU = F(MU)

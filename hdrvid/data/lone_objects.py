@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from hdrvid.warp import warp_picture
+from hdrvid.picture_warp import warp_picture
 
 SIZES = (0.06, 0.3)
 """Half axes of an object, as a share of the side of the picture."""

@@ -27,7 +27,6 @@ from itertools import combinations, product
 
 import cv2
 import numpy as np
-from scipy.interpolate import BSpline
 
 from hdrvid.color.response import (
     LOG_RESPONSES,
@@ -619,6 +618,8 @@ def _refined(base: Response, points: _Points, num_stops: int, declared: np.ndarr
     Robust least squares with a penalty on the spline's curvature, as Debevec & Malik 1997 smooth their curve.
     """
     count = REFINEMENT_KNOTS + 2
+    from scipy.interpolate import BSpline  # a quarter of a second, for few clips
+
     knots = np.concatenate([[0.0] * 3, np.linspace(0.0, 1.0, REFINEMENT_KNOTS), [1.0] * 3])
 
     def basis(code: np.ndarray) -> np.ndarray:

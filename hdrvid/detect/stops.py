@@ -23,8 +23,8 @@ import numpy as np
 from hdrvid.color.curves import NETWORK_GAMMA, gamma_encode
 from hdrvid.errors import ExposureError
 from hdrvid.flow.dense_inverse_search import DenseInverseSearch
+from hdrvid.picture_warp import warp_picture
 from hdrvid.types import ExposureCycle
-from hdrvid.warp import warp_picture
 
 MEASURED_LEVELS = (0.02, 0.75)
 """Linear levels between which noise, black level and clipping bend a ratio by less than a hundredth of a stop."""
@@ -48,6 +48,7 @@ MAX_SIDE = 960
 """Larger frames are averaged down to this, in pixels."""
 _MOTION_TOLERANCE_PX = 1.0
 _MIN_PAIRS = 3
+_TOO_FEW = "too few pixels are well exposed in two neighbouring frames"
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,18 @@ def measure_stops(linear_frames: Iterable[np.ndarray], cycle: ExposureCycle) -> 
     dark and at bright levels, and where a correction from every other pair of frames explains the remaining pairs
     better than the given stops do. One that would bring two exposures of the cycle together is none.
     """
-    aligner = DenseInverseSearch(2, candidates=False, search="short")
     n = len(cycle)
     comparable = [abs(cycle.stops_at(k) - cycle.stops_at(k + 1)) <= MAX_STOPS_APART for k in range(n)]
     # with a step missing, a scene that brightens looks like an exposure, but not between frames of equal exposure
     lags = (1,) if all(comparable) else (1, n)
+
+    def is_compared(j: int, lag: int) -> bool:
+        return j >= lag and (lag > 1 or comparable[(j - 1) % n])
+
+    kinds = [_row(j, j - lag, n) for lag in lags for j in range(lag, lag + n) if is_compared(j, lag)]
+    if np.linalg.matrix_rank(np.array(kinds)) < n:  # no frames could tell, so none are aligned
+        return StopsMeasurement(cycle, False, float("inf"), _TOO_FEW)
+    aligner = DenseInverseSearch(2, candidates=False, search="short")
     rows: list[np.ndarray] = []
     ratios: list[float] = []
     spreads: list[float] = []
@@ -90,25 +98,19 @@ def measure_stops(linear_frames: Iterable[np.ndarray], cycle: ExposureCycle) -> 
         pairs: list[tuple[int, int, Future[_Ratio | None]]] = []
         for j, frame in enumerate(map(_prepared, linear_frames)):
             for lag in lags:
-                if j >= lag and (lag > 1 or comparable[(j - 1) % n]):
+                if is_compared(j, lag):
                     pairs.append((j, j - lag, pool.submit(ratio, j, j - lag, frame, before[-lag])))
             before.append(frame)
         for j, i, measuring in pairs:
             measurement = measuring.result()
             if measurement is None:
                 continue
-            row = np.zeros(n + 1)
-            row[j % n] += 1
-            row[i % n] -= 1
-            row[n] = j - i
-            rows.append(row)
+            rows.append(_row(j, i, n))
             ratios.append(measurement.stops)
             spreads.append(measurement.spread)
     given = np.array(cycle.stops)
     if len(rows) < _MIN_PAIRS or np.linalg.matrix_rank(np.array(rows)) < n:
-        return StopsMeasurement(
-            cycle, False, float("inf"), "too few pixels are well exposed in two neighbouring frames"
-        )
+        return StopsMeasurement(cycle, False, float("inf"), _TOO_FEW)
     design, target = np.array(rows), np.array(ratios)
     solution, scale = _solved(design, target)
     error = float(2 * scale / np.sqrt(len(rows)))
@@ -145,6 +147,15 @@ def _solved(design: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, float]:
         scale = max(1.48 * float(np.median(np.abs(residual[:-1]))), 0.01)
         weight = np.append(1 / np.sqrt(1 + (residual[:-1] / (2 * scale)) ** 2), 1.0)
     return solution, scale
+
+
+def _row(later: int, earlier: int, num_exposures: int) -> np.ndarray:
+    """What makes the ratio of two frames: the stops of the later one, less those of the earlier one, and a drift."""
+    row = np.zeros(num_exposures + 1)
+    row[later % num_exposures] += 1
+    row[earlier % num_exposures] -= 1
+    row[num_exposures] = later - earlier
+    return row
 
 
 def _improves(design: np.ndarray, target: np.ndarray, given: np.ndarray) -> bool:

@@ -21,8 +21,9 @@ from hdrvid.metrics.hdr_vdp import HdrVdp2
 from hdrvid.metrics.hdr_vqm import HdrVqm, subbands
 from hdrvid.metrics.pu21 import pu21_psnr
 from hdrvid.metrics.temporal import flicker, reexposure_psnr, seen_in_both, tone_change, well_exposed
+from hdrvid.picture_warp import warp_picture
 from hdrvid.types import Reconstruction, Window
-from hdrvid.warp import warp, warp_picture
+from hdrvid.warp import warp
 
 Scores = dict[str, float | None]
 """A measure that does not apply (a region that is not there, a model without flow) is None and not part of a mean."""

@@ -25,8 +25,8 @@ import numpy as np
 
 from hdrvid import machine, threads
 from hdrvid.color.radiance import code_gain, common_floor, match_exposure
-from hdrvid.compiled import bands
-from hdrvid.warp import warp_picture
+from hdrvid.compiled import availability
+from hdrvid.picture_warp import warp_picture
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -123,7 +123,7 @@ class DenseInverseSearch:
         self._cv2: Any = cv2
         self.candidates = candidates
         self._settings = SEARCHES[search]
-        self._kernels: Any = bands.compiled_functions() if compiled else None
+        self._kernels: Any = availability.compiled_functions() if compiled else None
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="hdrvid-flow") if workers > 1 else None
         self._lock = threading.Lock()
         """Of all that follows."""
@@ -137,7 +137,7 @@ class DenseInverseSearch:
     @property
     def _compiled(self) -> bool:
         """Whether compiled functions do the work; one of them may have failed meanwhile."""
-        return self._kernels is not None and bands.usable()
+        return self._kernels is not None and availability.usable()
 
     def flow(self, reference: np.ndarray, source: np.ndarray, thorough: bool = False) -> np.ndarray:
         """Backward flow (H, W, 2) in pixels from two uint8 pictures (H, W) of the size that the search ends in:
@@ -148,7 +148,7 @@ class DenseInverseSearch:
         settings = self._settings
         steps, refinements = settings.thorough if thorough else settings.usual
         if self._compiled:
-            with suppress(bands.CompiledError):  # OpenCV does the same
+            with suppress(availability.CompiledError):  # OpenCV does the same
                 return self._kernels.search(reference, source, settings.stride, steps, refinements)
         cv2 = self._cv2
         machine.hold_opencv_to_one_thread()
@@ -194,7 +194,7 @@ class DenseInverseSearch:
         small = width >> levels, height >> levels
         if self._compiled and (height, width) == (h, w) == (small[1] << levels, small[0] << levels):
             luma = np.empty((small[1], small[0]), np.uint8)
-            with suppress(bands.CompiledError):
+            with suppress(availability.CompiledError):
                 self._kernels.luma(frame, np.float32(code_gain(exposure, target)), levels, luma)
                 return luma
         luma = matched_luma8(frame, exposure, target)
@@ -206,7 +206,7 @@ class DenseInverseSearch:
         """Flow in the size that the search ends in, into one (H, W, 2) of the frames."""
         h, w = into.shape[:2]
         if self._compiled and (h, w) == (2 * flow.shape[0], 2 * flow.shape[1]):
-            with suppress(bands.CompiledError):
+            with suppress(availability.CompiledError):
                 return self._kernels.upsample2x_flow(flow, into)
         height, width = self._padded(h, w)
         scaled = flow * np.array((width / flow.shape[1], height / flow.shape[0]), np.float32)
@@ -398,7 +398,7 @@ class DenseInverseSearch:
             total = np.empty((h, w), np.float32)
             blocks = threads.row_blocks(slice(0, h), w, BLOCK_PIXELS)
             given = reference, pictures, tuple(flows), factor
-            with suppress(bands.CompiledError):
+            with suppress(availability.CompiledError):
                 self._each(lambda rows: self._kernels.misfit(*given, (rows.start, rows.stop), total), blocks)
                 return total
         moved = self._each(lambda pair: warp_picture(*pair), list(zip(pictures, cycle(flows), strict=False)))
@@ -409,7 +409,7 @@ class DenseInverseSearch:
         """Where flow there and back (H, W, 2) ends this close to its start: (H, W) bool."""
         if self._compiled:
             close = np.empty(flow.shape[:2], np.bool_)
-            with suppress(bands.CompiledError):
+            with suppress(availability.CompiledError):
                 self._kernels.consistent(flow, flow_back, np.float32(tolerance_px), close)
                 return close
         error = flow + warp_picture(flow_back, flow)

@@ -14,7 +14,7 @@ import numpy as np
 
 from hdrvid.color.constants import WELL_EXPOSED_CODES
 from hdrvid.color.radiance import ldr_from_radiance, mu_law
-from hdrvid.warp import warp_picture
+from hdrvid.picture_warp import warp_picture
 
 CONSISTENT_PX = 1.0
 """Largest forward-backward error in pixels of a flow that is believed."""

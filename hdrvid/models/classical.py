@@ -19,18 +19,17 @@ from torch.nn import functional as F
 
 from hdrvid import opencv_filters
 from hdrvid.color.radiance import common_floor, match_exposure, radiance_from_ldr
+from hdrvid.models.constants import (
+    BLACK_RAMP,
+    BLACK_WEIGHT,
+    CONSISTENCY_FLOOR,
+    HAT_HIGH,
+    OUTSIDE_PX,
+    PARTLY_CLIPPED,
+    PHOTOMETRIC_TOLERANCE,
+    WEIGHT_FLOOR,
+)
 from hdrvid.warp import warp
-
-PHOTOMETRIC_TOLERANCE = 0.06
-"""Difference of matched codes at which the confidence has fallen to 1/e."""
-CONSISTENCY_FLOOR = 0.4
-"""Confidence left to flow that is not consistent: in flat, noisy places flow is arbitrary and harmless, and giving them
-up leaves specks of noise. The photometric check finds real occlusions. Measured on 48 windows without a
-network: +1.0 dB on short frames, +0.2 dB on long ones."""
-WEIGHT_FLOOR = 1e-4
-"""Weight of a candidate that nothing speaks for: it decides only where every candidate is like that."""
-HAT_HIGH = (0.85, 0.97)
-"""Codes between which a frame that clips loses its weight."""
 
 
 def well_exposedness(ldr: torch.Tensor, exposure: torch.Tensor) -> torch.Tensor:
@@ -44,16 +43,6 @@ def well_exposedness(ldr: torch.Tensor, exposure: torch.Tensor) -> torch.Tensor:
     brightest = ldr.amax(1, keepdim=True)
     ramp = ((high - brightest) / (high - low)).clamp(0.0, 1.0)
     return torch.where(exposure[:, None, None, None] <= 1.0 + 1e-6, torch.ones_like(ramp), ramp)
-
-
-PARTLY_CLIPPED = 0.25
-"""Weight of a channel that does not clip beside one that does, of a frame that is not the shortest. On twelve
-panoramas and six own scenes: at 6 stops +3.8 and +1.3 dB PSNR-T in short frames, +2.6 and +0.5 dB in long ones; at 3
-stops +0.5 and +0.1, +0.4 and +0.4 dB; where exposures differ in colour by a few percent 0.0 dB (-0.1 dB with 1)."""
-BLACK_RAMP = 0.05
-"""Range of codes, from black on, over which a frame gains its weight."""
-BLACK_WEIGHT = 0.01
-"""Weight left to a frame where it is black: what it shows is anything up to black, and any longer one knows better."""
 
 
 def channel_exposedness(ldr: torch.Tensor, exposure: torch.Tensor) -> torch.Tensor:
@@ -74,12 +63,6 @@ def above_black(
     ramp = ((codes - black[:, None, None, None]) / BLACK_RAMP).clamp(BLACK_WEIGHT, 1.0)
     keeps = (exposure >= longest * (1 - 1e-6)) | (black <= 0)
     return torch.where(keeps[:, None, None, None], torch.ones_like(ramp), ramp)
-
-
-OUTSIDE_PX = 2.5
-"""How far, in pixels, a flow may point beyond the centres of the outermost pixels: their replication is worth more
-there than the noise of a short reference. Against half a pixel, on eight own scenes: 0.21 dB PSNR-T with a short
-reference (2.5 dB in the two outermost pixels), 0.00 dB with a long one."""
 
 
 def inside_picture(

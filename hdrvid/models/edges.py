@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hdrvid.models.classical import OUTSIDE_PX
+from hdrvid.models.constants import OUTSIDE_PX
 
 REACH_PX = 3
 """Of the average, to every side."""

@@ -33,6 +33,16 @@ from torch import nn
 from torch.nn import functional as F
 
 from hdrvid.color.radiance import common_floor, match_exposure
+from hdrvid.models.constants import (
+    CORRELATION_RADIUS,
+    DAMPING,
+    DIFFERENCE_SCALE,
+    OFFSET_LIMIT_PX,
+    OFFSET_SCALE,
+    SHORTEST,
+    WINDOW_RADIUS,
+    WINDOW_SIGMA,
+)
 from hdrvid.models.layers import (
     ResidualBlock,
     act,
@@ -45,20 +55,9 @@ from hdrvid.models.layers import (
 from hdrvid.warp import warp
 
 SIZE_MULTIPLE = 16
-WINDOW_SIGMA = 1.5
-"""Standard deviation of the window of the Lucas-Kanade step, in pixels."""
-WINDOW_RADIUS = round(2.5 * WINDOW_SIGMA)
-HALO_PX = WINDOW_RADIUS + 1
-"""Reach of the step."""
-DAMPING = 1e-3
-"""Added to the squared gradients (code per pixel): flow of flat, noisy places stays where DIS left it."""
-CORRELATION_RADIUS = 4
-"""Reach of the correlation volume, in quarter-size pixels."""
 SHIFTS = tuple((y, x) for y in range(2 * CORRELATION_RADIUS + 1) for x in range(2 * CORRELATION_RADIUS + 1))
 """Rows and columns of the volume's shifts, counted from the smallest one."""
 CORRELATION_CHANNELS = 16
-SHORTEST = 1e-3
-"""Length from which on features are brought to unit length."""
 EVIDENCE_CHANNELS = 20
 """Reference (3); warped minus reference by DIS (3), Lucas-Kanade (3), mirrored flow (1, largest channel); difference of
 the two sides (1); candidates minus DIS: Lucas-Kanade (2), mirrored (2); forward-backward error (2); brightest code of
@@ -68,11 +67,6 @@ _LUCAS_KANADE = slice(11, 13)
 _MIRRORED = slice(13, 15)
 _OFFSETS = slice(11, 17)
 _BRIGHTEST = slice(17, 19)
-DIFFERENCE_SCALE = 4.0
-"""Differences of codes are tenths: brought to the size of the other inputs."""
-OFFSET_LIMIT_PX = 16.0
-OFFSET_SCALE = 0.25
-"""Flow differences enter the network cut at the limit and scaled; the candidates themselves stay whole."""
 
 
 def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

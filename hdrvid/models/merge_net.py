@@ -30,21 +30,18 @@ from torch.nn import functional as F
 
 from hdrvid.color.radiance import inverse_mu_law, mu_law
 from hdrvid.models.classical import blend
+from hdrvid.models.constants import (
+    CHANNELS_PER_CANDIDATE,
+    RESIDUAL_LIMIT,
+    RESIDUAL_SCALE,
+    SMOOTHED_PRIOR,
+)
 from hdrvid.models.layers import ResidualBlock, act_inplace, conv_of_concat, initialise, pixel_unshuffle_conv, smooth
 
 SIZE_MULTIPLE = 16
-CHANNELS_PER_CANDIDATE = 7
-"""Code (3), mu-law radiance (3), log prior (1)."""
 SMOOTHING = (0.7, 1.6)
 """Standard deviations, in pixels, of the Gaussians whose results are candidates too: where all are noisy, a blend of
 the sharp and the smoothed ones is a denoiser whose kernel the network chooses pixel by pixel."""
-SMOOTHED_PRIOR = 0.01
-"""Prior weight of a smoothed candidate, beside 1 of all others together."""
-RESIDUAL_SCALE = 0.02
-"""Unit of the residual in the mu-law domain: errors there are thousandths, so must be what a step of Adam changes."""
-RESIDUAL_LIMIT = 1.0
-"""Largest residual, in that unit: a frame is nowhere further than 0.02 from the range of its candidates. The networks
-use up to 0.8 of it."""
 
 
 def smoothing_radius(sigma: float) -> int:

@@ -14,7 +14,6 @@ from hdrvid import __version__
 from hdrvid.detect.clip import Detection
 from hdrvid.io.exr import LOSSY_COMPRESSIONS
 from hdrvid.pipeline.options import ReconstructOptions, exr_compression
-from hdrvid.predict.runner import ModelRunner
 from hdrvid.types import Exposures, Reconstructor
 
 
@@ -23,6 +22,8 @@ def frame_settings(
 ) -> dict[str, Any]:
     """Everything but the clip that decides the pixels of the next frame. The device is left out: its last bits are not
     promised."""
+    from hdrvid.predict.runner import ModelRunner  # loads PyTorch
+
     response, info = detection.response, detection.info
     runner = reconstructor if isinstance(reconstructor, ModelRunner) else None
     curve = None if response.curve is None else hashlib.sha256(np.float64(response.curve).tobytes()).hexdigest()[:12]

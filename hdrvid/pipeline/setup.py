@@ -25,7 +25,6 @@ from hdrvid.pipeline.options import (
     validate_options,
 )
 from hdrvid.predict.registry import load_reconstructor
-from hdrvid.predict.runner import ModelRunner
 from hdrvid.ranks import Ranks, local_device
 from hdrvid.types import ClipInfo, ClipReader, Reconstructor
 
@@ -73,7 +72,7 @@ def prepare_job(
     first_run = stack.enter_context(FirstRun(ranks.world == 1, lambda: phase("compiling", None)))
     background = stack.enter_context(ThreadPoolExecutor(1, "hdrvid-prepare"))
     is_known = options.model in SEARCHES_OF and options.align == "auto"
-    search = background.submit(first_run.add, SEARCHES_OF[options.model], alone=False) if is_known else None
+    loading = background.submit(_load_libraries, first_run, SEARCHES_OF[options.model] if is_known else None)
     phase("exposures", None)
     detection = agreed_detection(reader, options, ranks)
     exposures = required_exposures(detection)
@@ -87,10 +86,11 @@ def prepare_job(
     for text in detection_messages(detection, options):
         message(text)
     parse_white(options.white, exposures)
+    loading.result()
     reconstructor = _load_model(options, exposures.network_exposures, reader.info, ranks)
     require_windows(reconstructor, exposures)
-    if search is not None:
-        search.result()
+    from hdrvid.predict.runner import ModelRunner
+
     if isinstance(reconstructor, ModelRunner):
         first_run.add(reconstructor.compiled_calls)
         seconds = first_run.finish()
@@ -126,8 +126,18 @@ def detection_messages(detection: Detection, options: ReconstructOptions) -> lis
     return messages
 
 
+def _load_libraries(first_run: FirstRun, search: Calls | None) -> None:
+    """Begin with what the search calls, where that is known, and load PyTorch, which takes a second."""
+    if search is not None:
+        first_run.add(search, alone=False)
+    import hdrvid.predict.runner
+    import hdrvid.weights  # noqa: F401
+
+
 def _load_model(options: ReconstructOptions, num_exposures: int, info: ClipInfo, ranks: Ranks) -> Reconstructor:
     """The model, which cuts frames into the same tiles in every process: those of the one with the least memory."""
+    from hdrvid.predict.runner import ModelRunner
+
     model = in_each(
         ranks,
         lambda: load_reconstructor(

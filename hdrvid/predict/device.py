@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from hdrvid import machine
 from hdrvid.errors import UsageError
 
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def dtype_of(precision: str) -> torch.dtype:
+    """The type of PyTorch: of 'fp32', 'bf16' or 'fp16'."""
+    import torch
+
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 
 def place(networks: nn.ModuleDict, device: torch.device) -> nn.ModuleDict:
     """Move the networks to a device, channels last: the layout in which convolutions are fastest, on CPU too."""
+    import torch
+
     moved: Any = networks
     return moved.to(device, memory_format=torch.channels_last)
 
 
 def resolve_device(device: str) -> torch.device:
     """'auto' is CUDA, then MPS, then CPU. Raises UsageError for a device that is not there."""
+    import torch
+
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -55,10 +66,14 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 def available_memory(device: torch.device) -> int | None:
     """Bytes that are free on a device; None where the system does not say."""
     if device.type == "cuda":
+        import torch
+
         return int(torch.cuda.mem_get_info(device)[0])
     return machine.available_memory() if device.type == "cpu" else None
 
 
 def ran_out_of_memory(error: RuntimeError) -> bool:
+    import torch
+
     # the CPU's allocator has no class of its own
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

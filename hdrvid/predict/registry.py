@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hdrvid import machine
 from hdrvid.errors import ModelError
 from hdrvid.predict.device import resolve_device
-from hdrvid.predict.runner import ModelRunner, ReferenceOnly
-from hdrvid.types import Reconstructor
-from hdrvid.weights import read_weights, sha256_of
+
+if TYPE_CHECKING:
+    from hdrvid.types import Reconstructor
 
 BUILT_IN = ("classical", "reference")
 """Models without weights: the OpenCV pipeline, and the reference frame alone."""
@@ -62,6 +63,9 @@ def load_reconstructor(
     see `hdrvid.predict.graphs`.
     Raises ModelError (unknown, damaged, wrong number of exposures) and UsageError (device, precision, tile).
     """
+    from hdrvid.predict.runner import ModelRunner, ReferenceOnly
+    from hdrvid.weights import read_weights, sha256_of
+
     # what is process-wide is settled here, before frames are made, and not in a constructor
     machine.hold_opencv_to_one_thread()
     if resolve_device(device).type == "cpu":

@@ -14,14 +14,15 @@ from torch import nn
 
 from hdrvid import machine
 from hdrvid.color.radiance import radiance_from_ldr
-from hdrvid.compiled import bands
+from hdrvid.compiled import availability, bands
 from hdrvid.compiled.calls import Calls
 from hdrvid.errors import ModelError
 from hdrvid.flow.dense_inverse_search import DenseInverseSearch
 from hdrvid.models.classical import Candidates, blend, candidates_and_prior
 from hdrvid.models.config import ModelConfig
+from hdrvid.models.constants import HALO_PX
 from hdrvid.models.edges import denoise_alone
-from hdrvid.models.flow_net import HALO_PX, FlowRefiner, evidence
+from hdrvid.models.flow_net import FlowRefiner, evidence
 from hdrvid.models.layers import in_half_precision
 from hdrvid.models.memo.candidates import memo_candidates
 from hdrvid.models.memo.merge_net import MemoMerge
@@ -30,9 +31,9 @@ from hdrvid.models.reference_check import keep_reference
 from hdrvid.predict.clock import StageClock
 from hdrvid.predict.descriptor import describe
 from hdrvid.predict.device import (
-    DTYPES,
     available_memory,
     check_precision,
+    dtype_of,
     place,
     ran_out_of_memory,
     resolve_device,
@@ -117,7 +118,7 @@ class ModelRunner:
         self.precision = resolve_precision(precision, self.device) if what.has_networks else "fp32"
         if precision == "auto" and self.precision == "fp16" and not what.fits_fp16:
             self.precision = "bf16"
-        self.in_bands = on_cpu and what.compiled_loops and bands.usable()
+        self.in_bands = on_cpu and what.compiled_loops and availability.usable()
         """Whether the work around the networks is done by compiled functions (`hdrvid.compiled.bands`)."""
         self.clock: StageClock | None = None
         """Set to measure where the time goes."""
@@ -137,7 +138,7 @@ class ModelRunner:
             if what.search
             else None
         )
-        self.compiles = what.compiled_loops and bands.usable()
+        self.compiles = what.compiled_loops and availability.usable()
         """Whether functions are compiled for the CPU, which the first run on a machine waits for."""
         self._expected: dict[int, tuple[Window, Future[tuple[np.ndarray, np.ndarray]]]] = {}
         self._ahead = ThreadPoolExecutor(1 + self.look_ahead, "hdrvid-ahead") if self.look_ahead else None
@@ -146,7 +147,7 @@ class ModelRunner:
             place(networks, self.device).eval().requires_grad_(False)
             # the memo's networks warp and compare between their convolutions: autocast knows what to round there
             if self.precision != "fp32" and what.search:
-                networks = in_half_precision(networks, DTYPES[self.precision])
+                networks = in_half_precision(networks, dtype_of(self.precision))
         self.networks = self._ready(networks)
         self._in_fp32 = self.networks if networks is self._exact else None
         """The networks unrounded, once they were needed."""
@@ -179,10 +180,10 @@ class ModelRunner:
     @property
     def compiled_loops(self) -> bool:
         """Whether compiled functions do the work around the networks: in the last bits PyTorch's results differ."""
-        return self.compiles and bands.usable()
+        return self.compiles and availability.usable()
 
     def _note_problem(self) -> None:
-        problem = bands.problem() if self._dis is not None and self._exact is not None else None
+        problem = availability.problem() if self._dis is not None and self._exact is not None else None
         if problem is not None and problem not in self.notes:
             self.notes.append(problem)
 
@@ -231,7 +232,7 @@ class ModelRunner:
             except _OverflowError:
                 run = self._run_in_fp32
                 continue
-            except bands.CompiledError:
+            except availability.CompiledError:
                 continue
             except RuntimeError as error:
                 if not ran_out_of_memory(error):
@@ -247,7 +248,7 @@ class ModelRunner:
     def _run(self, window: Window, diagnostics: bool) -> Reconstruction:
         if self.descriptor.preset == "memo":
             result = self._memo(window, diagnostics)
-        elif self.in_bands and bands.usable():
+        elif self.in_bands and availability.usable():
             result = self._in_bands(window, diagnostics)
         else:
             result = self._prior_based(window, diagnostics)
@@ -294,7 +295,7 @@ class ModelRunner:
     def _autocast(self) -> Any:
         if self.precision == "fp32":
             return nullcontext()
-        return torch.autocast(self.device.type, dtype=DTYPES[self.precision])
+        return torch.autocast(self.device.type, dtype=dtype_of(self.precision))
 
     def _tiles(self, height: int, width: int, halo: int) -> Iterator[Tile]:
         """The pieces of a frame, of its padded size."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-import torch
-from torch.nn import functional as F
+from typing import TYPE_CHECKING
 
 from hdrvid.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
 
 SIZE_MULTIPLE = 16
 """Both networks halve the picture four times."""
@@ -78,6 +79,8 @@ def pad_to_multiple(x: torch.Tensor, multiple: int = SIZE_MULTIPLE) -> torch.Ten
     b, c, k, h, w = x.shape
     if h % multiple == 0 and w % multiple == 0:
         return x
+    from torch.nn import functional as F
+
     flat = F.pad(x.reshape(b, c * k, h, w), (0, -w % multiple, 0, -h % multiple), mode="replicate")
     return flat.reshape(b, c, k, *flat.shape[-2:])
 
@@ -86,6 +89,8 @@ class Canvas:
     """The frame that tiles are put together to, and the blend weights where they are wanted."""
 
     def __init__(self, size: tuple[int, int], num_weights: int, device: torch.device, diagnostics: bool) -> None:
+        import torch
+
         self.radiance = torch.empty((*size, 3), device=device)
         """(H, W, 3)."""
         self.weights = torch.empty((num_weights, 3, *size), device=device) if diagnostics else None
@@ -95,6 +100,8 @@ class Canvas:
 
     def put(self, tile: Tile, radiance: torch.Tensor, weights: torch.Tensor) -> None:
         """What a network made of `tile.read`: radiance (1, 3, h, w) and weights (1, C, 1 or 3, h, w)."""
+        import torch
+
         height, width = self.radiance.shape[:2]
         (rows, columns), inner = tile.kept((height, width))
         kept = radiance[(0, slice(None), *inner)].float()

@@ -33,10 +33,11 @@ from hdrvid.io.atomic import atomic_path, make_folder
 from hdrvid.io.lock import folder_lock
 from hdrvid.io.ownership import WEIGHTS, replaceable_target
 from hdrvid.models.config import ModelConfig
+from hdrvid.models.constants import CHANNELS_PER_CANDIDATE
 from hdrvid.models.forward import build
 from hdrvid.models.memo.merge_net import MemoMerge
 from hdrvid.models.memo.spynet import FlowNet
-from hdrvid.models.merge_net import CHANNELS_PER_CANDIDATE, BlendNet
+from hdrvid.models.merge_net import BlendNet
 from hdrvid.options.train import STALL_WINDOW, RunOptions, TrainOptions
 from hdrvid.predict.device import place, resolve_device
 from hdrvid.predict.registry import find_weights

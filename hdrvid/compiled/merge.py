@@ -117,11 +117,8 @@ def merge_input(
     padded = np.empty(w + 2 * max(halo, BOX_RADIUS), np.float32)
     means = np.empty((3, w), np.float32)
     weights, light = np.empty((count + 1, w), np.float32), np.empty((count + 1, 3, w), np.float32)
-    shares, trust, totals = (
-        np.empty((count + 1, 3, w), np.float32),
-        np.empty(w, np.float32),
-        np.empty((3, w), np.float32),
-    )
+    shares, totals = np.empty((count + 1, 3, w), np.float32), np.empty((3, w), np.float32)
+    trust = np.empty(w, np.float32)
     total, x_from, y_from = np.empty(w, np.float32), np.empty(w, np.float32), np.empty(w, np.float32)
     returned = np.empty((3, w), np.float32)
     blurred = np.empty(w, np.float32)

@@ -3,10 +3,10 @@
 Basics:
     The classical merge (alignment by dense inverse search, prior weights of hdrvid.models.classical) is the starting
     point. A U-Net sees the aligned candidates and the prior of a pixel, and adds to the logarithm of the priors of its
-    channels. Two smoothed versions of the
-    classical merge are candidates as well, with a prior of 1 % each: where everything is noisy the network chooses a
-    smoothing kernel pixel by pixel. A last output is a small residual in the mu-law domain, for what no blend can
-    do. The last layer starts at zero, so step 0 is the classical merge but for those 2 %.
+    channels. Two smoothed versions of the classical merge are candidates as well, with a prior of 1 % each: where
+    everything is noisy the network chooses a smoothing kernel pixel by pixel. A last output is a small residual in the
+    mu-law domain, for what no blend can do. The last layer starts at zero, so step 0 is the merge by the channels'
+    priors but for those 2 %.
 
         H = T^-1( T( sum_i softmax(log prior + a)_i H_i ) + r ),   T the mu-law, |r| <= 0.02.
 

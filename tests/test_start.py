@@ -111,6 +111,19 @@ def test_an_error_of_the_libraries_reaches_the_caller(
 # Exposures on aligned frames
 
 
+def test_a_broken_pytorch_is_one_sentence(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise OSError('libtorch_cpu.so: cannot open shared object file')")
+    command = [sys.executable, "-m", "hdrvid", "reconstruct", str(clip), "-o", str(tmp_path / "out"), "--model", "fast"]
+    paths = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": paths})
+    assert done.returncode == 1
+    assert "libtorch_cpu.so" in done.stderr
+    assert "install torch again" in done.stderr
+    assert "fault of hdrvid" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_frames_that_cannot_tell_the_stops_are_not_aligned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two exposures too far apart only frames of equal exposure are compared, and these say nothing of the stops."""
     monkeypatch.setattr(stops, "DenseInverseSearch", None)

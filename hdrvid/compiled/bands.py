@@ -26,7 +26,7 @@ from hdrvid import threads
 from hdrvid.color.radiance import code_gain, common_floor
 from hdrvid.compiled.availability import loaded
 from hdrvid.models import flow_net
-from hdrvid.models.constants import CHANNELS_PER_CANDIDATE, WINDOW_RADIUS, WINDOW_SIGMA
+from hdrvid.models.constants import CHANNELS_PER_CANDIDATE, PARTLY_CLIPPED, WINDOW_RADIUS, WINDOW_SIGMA
 from hdrvid.models.layers import gaussian_window
 from hdrvid.models.merge_net import SMOOTHING, smoothing_radius
 
@@ -141,6 +141,7 @@ def merge_input(
     region: Region,
     multiple: int,
     dtype: torch.dtype = torch.float32,
+    partly_clipped: float = PARTLY_CLIPPED,
 ) -> MergeInput:
     """See `prior.candidates_and_prior` and `blend.BlendNet.features`. `dtype`: float32 or bfloat16, of `x`."""
     h, w = _shape(region)
@@ -162,7 +163,7 @@ def merge_input(
     flows = tuple(neighbours.flows)
     given = (
         reference, tuple(neighbours.frames), flows, tuple(neighbours.back or flows), confidence, exposures, gains,
-        np.float32(black), taps,
+        np.float32(black), np.float32(partly_clipped), taps,
     )  # fmt: skip
 
     def band(rows: tuple[int, int]) -> None:

@@ -44,7 +44,6 @@ from hdrvid.models.constants import (
     BLACK_WEIGHT,
     CHANNELS_PER_CANDIDATE,
     CONSISTENCY_FLOOR,
-    PARTLY_CLIPPED,
     PHOTOMETRIC_TOLERANCE,
     RESIDUAL_LIMIT,
     RESIDUAL_SCALE,
@@ -66,7 +65,6 @@ _LOG_PRIOR_SCALE = F(0.2)
 _FIFTH = F(0.2)
 _BLACK_SLOPE = F(1 / BLACK_RAMP)
 _BLACK_WEIGHT = F(BLACK_WEIGHT)
-_PARTLY_CLIPPED = F(PARTLY_CLIPPED)
 
 _CONSTANTS = constants_key(globals()) ^ PIXEL_CONSTANTS
 """Key of the constants above, for Numba's cache."""
@@ -82,6 +80,7 @@ def merge_input(
     exposures,
     gains,
     black,
+    partly_clipped,
     taps,
     region,
     band,
@@ -97,7 +96,8 @@ def merge_input(
     looked at; or `confidence` (0, 0, 0): then neighbours are checked as `prior.alignment_confidence` does.
     `exposures` (K + 1,) of the reference and the neighbours. `gains` (K, 3): of the codes of the reference and of the
     neighbour, to the longer exposure of the two, and the floor of their comparison. `black`: code at or below which
-    frames are black. `taps`: two kernels, the wider one last.
+    frames are black. `partly_clipped`: weight of a channel where another one clips. `taps`: two kernels, the wider one
+    last.
     """
     count = len(frames)
     checked = confidence.shape[0] == 0
@@ -158,7 +158,7 @@ def merge_input(
                 for j in range(w):
                     weight[j] = exposure * hat(red[j], green[j], blue[j])
             for c in range(3):
-                share, code, alone = shares[i, c], a[c], exposure * _PARTLY_CLIPPED
+                share, code, alone = shares[i, c], a[c], exposure * partly_clipped
                 for j in range(w):
                     share[j] = maximum(weight[j], alone * hat_of(code[j]))
             if black > ZERO and exposure < longest * F(1 - 1e-6):

@@ -100,7 +100,7 @@ def _merge(calls: Calls) -> Iterator[Signature]:
     pictures = (picture,) * calls.neighbours
     yield _signature(
         merge.merge_input, 11.5, picture, pictures, pictures, pictures, picture, vector, _array(2), np.float32(1),
-        (vector, vector), bounds, (0, 1), network, channels, channels, channels,
+        np.float32(1), (vector, vector), bounds, (0, 1), network, channels, channels, channels,
     )  # fmt: skip
     yield _signature(
         merge.merge_result, 3.6, network, channels, channels, channels, 1, (0, 1), (0, 1), (0, 1), picture, channels

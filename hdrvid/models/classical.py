@@ -45,10 +45,12 @@ def well_exposedness(ldr: torch.Tensor, exposure: torch.Tensor) -> torch.Tensor:
     return torch.where(exposure[:, None, None, None] <= 1.0 + 1e-6, torch.ones_like(ramp), ramp)
 
 
-def channel_exposedness(ldr: torch.Tensor, exposure: torch.Tensor) -> torch.Tensor:
-    """`well_exposedness` of every channel, (B, 3, H, W): PARTLY_CLIPPED where only another channel clips."""
+def channel_exposedness(
+    ldr: torch.Tensor, exposure: torch.Tensor, partly_clipped: float = PARTLY_CLIPPED
+) -> torch.Tensor:
+    """`well_exposedness` of every channel, (B, 3, H, W): `partly_clipped` where only another channel clips."""
     low, high = HAT_HIGH
-    alone = PARTLY_CLIPPED * ((high - ldr) / (high - low)).clamp(0.0, 1.0)
+    alone = partly_clipped * ((high - ldr) / (high - low)).clamp(0.0, 1.0)
     return torch.maximum(well_exposedness(ldr, exposure), alone)
 
 
@@ -147,11 +149,13 @@ def candidates_and_prior(
     tile: tuple[slice, slice] | None = None,
     size: tuple[int, int] | None = None,
     black: torch.Tensor | None = None,
+    partly_clipped: float = PARTLY_CLIPPED,
 ) -> tuple[Candidates, torch.Tensor]:
     """Align the candidates of a window and weight them as the classical merge does.
 
     `confidence` (B, K, 1, H, W) in [0, 1] of the warped neighbours, where a network has found one; else it is
     `alignment_confidence`. Returned as the second value.
+    `partly_clipped`: see `channel_exposedness`; less where the exposures differ (`exposure_agreement`).
     Inputs are whole pictures. `tile` bounds the results to some of their rows and columns; `size` is height and width
     without the padding that a picture may have at its right and bottom.
     """
@@ -165,7 +169,7 @@ def candidates_and_prior(
     longest = exposures.amax(1)
 
     def exposedness(frame: torch.Tensor, exposure: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        whole, each = well_exposedness(frame, exposure), channel_exposedness(frame, exposure)
+        whole, each = well_exposedness(frame, exposure), channel_exposedness(frame, exposure, partly_clipped)
         if black is not None:
             whole = whole * above_black(frame.amax(1, keepdim=True), exposure, longest, black)
             each = each * above_black(frame, exposure, longest, black)

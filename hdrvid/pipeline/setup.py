@@ -11,7 +11,7 @@ from hdrvid.color.gamuts import GAMUTS
 from hdrvid.compiled.calls import Calls
 from hdrvid.compiled.first_run import FirstRun
 from hdrvid.detect.clip import Detection, open_input, required_exposures
-from hdrvid.errors import OutputError
+from hdrvid.errors import ModelError, OutputError
 from hdrvid.io.frames import FramesReader
 from hdrvid.io.master_video import check_master
 from hdrvid.io.tracks import TracksReader
@@ -130,6 +130,11 @@ def _load_libraries(first_run: FirstRun, search: Calls | None) -> None:
     """Begin with what the search calls, where that is known, and load PyTorch, which takes a second."""
     if search is not None:
         first_run.add(search, alone=False)
+    try:
+        import torch  # noqa: F401
+    except (ImportError, OSError) as error:  # a library of it that is missing, or of another machine
+        reason = (str(error).splitlines() or [""])[0][:200]
+        raise ModelError(f"PyTorch cannot be loaded ({reason}): install torch again") from error
     import hdrvid.predict.runner
     import hdrvid.weights  # noqa: F401
 

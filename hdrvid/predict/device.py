@@ -75,5 +75,6 @@ def available_memory(device: torch.device) -> int | None:
 def ran_out_of_memory(error: RuntimeError) -> bool:
     import torch
 
-    # the CPU's allocator has no class of its own
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    # the CPU's allocator and oneDNN have no class of their own
+    on_cpu = ("can't allocate memory", "could not create a primitive")
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in on_cpu)

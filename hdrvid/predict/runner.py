@@ -20,8 +20,9 @@ from hdrvid.errors import ModelError
 from hdrvid.flow.dense_inverse_search import DenseInverseSearch
 from hdrvid.models.classical import Candidates, blend, candidates_and_prior
 from hdrvid.models.config import ModelConfig
-from hdrvid.models.constants import HALO_PX
+from hdrvid.models.constants import HALO_PX, PARTLY_CLIPPED
 from hdrvid.models.edges import denoise_alone
+from hdrvid.models.exposure_agreement import exposure_agreement
 from hdrvid.models.flow_net import FlowRefiner, evidence
 from hdrvid.models.layers import in_half_precision
 from hdrvid.models.memo.candidates import memo_candidates
@@ -59,6 +60,11 @@ FRAME_BYTES_PER_PIXEL = 60
 LOOK_AHEAD = 3
 """Windows after the present one whose flow is searched while an accelerator computes: the search takes longer than the
 networks do there, and one of two pictures keeps one core busy."""
+
+
+def _partly_clipped(window: Window, flows: np.ndarray) -> float:
+    """What a channel weighs in this window where another one clips; `flows` (K, H, W, 2)."""
+    return PARTLY_CLIPPED * exposure_agreement(window.frames, window.exposures, list(flows), window.black)
 
 
 class _OverflowError(Exception):
@@ -356,6 +362,7 @@ class ModelRunner:
         h, w = size = window.reference.shape[:2]
         with self._stage("flow"):
             forward, backward = self._classical_flow(window)
+            partly_clipped = 0.0 if self.networks is None else _partly_clipped(window, forward)
         self._between_stages(h, w)
         with self._stage("prepare"):
             exposures = self._exposures(window)
@@ -377,7 +384,7 @@ class ModelRunner:
         for tile in self._tiles(h, w, SIZE_MULTIPLE if merge is None else TILE_HALO_PX):
             with self._stage("warp"):
                 candidates, _ = candidates_and_prior(
-                    ldr, exposures, flows, flows_back, confidence, tile.inside(size), size, black
+                    ldr, exposures, flows, flows_back, confidence, tile.inside(size), size, black, partly_clipped
                 )
                 candidates = Candidates(*(pad_to_multiple(x) for x in candidates))
             with self._stage("merge"):
@@ -417,6 +424,7 @@ class ModelRunner:
         h, w = size = window.reference.shape[:2]
         with self._stage("flow"):
             forward, backward = self._classical_flow(window)
+            partly_clipped = _partly_clipped(window, forward)
         self._between_stages(h, w)
         middle = len(window.frames) // 2
         others = [i for i in range(len(window.frames)) if i != middle]
@@ -441,7 +449,13 @@ class ModelRunner:
             keep, inner = tile.kept(size)
             with self._stage("warp"):
                 given = bands.merge_input(
-                    reference, exposure, neighbours, tile.inside(size), SIZE_MULTIPLE, self._input_dtype()
+                    reference,
+                    exposure,
+                    neighbours,
+                    tile.inside(size),
+                    SIZE_MULTIPLE,
+                    self._input_dtype(),
+                    partly_clipped,
                 )
             with self._stage("merge"):
                 out = merge.network(given.x)

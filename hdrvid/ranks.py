@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -199,24 +200,49 @@ def joined(device: str) -> Iterator[Ranks]:
     nccl = torch.cuda.is_available() and device != "cpu"
     if nccl:
         torch.cuda.set_device(local_device("cuda"))
+
+    def meet() -> Ranks:
+        try:
+            store, rank, world = next(distributed.rendezvous("env://"))
+        except (ValueError, RuntimeError) as error:
+            address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+            raise UsageError(f"the processes cannot meet at {address}: start them with torchrun") from error
+        # the others wait while the first one renders the windows or makes the videos, which may take hours
+        distributed.init_process_group(
+            "nccl" if nccl else "gloo",
+            store=distributed.PrefixStore("hdrvid", store),
+            rank=rank,
+            world_size=world,
+            timeout=timedelta(days=1),
+        )
+        return Ranks(rank, world, store)
+
+    ranks = _interruptible(meet)
     try:
-        store, rank, world = next(distributed.rendezvous("env://"))
-    except (ValueError, RuntimeError) as error:
-        address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-        raise UsageError(f"the processes cannot meet at {address}: start them with torchrun") from error
-    # the others wait while the first one renders the windows or makes the videos, which may take hours
-    timeout = timedelta(days=1)
-    distributed.init_process_group(
-        "nccl" if nccl else "gloo",
-        store=distributed.PrefixStore("hdrvid", store),
-        rank=rank,
-        world_size=world,
-        timeout=timeout,
-    )
-    try:
-        yield Ranks(rank, world, store)
+        yield ranks
     finally:
         distributed.destroy_process_group()
+
+
+def _interruptible(call: Callable[[], Item]) -> Item:
+    """What `call` returns or raises, made in a thread: PyTorch would wait for the other processes without listening to
+    signals. After one, the thread ends with the process."""
+    made: list[Item] = []
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            made.append(call())
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run, name="hdrvid-meet", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(SECONDS_BETWEEN_LOOKS)
+    if raised:
+        raise raised[0]
+    return made[0]
 
 
 @contextmanager

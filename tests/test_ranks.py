@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -240,6 +242,26 @@ def test_a_container_that_lies_about_its_length_costs_no_frame(
         reconstruct_clip([str(clip)], tmp_path / "out", options(preview=False), ranks=ranks)
     for path in undisturbed.glob("*.exr"):
         assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_process_that_waits_for_others_can_be_stopped(clip: Path, tmp_path: Path, number: int, code: int) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    told = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    command = [sys.executable, "-m", "hdrvid", "reconstruct", str(clip), "-o", str(tmp_path / "out"), "--exposures=0,3"]
+    waiting = subprocess.Popen(command, env=os.environ | told, stderr=subprocess.PIPE, text=True)
+    for _ in range(300):  # until it listens for the others
+        with socket.socket() as other:
+            if other.connect_ex(("127.0.0.1", port)) == 0:
+                break
+        time.sleep(0.1)
+    waiting.send_signal(number)
+    _, said = waiting.communicate(timeout=30)
+    assert waiting.returncode == code, said
+    assert "Traceback" not in said
 
 
 def test_one_process_needs_no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -252,7 +252,13 @@ def test_a_process_that_waits_for_others_can_be_stopped(clip: Path, tmp_path: Pa
         port = probe.getsockname()[1]
     told = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     command = [sys.executable, "-m", "hdrvid", "reconstruct", str(clip), "-o", str(tmp_path / "out"), "--exposures=0,3"]
-    waiting = subprocess.Popen(command, env=os.environ | told, stderr=subprocess.PIPE, text=True)
+    waiting = subprocess.Popen(
+        command,
+        env=os.environ | told,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # a job in the background starts with SIGINT ignored
+    )
     for _ in range(300):  # until it listens for the others
         with socket.socket() as other:
             if other.connect_ex(("127.0.0.1", port)) == 0:

@@ -590,8 +590,9 @@ class TestStartingWeights:
         doubled = [0, 1, 1, 2, 2]
         # every neighbour twice at half its weight is the same problem
         half = torch.tensor([1, 0.5, 0.5, 0.5, 0.5])[None, :, None, None, None]
-        a = source["merge"](codes, radiance, prior)[0]
-        b = target["merge"](codes[:, doubled], radiance[:, doubled], prior[:, doubled] * half)[0]
+        a = source["merge"](codes, radiance, prior, prior.expand(-1, -1, 3, -1, -1))[0]
+        halved = prior[:, doubled] * half
+        b = target["merge"](codes[:, doubled], radiance[:, doubled], halved, halved.expand(-1, -1, 3, -1, -1))[0]
         assert (mu_law(a) - mu_law(b)).abs().mean() < 0.02
         with pytest.raises(ModelError):
             transfer(target, source)

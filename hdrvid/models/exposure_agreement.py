@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from hdrvid.color.curves import NETWORK_GAMMA
@@ -87,6 +86,8 @@ def _blocks(frame: np.ndarray, step: int) -> _Blocks:
     """Of every `step`-th row and column."""
     height, width = (n // (step * BLOCK) for n in frame.shape[:2])
     given = np.ascontiguousarray(frame[: height * BLOCK * step : step, : width * BLOCK * step : step])
+    import cv2  # a machine that only runs networks needs none
+
     light = cv2.pow(given, NETWORK_GAMMA)
     clipped = (given > np.float32(CLIPPED_CODE)).astype(np.float32)
     return _Blocks(*(cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA) for plane in (light, clipped)))
@@ -94,6 +95,8 @@ def _blocks(frame: np.ndarray, step: int) -> _Blocks:
 
 def _difference(short: _Blocks, long: _Blocks, ratio: float, black: float) -> float:
     """The largest median difference of any level, as a natural logarithm."""
+    import cv2
+
     least = max(DARKEST_SHORT, (black + BLACK_MARGIN) ** NETWORK_GAMMA if black else 0.0)
     around = np.ones((3, 3), np.uint8)
     lowest, highest = cv2.erode(long.light, around), cv2.dilate(long.light, around)

@@ -65,23 +65,26 @@ def contradiction(
     """
     import cv2
 
-    level, difference, square = _local_means(radiance, reference, exposure, black)
-    noise = np.sqrt(np.maximum(square - difference * difference, 0.0)) / np.float32(2 * WINDOW)
-    for c in range(3):
-        difference[..., c] -= _drift(level[..., c], difference[..., c]) * level[..., c]
-    tolerance = np.float32(TOLERANCE) + np.float32(TOLERANCE_OF_CODE) * level
-    for c in range(3):
-        usual = _usual_difference(level[..., c], difference[..., c])
-        tolerance[..., c] = np.maximum(tolerance[..., c], np.float32(USUAL_FACTOR) * usual)
-    excess = (np.abs(difference) - np.float32(NOISE_SIGMAS) * noise) / tolerance - 1
-    found = np.clip(excess, 0.0, 1.0)
-    if exposure > shortest:
+    planes = zip(*(cv2.split(mean) for mean in _local_means(radiance, reference, exposure, black)), strict=True)
+
+    def of_channel(means: tuple[np.ndarray, np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        level, difference, square = means
+        noise = np.sqrt(np.maximum(square - difference * difference, 0.0)) / np.float32(2 * WINDOW)
+        difference = difference - _drift(level, difference) * level
+        usual = _usual_difference(level, difference)
+        tolerance = np.float32(TOLERANCE) + np.float32(TOLERANCE_OF_CODE) * level
+        tolerance = np.maximum(tolerance, np.float32(USUAL_FACTOR) * usual)
+        excess = (np.abs(difference) - np.float32(NOISE_SIGMAS) * noise) / tolerance - 1
+        found = np.clip(excess, 0.0, 1.0)
+        if exposure <= shortest:
+            return found, found
         seen = level * np.float32(code_gain(exposure, shortest))
         low, high = SEEN_CODES
-        whole = (found * np.clip((seen - np.float32(low)) / np.float32(high - low), 0.0, 1.0)).max(axis=2)
-    else:
-        whole = found.max(axis=2)
-    found = np.maximum(found, whole[..., None])
+        return found, found * np.clip((seen - np.float32(low)) / np.float32(high - low), 0.0, 1.0)
+
+    channels, for_all = zip(*threads.each(of_channel, list(planes)), strict=True)
+    whole = np.maximum(np.maximum(for_all[0], for_all[1]), for_all[2])
+    found = np.asarray(cv2.merge([np.maximum(channel, whole) for channel in channels]))
     if not found.any():
         return found
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (CLOSED, CLOSED))

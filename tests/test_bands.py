@@ -287,6 +287,17 @@ def test_all_that_a_run_calls_is_compiled_before_its_first_frame(helpers, tmp_pa
     assert len([name for name in kept if name.startswith("merge.merge_input")]) == 2, "one of each precision"
 
 
+def test_helpers_compile_for_this_hdrvid_and_not_for_that_of_the_current_folder(tmp_path, monkeypatch):
+    """As in a checkout, whose files are others than those that pip has installed."""
+    (tmp_path / "hdrvid").mkdir()
+    (tmp_path / "hdrvid" / "__init__.py").write_text("open('imported', 'w').close()")
+    monkeypatch.chdir(tmp_path)
+    with FirstRun() as run:
+        run._start(Calls(), [])
+        assert run._processes[0].wait(60) == 0
+    assert not (tmp_path / "imported").exists()
+
+
 def test_helpers_end_with_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr(first_run, "_python", lambda: "sleep")
     started = []

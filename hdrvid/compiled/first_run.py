@@ -112,7 +112,8 @@ class FirstRun:
         task = json.dumps({"calls": asdict(calls), "names": [signature.name for signature in share]})
         with suppress(OSError):
             process = subprocess.Popen(
-                [_python(), "-m", "hdrvid.compiled.helper", task],
+                # -P: not what the current folder holds, as a checkout beside the installed package
+                [_python(), "-P", "-m", "hdrvid.compiled.helper", task],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -18,6 +18,7 @@ from hdrvid.compiled.jit import (
     clip,
     compiled,
     constants_key,
+    inline,
     maximum,
     minimum,
 )
@@ -70,6 +71,32 @@ _CONSTANTS = constants_key(globals()) ^ PIXEL_CONSTANTS
 """Key of the constants above, for Numba's cache."""
 
 
+@inline
+def _weigh_row(codes, exposure, partly_clipped, black, out):
+    """What a frame of this exposure weighs before its alignment: `out` (4, w), of each channel and of the pixel.
+
+    `codes` (3, w); `black` 0 where no code of the frame is.
+    """
+    red, green, blue, pixel = codes[0], codes[1], codes[2], out[3]
+    if exposure <= ONE + F(1e-6):
+        fill(pixel, exposure)
+    else:
+        for j in range(pixel.shape[0]):
+            pixel[j] = exposure * hat(red[j], green[j], blue[j])
+    for c in range(3):
+        weight, code, alone = out[c], codes[c], exposure * partly_clipped
+        for j in range(weight.shape[0]):
+            weight[j] = maximum(pixel[j], alone * hat_of(code[j]))
+    if black > ZERO:
+        for c in range(3):
+            weight, code = out[c], codes[c]
+            for j in range(weight.shape[0]):
+                weight[j] *= clip((code[j] - black) * _BLACK_SLOPE, _BLACK_WEIGHT, ONE)
+        for j in range(pixel.shape[0]):
+            brightest = largest(red[j], green[j], blue[j])
+            pixel[j] *= clip((brightest - black) * _BLACK_SLOPE, _BLACK_WEIGHT, ONE)
+
+
 @compiled
 def merge_input(
     reference,
@@ -116,10 +143,9 @@ def merge_input(
     box = np.full(2 * BOX_RADIUS + 1, _FIFTH, np.float32)
     padded = np.empty(w + 2 * max(halo, BOX_RADIUS), np.float32)
     means = np.empty((3, w), np.float32)
-    weights, light = np.empty((count + 1, w), np.float32), np.empty((count + 1, 3, w), np.float32)
-    shares, totals = np.empty((count + 1, 3, w), np.float32), np.empty((3, w), np.float32)
-    trust = np.empty(w, np.float32)
-    total, x_from, y_from = np.empty(w, np.float32), np.empty(w, np.float32), np.empty(w, np.float32)
+    light = np.empty((count + 1, 3, w), np.float32)
+    weights, totals = np.empty((count + 1, 4, w), np.float32), np.empty((4, w), np.float32)
+    trust, x_from, y_from = np.empty(w, np.float32), np.empty(w, np.float32), np.empty(w, np.float32)
     returned = np.empty((3, w), np.float32)
     blurred = np.empty(w, np.float32)
     inputs = np.empty((CHANNELS_PER_CANDIDATE * (count + 1), kept), np.float32)
@@ -151,24 +177,8 @@ def merge_input(
         slot = r % codes_size
         for i in range(count + 1):
             a, exposure = codes[i, slot], exposures[i]
-            weight, red, green, blue = weights[i], a[0], a[1], a[2]
-            if exposure <= ONE + F(1e-6):
-                fill(weight, exposure)
-            else:
-                for j in range(w):
-                    weight[j] = exposure * hat(red[j], green[j], blue[j])
-            for c in range(3):
-                share, code, alone = shares[i, c], a[c], exposure * partly_clipped
-                for j in range(w):
-                    share[j] = maximum(weight[j], alone * hat_of(code[j]))
-            if black > ZERO and exposure < longest * F(1 - 1e-6):
-                for c in range(3):
-                    share, code = shares[i, c], a[c]
-                    for j in range(w):
-                        share[j] *= clip((code[j] - black) * _BLACK_SLOPE, _BLACK_WEIGHT, ONE)
-                for j in range(w):
-                    brightest = largest(red[j], green[j], blue[j])
-                    weight[j] *= clip((brightest - black) * _BLACK_SLOPE, _BLACK_WEIGHT, ONE)
+            is_longest = exposure >= longest * F(1 - 1e-6)
+            _weigh_row(a, exposure, partly_clipped, ZERO if is_longest else black, weights[i])
             for c in range(3):
                 code, out, log_exposure = a[c], light[i, c], log_exposures[i]
                 for j in range(w):
@@ -197,29 +207,25 @@ def merge_input(
                 copy(confidence[k, r, left:right], trust)
             for j in range(w):
                 trust[j] = trust[j] if inside(x_from[j], y_from[j], F(height), F(width)) else ZERO
-            weight = weights[k + 1]
-            for j in range(w):
-                weight[j] *= trust[j]
-            for c in range(3):
-                share = shares[k + 1, c]
+            for c in range(4):
+                weight = weights[k + 1, c]
                 for j in range(w):
-                    share[j] *= trust[j]
-        fill(total, ZERO)
-        for i in range(count + 1):
-            weight = weights[i]
-            for j in range(w):
-                weight[j] += _WEIGHT_FLOOR
-                total[j] += weight[j]
+                    weight[j] *= trust[j]
+        for c in range(4):
+            whole = totals[c]
+            fill(whole, ZERO)
+            for i in range(count + 1):
+                weight = weights[i, c]
+                for j in range(w):
+                    weight[j] += _WEIGHT_FLOOR
+                    whole[j] += weight[j]
         for c in range(3):
             tone, whole = tones[c, r % tones_size], totals[c]
             fill(tone, ZERO)
-            fill(whole, ZERO)
             for i in range(count + 1):
-                share, out = shares[i, c], light[i, c]
+                weight, out = weights[i, c], light[i, c]
                 for j in range(w):
-                    share[j] += _WEIGHT_FLOOR
-                    whole[j] += share[j]
-                    tone[j] += out[j] * share[j]
+                    tone[j] += out[j] * weight[j]
             for j in range(w):
                 tone[j] = mu_law(tone[j] / whole[j])
         if top <= r < bottom:
@@ -235,13 +241,13 @@ def merge_input(
                         code_seen[j] = code[j] - HALF
                     for j in range(kept):
                         tone_seen[j] = mu_law(weight[j]) - HALF
-                prior_seen, weight, whole = inputs[first + 6], weights[i, inner], total[inner]
+                for c in range(3):
+                    prior, weight, whole = log_prior[i, c, y], weights[i, c, inner], totals[c, inner]
+                    for j in range(kept):
+                        prior[j] = log(weight[j] / whole[j])
+                prior_seen, weight, whole = inputs[first + 6], weights[i, 3, inner], totals[3, inner]
                 for j in range(kept):
                     prior_seen[j] = log(weight[j] / whole[j]) * _LOG_PRIOR_SCALE
-                for c in range(3):
-                    prior, share, whole = log_prior[i, c, y], shares[i, c, inner], totals[c, inner]
-                    for j in range(kept):
-                        prior[j] = log(share[j] / whole[j])
             store(inputs, x[y], 0)
         last = r == height - 1
         for y in range(max(r - halo, top), (bottom if last else min(r - halo + 1, bottom))):

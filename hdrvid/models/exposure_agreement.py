@@ -36,7 +36,7 @@ DARKEST_SHORT = 2e-3
 BLACK_MARGIN = 0.05
 """The shorter frame is compared from so much code above black."""
 EVEN = 0.4
-"""Range of the light of a block and those around it, in shares of the least, up to which it is compared."""
+"""A block is compared where the light of it and of its neighbours varies by no more than this share of the least."""
 FEWEST_BLOCKS = 30
 """That a level is judged by."""
 AGREES, DIFFERS = 0.1, 0.2

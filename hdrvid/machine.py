@@ -78,6 +78,16 @@ def bf16_pays(cpuinfo: Collection[str]) -> bool:
     return "amx_bf16" in cpuinfo or ("avx512_bf16" in cpuinfo and "AuthenticAMD" in cpuinfo)
 
 
+@cache
+def has_vnni() -> bool:
+    """Whether the CPU has instructions that multiply and add bytes (VNNI, AVX-512 or AVX). Linux only."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore").split()
+    except OSError:
+        return False
+    return "avx512_vnni" in flags or "avx_vnni" in flags
+
+
 def available_memory() -> int | None:
     """Bytes of memory that a process can still have, within the limits of its control group. Linux only, else None."""
     limits = []

@@ -1,7 +1,8 @@
 """Weights files: safetensors with the config and the provenance in the header, and the models known by name.
 
 Metadata keys of a file (all strings): `format` ('hdrvid-1'), `config` (ModelConfig as JSON), `provenance` (JSON object
-of strings: how the weights were made and what they measured). Nothing is ever unpickled.
+of strings: how the weights were made and what they measured), and `ranges` where they can be run in 8 bits (JSON object
+of lowest and highest values, by `hdrvid.models.quantised.Ranges`). Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import nn
 from hdrvid.errors import ModelError
 from hdrvid.models.config import ModelConfig
 from hdrvid.models.forward import build
+from hdrvid.models.quantised import Ranges
 
 FORMAT = "hdrvid-1"
 
@@ -33,12 +35,20 @@ def sha256_of(path: Path) -> str:
 
 
 def save_weights(
-    path: Path, networks: nn.Module, config: ModelConfig, provenance: dict[str, str], *, half: bool = True
+    path: Path,
+    networks: nn.Module,
+    config: ModelConfig,
+    provenance: dict[str, str],
+    *,
+    half: bool = True,
+    ranges: Ranges | None = None,
 ) -> None:
-    """Write the networks' parameters, float16 where `half`, else float32."""
+    """Write the networks' parameters, float16 where `half`, else float32, and the ranges that `int8` needs."""
     dtype = torch.float16 if half else torch.float32
     tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in networks.state_dict().items()}
     metadata = {"format": FORMAT, "config": config.to_json(), "provenance": json.dumps(provenance, sort_keys=True)}
+    if ranges is not None:
+        metadata["ranges"] = json.dumps({name: _rounded(ranges[name]) for name in sorted(ranges)})
     path.write_bytes(serialize(tensors, metadata))  # safetensors' own writer leaves a file only its owner can read
 
 
@@ -74,6 +84,29 @@ def read_weights(path: Path) -> tuple[nn.ModuleDict, ModelConfig, dict[str, str]
     except (ValueError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path} holds a provenance that is not a JSON object") from error
     return networks, config, provenance
+
+
+def read_ranges(path: Path) -> Ranges | None:
+    """The ranges in a weights file that `read_weights` takes; None where it has none. Raises ModelError for what are
+    none."""
+    with safe_open(str(path), "pt") as f:
+        text = (f.metadata() or {}).get("ranges")
+    if text is None:
+        return None
+    damaged = ModelError(f"{path} holds ranges that are no numbers: it is damaged")
+    try:
+        ranges = {str(name): torch.tensor(low_high, dtype=torch.float32) for name, low_high in json.loads(text).items()}
+    except (ValueError, TypeError, AttributeError, RuntimeError, RecursionError, OverflowError) as error:
+        raise damaged from error
+    for low_high in ranges.values():
+        if low_high.ndim != 2 or len(low_high) != 2 or not torch.isfinite(low_high).all():
+            raise damaged
+    return ranges
+
+
+def _rounded(low_high: torch.Tensor) -> list[list[float]]:
+    """Numbers of four digits: a step need not be more exact."""
+    return [[float(f"{value:.4g}") for value in values] for values in low_high.tolist()]
 
 
 def _config_of(text: str, path: Path) -> ModelConfig:

@@ -1161,9 +1161,9 @@ OPTIONS = [
         "device 'gpu' is not available here: use --device auto, cpu",
     ),
     (
-        "reconstruct {clip} -o {new} CLASSICAL --precision int8",
+        "reconstruct {clip} -o {new} CLASSICAL --precision int4",
         2,
-        "--precision takes one of auto, fp32, bf16, fp16, not 'int8'",
+        "--precision takes one of auto, fp32, bf16, fp16, int8, not 'int4'",
     ),
     ("reconstruct {clip} -o {new} CLASSICAL --precision fp16", 0, ""),
     (
@@ -1249,7 +1249,7 @@ OPTIONS = [
     (
         "eval --precision half -o {new} SMALL --scenes 1",
         2,
-        "--precision takes one of auto, fp32, bf16, fp16, not 'half'",
+        "--precision takes one of auto, fp32, bf16, fp16, int8, not 'half'",
     ),
     ("eval --json 7", 2, "Got unexpected extra argument(s) (7)"),
     ("synth", 2, "Missing option '-o' / '--out'."),

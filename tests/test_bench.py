@@ -24,6 +24,7 @@ from hdrvid.color.curves import gamma_encode
 from hdrvid.errors import HdrvidError, InputError, ModelError
 from hdrvid.io import open_clip
 from hdrvid.io.exposure_files import parse_exposures
+from hdrvid.models import quantised
 from hdrvid.models.layers import conv_act
 from hdrvid.predict.clock import STAGES
 from hdrvid.predict.registry import load_reconstructor
@@ -266,7 +267,7 @@ def test_the_tables_fit_and_name_everything(results, capsys):
     [
         (["--size", "big"], "--size takes WIDTHxHEIGHT"),
         (["--size", "127x64"], "--size takes even numbers, not 127x64"),
-        (["--precision", "fp64"], "--precision takes auto or a list of fp32, bf16, fp16, not 'fp64'"),
+        (["--precision", "fp64"], "--precision takes auto or a list of fp32, bf16, fp16, int8, not 'fp64'"),
         (["--device", "abacus"], "device 'abacus'"),
         (["--exposures", "auto"], "--exposures takes the stops of one cycle"),
         (["--model", "reference"], "has nothing to measure"),
@@ -378,12 +379,32 @@ def test_the_precision_of_the_end_to_end_run(monkeypatch, tmp_path):
     monkeypatch.setattr(run, "in_fresh_process", fake)
     monkeypatch.setattr(run, "peak_gflops", lambda *args: 100.0)
     monkeypatch.setattr("hdrvid.machine.has_bf16", lambda: True)
+    monkeypatch.setattr(quantised, "available", lambda: False)
     for precisions, chosen in ((("fp32", "bf16"), "bf16"), (("fp32",), "fp32")):
         calls.clear()
         rows = rows_of(BenchOptions(((64, 48),), ("fast",), precisions, runs=1))
         assert [(Path(args[0]).name, args[2], args[-1]) for args in calls] == [("clip.mp4", "fast", chosen)]
         assert rows["fast", chosen]["problem"] == "end to end: killed"
         assert rows["fast", chosen]["network_ms"] > 0
+
+
+@pytest.mark.skipif(not quantised.available(), reason="needs a CPU with VNNI")
+def test_bytes_are_compared_with_the_yardstick_in_fp32(monkeypatch):
+    monkeypatch.setattr(run, "in_fresh_process", lambda *_, **__: 1.0)
+    options = BenchOptions((SIZE,), ("fast", "memo"), precisions=("int8",), runs=1, end_to_end=False)
+    results = bench(options)
+    assert [(r["model"], r["precision"]) for r in results["results"]] == [
+        (YARDSTICK, "fp32"),
+        ("fast", "int8"),
+        ("memo", "int8"),
+    ]
+    assert results["machine"]["peak_gflops"]["int8"] is None
+    _, fast, memo = results["results"]
+    assert fast["relative_to_yardstick"] is None
+    assert fast["relative_to_fp32_yardstick"] == pytest.approx(fast["network_ms"] / fast["yardstick_ms"])
+    assert 34 < fast["kmac_per_pixel"] < 60
+    assert fast["psnr_t_to_fp32"] > 50
+    assert "is for default and fast" in memo["problem"]
 
 
 def test_compiled_networks_are_a_row_of_their_own(monkeypatch):

@@ -113,6 +113,26 @@ def evidence() -> Pair:
     return np.concatenate([v.fine.numpy() for v in compiled]), expected.numpy(), 2e-4
 
 
+def _values_and_steps() -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    values = torch.randn(1, 5, 18, 22).contiguous(memory_format=torch.channels_last)
+    values[0, 0, 3, :3] = torch.tensor([float("inf"), -float("inf"), 1e30])
+    return values, torch.tensor([0.01, 0.02, 0.03, 0.5, 3.0])
+
+
+def quantise() -> Pair:
+    values, steps = _values_and_steps()
+    zeros = torch.full((5,), 32)
+    expected = torch.quantize_per_channel(torch.nn.functional.leaky_relu(values, 0.1), steps, zeros, 1, torch.quint8)
+    return bands.quantised(values, steps, 32, 0.1).int().numpy(), expected.int_repr().int().numpy(), 1
+
+
+def quantise_doubled() -> Pair:
+    values, steps = _values_and_steps()
+    expected = torch.nn.functional.interpolate(bands.quantised(values, steps, 128, 1.0), scale_factor=2.0)
+    return bands.quantised(values, steps, 128, 1.0, double=True).int().numpy(), expected.int().numpy(), 0
+
+
 def _reconstructed() -> Pair:
     """A whole frame, whose flow and merge networks give large corrections."""
     w, _ = window((96, 160))
@@ -124,7 +144,10 @@ def _reconstructed() -> Pair:
 
 PAIRS = {
     function.__name__: function
-    for function in (luma, matched, search, refine, upsample2x_flow, misfit, consistent, correlation, evidence)
+    for function in (
+        *(luma, matched, search, refine, upsample2x_flow, misfit, consistent, correlation, evidence),
+        *(quantise, quantise_doubled),
+    )
 } | dict.fromkeys(("merge_input", "merge_result", "refine_flow"), _reconstructed)
 
 

@@ -22,7 +22,7 @@ from hdrvid.detect.labels import FrameLabel
 from hdrvid.detect.listed import ListLabeller
 from hdrvid.detect.window_choice import WindowRule
 from hdrvid.errors import ExposureError, InputError, ModelError, UsageError
-from hdrvid.io.exposure_files import parse_exposures
+from hdrvid.io.exposure_files import check_exposures, parse_exposures
 from hdrvid.io.exr import read_exr
 from hdrvid.metrics.fidelity import psnr_t
 from hdrvid.pipeline.run import reconstruct_clip
@@ -429,3 +429,15 @@ def test_frames_of_a_whole_run_are_not_mixed_with_brackets(truth, tmp_path):
     reconstruct_clip([str(clip)], tmp_path / "out", CLASSICAL)
     with pytest.raises(hdrvid.errors.OutputError, match="every None, now bracket"):
         reconstruct_clip([str(clip)], tmp_path / "out", options(every="bracket", preview=False))
+
+
+def test_a_folder_of_the_name_of_an_option_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("auto", "0,3"):
+        (tmp_path / name).mkdir()
+        check_exposures(name)
+    assert parse_exposures("auto") is None
+    assert parse_exposures("0,3").stops == (0.0, 3.0)
+    (tmp_path / "stops.txt").mkdir()
+    with pytest.raises(InputError, match="is no file"):
+        check_exposures("stops.txt")

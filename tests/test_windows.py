@@ -29,6 +29,12 @@ from hdrvid.data.windows import (
 from hdrvid.errors import InputError, OutputError
 from hdrvid.io.exr import write_exr
 from hdrvid.models.classical import blend, candidates_and_prior
+from hdrvid.models.config import ModelConfig
+from hdrvid.models.constants import PARTLY_CLIPPED
+from hdrvid.models.exposure_agreement import exposure_agreement
+from hdrvid.models.forward import build
+from hdrvid.options.train import TrainOptions
+from hdrvid.train.objective import run
 from hdrvid.warp import warp
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -407,6 +413,28 @@ class TestSamples:
         assert given["inexact"].shape == given["flow"].shape
         assert all(torch.equal(given[k], without[k]) for k in without if k != "seconds")
 
+    def test_channels_are_mixed_where_a_run_would_mix_them(self, tmp_path):
+        build_cache(tmp_path / "large", CacheOptions(2, 160, 3, OWN, 0.3))
+        data = TrainingWindows(tmp_path / "large", SampleOptions(2, 160, seed=5, search="fast", real=1.0), 60)
+        samples = [data[i] for i in range(60)]
+        agreements = []
+        for sample in samples:
+            frames, flows = (list(sample[name].permute(0, 2, 3, 1).contiguous().numpy()) for name in ("ldr", "dis"))
+            exposures, black = sample["exposures"].tolist(), float(sample["black"])
+            agreements.append(exposure_agreement(frames, exposures, flows, black))
+            assert float(sample["partly_clipped"]) == pytest.approx(PARTLY_CLIPPED * agreements[-1])
+        assert min(agreements) < 0.5  # a curve that is not known
+        assert max(agreements) == 1
+
+        batch = {k: torch.stack([sample[k] for sample in samples]) for k in samples[0]}
+        networks = build(ModelConfig(preset="fast", width=16))
+        options = TrainOptions(preset="fast", refine_flow=False, crop=128, window_size=160)
+        mixed = run(networks, batch, options.margin).radiance
+        apart = run(networks, batch | {"partly_clipped": torch.zeros(60)}, options.margin).radiance
+        changed = [not torch.equal(a, b) for a, b in zip(mixed, apart, strict=True)]
+        assert any(changed)
+        assert [c for c, agreement in zip(changed, agreements, strict=True) if agreement == 0].count(True) == 0
+
     def test_a_sample_is_no_larger_than_its_window(self, cache):
         assert TrainingWindows(cache, SampleOptions(2, 500, search=""), 9)[0]["ldr"].shape[-2:] == (64, 64)
 
@@ -418,7 +446,7 @@ class TestUnlabelledSamples:
         again = UnlabelledWindows(tmp_path, SampleOptions(2, 48, seed=2), 12)
         again[7]
         a, b = data[4], again[4]
-        assert set(a) == {"ldr", "exposures", "black", "dis", "dis_back", "seconds"}
+        assert set(a) == {"ldr", "exposures", "black", "partly_clipped", "dis", "dis_back", "seconds"}
         assert all(torch.equal(a[k], b[k]) for k in a if k != "seconds")
         assert a["ldr"].shape == (3, 3, 48, 48)
         assert a["dis"].shape == (2, 2, 48, 48)

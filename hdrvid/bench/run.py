@@ -31,6 +31,7 @@ from hdrvid.bench.fresh import YARDSTICK, end_to_end, in_fresh_process, network_
 from hdrvid.bench.yardstick import BYTES_PER_PIXEL, count_macs, peak_gflops, yardstick_call
 from hdrvid.errors import HdrvidError, UsageError
 from hdrvid.metrics import psnr_t
+from hdrvid.models import quantised
 from hdrvid.options.bench import BenchOptions
 from hdrvid.predict.clock import StageClock, synchronise
 from hdrvid.predict.device import PRECISIONS, available_memory, resolve_device
@@ -55,7 +56,7 @@ class BenchResult:
     device: str
     """Where the networks ran."""
     precision: str
-    """'fp32', 'bf16' or 'fp16'."""
+    """'fp32', 'bf16', 'fp16' or 'int8'."""
     model: str
     """Name of the model, or 'yardstick'."""
     compiled: bool = False
@@ -71,10 +72,11 @@ class BenchResult:
     """Milliseconds a frame of every stage, median over the runs. Of the network: those of `hdrvid.predict.clock`;
     around it, each measured alone: decode, linearise, tonemap, preview, write."""
     yardstick_ms: float | None = None
-    """Milliseconds of the yardstick in this precision, run between the cycles of this very row, median: the speed of a
-    machine drifts. CPU only."""
+    """Milliseconds of the yardstick in this precision (int8: in fp32), run between the cycles of this very row, median:
+    the speed of a machine drifts. CPU only."""
     relative_to_yardstick: float | None = None
-    """network_ms over yardstick_ms, or over the network_ms of the yardstick of this size and precision."""
+    """network_ms over yardstick_ms, or over the network_ms of the yardstick of this size and precision. The yardstick
+    does not compute in int8."""
     relative_to_fp32_yardstick: float | None = None
     """network_ms over that of the yardstick of this size in fp32."""
     kmac_per_pixel: float | None = None
@@ -117,14 +119,17 @@ class BenchResult:
 def default_precisions(device: torch.device) -> tuple[str, ...]:
     """What a device does well."""
     if device.type == "cpu":
-        return ("fp32", "bf16") if machine.has_bf16() else ("fp32",)
+        faster = (("bf16", machine.has_bf16), ("int8", quantised.available))
+        return ("fp32", *(precision for precision, has in faster if has()))
     return ("fp32", "bf16", "fp16") if device.type == "cuda" else ("fp32", "fp16")
 
 
 def lacking(precision: str, device: torch.device) -> str | None:
     """Why a device does not compute in a precision, or far slower than in fp32; None where it does."""
     lacks = False
-    if device.type == "cpu" and precision == "fp16":
+    if precision == "int8":
+        lacks = device.type != "cpu" or not quantised.available()
+    elif device.type == "cpu" and precision == "fp16":
         lacks = not torch.ops.mkldnn._is_mkldnn_fp16_supported()
     elif device.type == "cuda" and precision == "bf16":
         lacks = not torch.cuda.is_bf16_supported(including_emulation=False)
@@ -151,7 +156,7 @@ def bench(
     precisions = ("fp32", *(p for p in asked if p != "fp32"))
     facts = machine.machine_facts(device)
     say("measuring the machine's peak")
-    peaks = {p: None if lacking(p, device) else peak_gflops(device, p) for p in precisions}
+    peaks = {p: None if p == "int8" or lacking(p, device) else peak_gflops(device, p) for p in precisions}
     facts["peak_gflops"] = peaks
     results: dict[str, Any] = {
         "machine": facts,
@@ -245,7 +250,8 @@ class _Bench:
         frames = cycles * len(cycle) + 2 * cycle.window_radius
         self.say("clip")
         clip = make_clip(self.size, cycle, max(frames, round(few) if self.options.end_to_end else 0))
-        yardsticks = [self._guarded(YARDSTICK, precision, self._yardstick)[0] for precision in self.precisions]
+        floating = [precision for precision in self.precisions if precision != "int8"]
+        yardsticks = [self._guarded(YARDSTICK, precision, self._yardstick)[0] for precision in floating]
         rows: list[BenchResult] = []
         sample: list[np.ndarray] = []
         for model in self.options.models:
@@ -333,7 +339,7 @@ class _Bench:
         if self._on_cpu:
             runner.clock = clock
         frame_ms, stages, units = [], [], []
-        yardstick = self._yardsticks.get(precision) if wanted else None
+        yardstick = self._yardsticks.get("fp32" if precision == "int8" else precision) if wanted else None
         for _ in range(runs):
             clock.reset()
             frame_ms.append(self._cycle(runner, windows) * 1e3)
@@ -471,7 +477,8 @@ def _with_ratios(rows: Sequence[BenchResult]) -> list[BenchResult]:
     yardstick: Mapping[str, float | None] = {r.precision: r.network_ms for r in rows if r.model == YARDSTICK}
 
     def ratio(row: BenchResult, precision: str) -> float | None:
-        unit = row.yardstick_ms if precision == row.precision and row.yardstick_ms else yardstick.get(precision)
+        own = precision == ("fp32" if row.precision == "int8" else row.precision)
+        unit = row.yardstick_ms if own and row.yardstick_ms else yardstick.get(precision)
         return row.network_ms / unit if row.network_ms and unit else None
 
     return [

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -35,8 +36,12 @@ class ConvolutionCounter(TorchDispatchMode):
     _ANY = torch.ops.aten.convolution.default
     _CONVOLUTIONS = (torch.ops.aten.conv2d.default, torch.ops.aten.conv2d.padding)
     _TRANSPOSED = torch.ops.aten.conv_transpose2d.input
-    # what models.blocks.convolved calls on a CPU
+    # what models.layers.conv_act and conv_plus call on a CPU
     _FUSED = ("mkldnn::_convolution_pointwise", "mkldnn::_convolution_pointwise_.binary")
+    # and what models.quantised does
+    _BYTES = ("onednn::qconv2d_pointwise", "onednn::qconv2d_pointwise.binary")
+    # where values and weights are among the arguments, if not first
+    _PLACES: ClassVar = {_FUSED[1]: (1, 2), _BYTES[0]: (0, 3), _BYTES[1]: (0, 3)}
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,11 +50,11 @@ class ConvolutionCounter(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         transposed = func is self._TRANSPOSED or (func is self._ANY and args[6])
-        fused = func.name() in self._FUSED
+        fused = func.name() in self._FUSED + self._BYTES
         if transposed or fused or func is self._ANY or func in self._CONVOLUTIONS:
-            x, weight = args[1:3] if func.name() == self._FUSED[1] else args[:2]
+            x, weight = (args[i] for i in self._PLACES.get(func.name(), (0, 1)))
             if x.shape[1] > 1 and weight.shape[0 if transposed else 1] == x.shape[1]:
-                self.macs += (x if transposed else result).numel() * weight[0].numel()
+                self.macs += (x if transposed else result).numel() * math.prod(weight.shape[1:])
         return result
 
 

@@ -26,7 +26,7 @@ should run on the machine; the load it had is in the JSON.
 
     hdrvid bench --size 1280x720 --model fast --model default --json bench.json
 
-    hdrvid bench --size 3840x2160 --precision fp32,bf16 --no-end-to-end
+    hdrvid bench --size 3840x2160 --precision fp32,int8 --no-end-to-end
 """
 
 WIDTH = 120

@@ -81,6 +81,21 @@ def _channels_last(out: torch.Tensor) -> np.ndarray:
     return _bits(out[0].permute(1, 2, 0).contiguous())
 
 
+def quantised(x: torch.Tensor, steps: torch.Tensor, zero: int, leak: float, *, double: bool = False) -> torch.Tensor:
+    """Values (1, C, h, w) float32 under a leaky ReLU of this slope as bytes, channels last: multiples of `steps` (C,),
+    `zero` added; see `hdrvid.models.quantised`. `double`: every value four times, (1, C, 2 h, 2 w)."""
+    c, h, w = x.shape[1:]
+    out = torch.empty((2 * h, 2 * w, c) if double else (h, w, c), dtype=torch.uint8)
+    function = _kernels().quantise_doubled if double else _kernels().quantise
+    given = _channels_last(x), np.tile(1 / steps.numpy(), w), np.float32(zero), np.float32(leak)
+
+    def band(rows: tuple[int, int]) -> None:
+        function(*given, rows, out.numpy())
+
+    threads.each(band, _bands(slice(0, h), slice(0, w), share=8))
+    return out.permute(2, 0, 1)[None]
+
+
 # ---- candidates, their prior, and what the merging network sees ------------------------------------------------------
 
 

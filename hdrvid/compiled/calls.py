@@ -21,3 +21,5 @@ class Calls:
     """Neighbours of a window."""
     half: bool = False
     """Whether the networks take bfloat16."""
+    quantised: bool = False
+    """Whether the networks take bytes."""

@@ -9,6 +9,7 @@ from hdrvid.compiled.evidence import correlation, evidence, matched, refine_flow
 from hdrvid.compiled.flow_choice import consistent, luma, misfit, upsample2x_flow
 from hdrvid.compiled.inverse_search import search
 from hdrvid.compiled.merge import merge_input, merge_result
+from hdrvid.compiled.quantise import quantise, quantise_doubled
 from hdrvid.compiled.variational import refine
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "merge_input",
     "merge_result",
     "misfit",
+    "quantise",
+    "quantise_doubled",
     "refine",
     "refine_flow",
     "search",
@@ -35,6 +38,8 @@ REPLACES = {
     "merge_input": "hdrvid.models.classical.candidates_and_prior",
     "merge_result": "hdrvid.models.merge_net.BlendNet.forward",
     "misfit": "hdrvid.flow.dense_inverse_search.DenseInverseSearch._misfit",
+    "quantise": "torch.quantize_per_channel",
+    "quantise_doubled": "torch.nn.functional.interpolate",
     "refine": "cv2.VariationalRefinement.calcUV",
     "refine_flow": "hdrvid.models.flow_net.FlowRefiner.correct",
     "search": "cv2.DISOpticalFlow.calc",

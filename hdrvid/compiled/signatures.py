@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numba import typeof, types
 
-from hdrvid.compiled import evidence, flow_choice, inverse_search, merge, variational
+from hdrvid.compiled import evidence, flow_choice, inverse_search, merge, quantise, variational
 from hdrvid.compiled.calls import Calls
 
 
@@ -60,6 +60,8 @@ def signatures(calls: Calls) -> list[Signature]:
         found += _merge(calls)
     if calls.refine:
         found += _refine(calls)
+    if calls.quantised:
+        found += _quantise()
     return sorted(found, key=lambda signature: -signature.seconds)
 
 
@@ -105,6 +107,12 @@ def _merge(calls: Calls) -> Iterator[Signature]:
     yield _signature(
         merge.merge_result, 3.6, network, channels, channels, channels, 1, (0, 1), (0, 1), (0, 1), picture, channels
     )
+
+
+def _quantise() -> Iterator[Signature]:
+    picture, vector, one, bytes_ = _array(3), _array(1), np.float32(1), _array(3, np.uint8)
+    yield _signature(quantise.quantise, 0.7, picture, vector, one, one, (0, 1), bytes_)
+    yield _signature(quantise.quantise_doubled, 0.7, picture, vector, one, one, (0, 1), bytes_)
 
 
 def _refine(calls: Calls) -> Iterator[Signature]:

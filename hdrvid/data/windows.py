@@ -10,7 +10,8 @@ sample `index` is the same on every machine and after every resume.
 Layouts of arrays:
     samples     ldr (W, 3, s, s) codes; exposures (W,); with DIS: dis, dis_back (K, 2, s, s) pixels. Labelled ones also
                 truth (W, 3, s, s) radiance in [0, 1]; flow (K, 2, s, s) and visible (K, s, s), exact.
-                W = 3 or 5 frames of a window, K = W - 1 neighbours in time order. `seconds` is what drawing it took.
+                W = 3 or 5 frames of a window, K = W - 1 neighbours in time order. Numbers: `black` and `partly_clipped`
+                as the merge takes them (`hdrvid.models.forward.align`), `seconds` that drawing it took.
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ from hdrvid.io.atomic import atomic_path, make_folder, output_error, remove_aban
 from hdrvid.io.json_files import read_json
 from hdrvid.io.ownership import CACHE, replaceable_target
 from hdrvid.machine import hold_opencv_to_one_thread
+from hdrvid.models.constants import PARTLY_CLIPPED
+from hdrvid.models.exposure_agreement import exposure_agreement
 
 NUM_FRAMES = 5
 MIDDLE = NUM_FRAMES // 2
@@ -526,15 +529,19 @@ class _Windows(Dataset):
         """Tensors of `ldr` (W, s, s, 3) and the rest, with the classical flow where it is wanted. `black`: see
         `hdrvid.types.Window`."""
         searches = {"dis": self.options.search, "teacher": self.options.teacher}
+        partly_clipped = PARTLY_CLIPPED
         for name, search in searches.items():
             if search:
                 if name not in self._dis:
                     self._dis[name] = DenseInverseSearch(candidates=search != "fast", search=search, compiled=True)
                 forward, backward = self._dis[name].window(list(ldr), [float(e) for e in exposures], None, black)
                 more |= {name: forward.transpose(0, 3, 1, 2), f"{name}_back": backward.transpose(0, 3, 1, 2)}
+                if name == "dis":
+                    partly_clipped *= exposure_agreement(list(ldr), [float(e) for e in exposures], list(forward), black)
         arrays = {"ldr": ldr.transpose(0, 3, 1, 2), "exposures": exposures, **more}
         tensors = {k: torch.from_numpy(np.ascontiguousarray(v, dtype=np.float32)) for k, v in arrays.items()}
-        return tensors | {"black": torch.tensor(black), "seconds": torch.tensor(time.perf_counter() - started)}
+        numbers = {"black": black, "partly_clipped": partly_clipped, "seconds": time.perf_counter() - started}
+        return tensors | {name: torch.tensor(value) for name, value in numbers.items()}
 
 
 class TrainingWindows(_Windows):

@@ -35,6 +35,12 @@ def parse_exposures(text: str, frame_names: Sequence[str] = ()) -> Exposures | N
     >>> parse_exposures("2ms,16ms").stops
     (0.0, 3.0)
     """
+    given = _exposures_or_file(text)
+    return read_exposure_file(given, frame_names) if isinstance(given, Path) else given
+
+
+def _exposures_or_file(text: str) -> Exposures | Path | None:
+    """What the text of an option says, whatever files have its name; where it says nothing, the file of that name."""
     text = text.strip()
     if text.lower() == "auto":
         return None
@@ -52,16 +58,14 @@ def parse_exposures(text: str, frame_names: Sequence[str] = ()) -> Exposures | N
             f"'{text[:80]}' is neither a list of stops nor a file: use --exposures auto, {_EXAMPLE}, 1/500,1/60, or a "
             "file of stops"
         )
-    return read_exposure_file(Path(name), frame_names)
+    return Path(name)
 
 
 def check_exposures(text: str) -> None:
     """Raise what `parse_exposures` does before the frames are known: their names may choose the rows of a table."""
-    path = os.path.expanduser(text.strip())
-    if path and os.path.exists(path):
-        read_text(Path(path), "a text file of stops, one a line")
-    else:
-        parse_exposures(text)
+    given = _exposures_or_file(text)
+    if isinstance(given, Path):
+        read_text(given, "a text file of stops, one a line")
 
 
 def read_exposure_file(path: Path, frame_names: Sequence[str] = ()) -> Exposures:

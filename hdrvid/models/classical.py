@@ -46,9 +46,10 @@ def well_exposedness(ldr: torch.Tensor, exposure: torch.Tensor) -> torch.Tensor:
 
 
 def channel_exposedness(
-    ldr: torch.Tensor, exposure: torch.Tensor, partly_clipped: float = PARTLY_CLIPPED
+    ldr: torch.Tensor, exposure: torch.Tensor, partly_clipped: float | torch.Tensor = PARTLY_CLIPPED
 ) -> torch.Tensor:
-    """`well_exposedness` of every channel, (B, 3, H, W): `partly_clipped` where only another channel clips."""
+    """`well_exposedness` of every channel, (B, 3, H, W): `partly_clipped`, also as (B, 1, 1, 1), where only another
+    channel clips."""
     low, high = HAT_HIGH
     alone = partly_clipped * ((high - ldr) / (high - low)).clamp(0.0, 1.0)
     return torch.maximum(well_exposedness(ldr, exposure), alone)
@@ -149,7 +150,7 @@ def candidates_and_prior(
     tile: tuple[slice, slice] | None = None,
     size: tuple[int, int] | None = None,
     black: torch.Tensor | None = None,
-    partly_clipped: float = PARTLY_CLIPPED,
+    partly_clipped: float | torch.Tensor = PARTLY_CLIPPED,
 ) -> tuple[Candidates, torch.Tensor]:
     """Align the candidates of a window and weight them as the classical merge does.
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from hdrvid.models.classical import Candidates, alignment_confidence, candidates_and_prior
 from hdrvid.models.config import ModelConfig
+from hdrvid.models.constants import PARTLY_CLIPPED
 from hdrvid.models.flow_net import FlowRefiner
 from hdrvid.models.memo.merge_net import MemoMerge
 from hdrvid.models.memo.spynet import FlowNet
@@ -53,17 +54,22 @@ def align(
     dis: torch.Tensor | None,
     dis_back: torch.Tensor | None,
     black: torch.Tensor | None = None,
+    partly_clipped: torch.Tensor | None = None,
 ) -> Aligned:
     """Align windows (B, W, 3, H, W') with the networks' own flow, or from the classical flows of both directions.
 
-    `black` (B,): code at or below which frames are black; None: none is.
+    `black` (B,): code at or below which frames are black; None: none is. `partly_clipped` (B,): what a channel weighs
+    where another one clips, as `hdrvid.models.exposure_agreement` allows; None: PARTLY_CLIPPED.
     """
     if dis is not None and dis_back is not None:
         flows, logits, confidence = dis, None, None
         if "flow" in networks:
             flows, logits = networks["flow"](ldr, exposures, dis, dis_back, black)
             confidence = torch.sigmoid(logits)
-        candidates, trust = candidates_and_prior(ldr, exposures, flows, dis_back, confidence, black=black)
+        mixed = PARTLY_CLIPPED if partly_clipped is None else partly_clipped[:, None, None, None]
+        candidates, trust = candidates_and_prior(
+            ldr, exposures, flows, dis_back, confidence, black=black, partly_clipped=mixed
+        )
         return Aligned(flows, trust, candidates, logits)
     flows = networks["flow"](ldr, exposures).float()
     middle = ldr.shape[1] // 2

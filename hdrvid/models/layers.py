@@ -79,14 +79,21 @@ def pixel_unshuffle_conv(
     """`F.conv2d(F.pixel_unshuffle(x, factor), weight, bias, padding="same")` as one convolution with a stride: it moves
     less memory. x (B, C, H, W), weight (O, C * factor^2, k, k) with k odd; (B, O, H / factor, W / factor), of the
     weight's type. `plus`, of that size, is added; it may be overwritten."""
-    out, size = weight.shape[0], weight.shape[-1]
-    weight = weight.reshape(out, x.shape[1], factor, factor, size, size).permute(0, 1, 4, 2, 5, 3)
-    weight = weight.reshape(out, x.shape[1], size * factor, size * factor)
-    weight = weight.contiguous(memory_format=torch.channels_last)
-    x, padding = x.to(weight.dtype), size // 2 * factor
+    padding = weight.shape[-1] // 2 * factor
+    weight = strided_weight(weight, x.shape[1], factor)
+    x = x.to(weight.dtype)
     if plus is None:
         return F.conv2d(x, weight, bias, stride=factor, padding=padding)
     return conv_plus(x, weight, bias, plus, padding, factor)
+
+
+def strided_weight(weight: torch.Tensor, channels: int, factor: int) -> torch.Tensor:
+    """The weights of `pixel_unshuffle_conv` as those of the convolution with a stride: (O, channels, k * factor, k *
+    factor), channels last."""
+    out, size = weight.shape[0], weight.shape[-1]
+    weight = weight.reshape(out, channels, factor, factor, size, size).permute(0, 1, 4, 2, 5, 3)
+    weight = weight.reshape(out, channels, size * factor, size * factor)
+    return weight.contiguous(memory_format=torch.channels_last)
 
 
 def conv_plus(

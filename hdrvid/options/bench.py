@@ -41,14 +41,14 @@ class BenchOptions:
     precisions: tuple[str, ...] = field(
         default=(),
         metadata=option(
-            "Of fp32, bf16, fp16; auto: what the device does well.",
+            "Of fp32, bf16, fp16, int8; auto: what the device does well.",
             flag="--precision",
             metavar="auto|LIST",
             parse=parse_precisions,
             default="auto",
         ),
     )
-    """Empty: fp32, bf16 where the device multiplies in it, fp16 on accelerators."""
+    """Empty: fp32, bf16 and int8 where the device multiplies in them, fp16 on accelerators."""
     device: str = field(default="auto", metadata=DEVICE)
     exposures: str = field(default="0,3", metadata=CYCLE_STOPS)
     runs: int = field(default=3, metadata=option("Cycles that are timed.", metavar="N", minimum=1))

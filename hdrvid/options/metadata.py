@@ -52,5 +52,5 @@ CYCLE = option("Exposures in a cycle.", flag="--cycle", metavar="2|3", minimum=2
 CYCLE_STOPS = option("Stops of one cycle, beginning with the first frame.", metavar="0,3|0,2,4")
 DEVICE = option("Where the networks run.", metavar="auto|cpu|cuda[:i]|mps")
 MODEL = option("A model that `hdrvid info` lists, or a .safetensors file from `hdrvid train`.", metavar="NAME|FILE")
-PRECISION = option("Arithmetic of the networks; auto takes the fastest safe.", metavar="auto|fp32|bf16|fp16")
+PRECISION = option("Arithmetic of the networks; auto takes the fastest safe.", metavar="auto|fp32|bf16|fp16|int8")
 TONEMAP = option("Display transform for viewing: neutral, reinhard, drago, mantiuk, filmic or mulaw.", metavar="NAME")

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
+HALF_PRECISIONS = ("bf16", "fp16")
 
 
 def dtype_of(precision: str) -> torch.dtype:
@@ -54,7 +55,8 @@ def check_precision(precision: str) -> None:
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
-    """'auto' is fp16 on CUDA, bf16 on a CPU that computes with it, else fp32."""
+    """'auto' is fp16 on CUDA, bf16 on a CPU that computes with it, else fp32. Whether it is int8 is up to the runner:
+    that depends on the model too."""
     check_precision(precision)
     if precision != "auto":
         return precision

@@ -64,7 +64,7 @@ def load_reconstructor(
     Raises ModelError (unknown, damaged, wrong number of exposures) and UsageError (device, precision, tile).
     """
     from hdrvid.predict.runner import ModelRunner, ReferenceOnly
-    from hdrvid.weights import read_weights, sha256_of
+    from hdrvid.weights import read_ranges, read_weights, sha256_of
 
     # what is process-wide is settled here, before frames are made, and not in a constructor
     machine.hold_opencv_to_one_thread()
@@ -90,4 +90,5 @@ def load_reconstructor(
         align=align,
         compiled=compiled,
         provenance={"sha256": sha256_of(path), "preset": config.preset, **provenance},
+        ranges=read_ranges(path),
     )

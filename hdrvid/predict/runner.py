@@ -16,8 +16,9 @@ from hdrvid import machine
 from hdrvid.color.radiance import radiance_from_ldr
 from hdrvid.compiled import availability, bands
 from hdrvid.compiled.calls import Calls
-from hdrvid.errors import ModelError
+from hdrvid.errors import ModelError, UsageError
 from hdrvid.flow.dense_inverse_search import DenseInverseSearch
+from hdrvid.models import quantised
 from hdrvid.models.classical import Candidates, blend, candidates_and_prior
 from hdrvid.models.config import ModelConfig
 from hdrvid.models.constants import HALO_PX, PARTLY_CLIPPED
@@ -28,10 +29,12 @@ from hdrvid.models.layers import in_half_precision
 from hdrvid.models.memo.candidates import memo_candidates
 from hdrvid.models.memo.merge_net import MemoMerge
 from hdrvid.models.merge_net import BlendNet
+from hdrvid.models.quantised import QuantisedNetworks, Ranges
 from hdrvid.models.reference_check import keep_reference
 from hdrvid.predict.clock import StageClock
 from hdrvid.predict.descriptor import describe
 from hdrvid.predict.device import (
+    HALF_PRECISIONS,
     available_memory,
     check_precision,
     dtype_of,
@@ -112,6 +115,7 @@ class ModelRunner:
         compiled: bool = False,
         look_ahead: int | None = None,
         provenance: dict[str, str] | None = None,
+        ranges: Ranges | None = None,
     ) -> None:
         self.name = name
         self.num_exposures = num_exposures
@@ -121,11 +125,19 @@ class ModelRunner:
         self.config = config
         self.descriptor = what = describe(num_exposures, None if networks is None else config)
         on_cpu = self.device.type == "cpu"
-        self.precision = resolve_precision(precision, self.device) if what.has_networks else "fp32"
-        if precision == "auto" and self.precision == "fp16" and not what.fits_fp16:
-            self.precision = "bf16"
         self.in_bands = on_cpu and what.compiled_loops and availability.usable()
         """Whether the work around the networks is done by compiled functions (`hdrvid.compiled.bands`)."""
+        self.precision = "fp32"
+        self._bytes: QuantisedNetworks | None = None
+        """The networks in 8 bits."""
+        if networks is not None:
+            lacking = self._lacks_for_int8(ranges, compiled)
+            if precision == "int8" and lacking:
+                raise UsageError(f"--precision int8 {lacking}: use --precision auto")
+            int8 = precision == "int8" or (precision == "auto" and not lacking)
+            self.precision = "int8" if int8 else resolve_precision(precision, self.device)
+        if precision == "auto" and self.precision == "fp16" and not what.fits_fp16:
+            self.precision = "bf16"
         self.clock: StageClock | None = None
         """Set to measure where the time goes."""
         self.tile = resolve_tile(tile)
@@ -151,13 +163,26 @@ class ModelRunner:
         self._exact, self._compiled = networks, compiled
         if networks is not None:
             place(networks, self.device).eval().requires_grad_(False)
+            if self.precision == "int8":
+                assert ranges is not None
+                self._bytes = QuantisedNetworks(networks, ranges)
             # the memo's networks warp and compare between their convolutions: autocast knows what to round there
-            if self.precision != "fp32" and what.search:
+            if self.precision in HALF_PRECISIONS and what.search:
                 networks = in_half_precision(networks, dtype_of(self.precision))
         self.networks = self._ready(networks)
         self._in_fp32 = self.networks if networks is self._exact else None
         """The networks unrounded, once they were needed."""
         self._note_problem()
+
+    def _lacks_for_int8(self, ranges: Ranges | None, compiled: bool) -> str | None:
+        """Why the networks cannot be computed in 8 bits, after 'int8'; None where they can."""
+        if not self.descriptor.compiled_loops:
+            return f"is for default and fast, not for '{self.name}'"
+        if not self.in_bands or not quantised.available():
+            return "needs a CPU that multiplies bytes (VNNI), and Numba"
+        if ranges is None:
+            return f"needs ranges of values, which the weights '{self.name}' do not hold"
+        return "cannot be compiled" if compiled else None
 
     def _ready(self, networks: nn.ModuleDict | None) -> nn.ModuleDict | None:
         """Compiled, where that was asked for."""
@@ -176,6 +201,7 @@ class ModelRunner:
             refine=in_bands and self._exact is not None and "flow" in self._exact,
             neighbours=what.window_frames - 1,
             half=self._input_dtype() == torch.bfloat16,
+            quantised=self._bytes is not None,
         )
 
     @property
@@ -252,6 +278,8 @@ class ModelRunner:
                 )
 
     def _run(self, window: Window, diagnostics: bool) -> Reconstruction:
+        if self._bytes is not None and not availability.usable():
+            self.precision, self._bytes = "fp32", None
         if self.descriptor.preset == "memo":
             result = self._memo(window, diagnostics)
         elif self.in_bands and availability.usable():
@@ -299,7 +327,7 @@ class ModelRunner:
         return planes[None]
 
     def _autocast(self) -> Any:
-        if self.precision == "fp32":
+        if self.precision not in HALF_PRECISIONS:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=dtype_of(self.precision))
 
@@ -443,6 +471,7 @@ class ModelRunner:
                 neighbours = self._refined_in_bands(reference, exposure, neighbours)
             self._between_stages(h, w)
         merge: Any = self.networks["merge"]
+        network = merge.network if self._bytes is None else self._bytes.merge
         radiance = np.empty((h, w, 3), np.float32)
         weights = np.empty((merge.num_weights, 3, h, w), np.float32) if diagnostics else None
         for tile in self._tiles(h, w, TILE_HALO_PX):
@@ -458,10 +487,10 @@ class ModelRunner:
                     partly_clipped,
                 )
             with self._stage("merge"):
-                out = merge.network(given.x)
+                out = network(given.x)
                 corner = keep[0].start, keep[1].start
                 finite = bands.merge_result(given, out, merge.weight_channels, inner, radiance, corner, weights)
-                if not finite and self.precision != "fp32":
+                if not finite and self.precision in HALF_PRECISIONS:
                     raise _OverflowError
             del given, out
         self._between_stages(h, w)
@@ -478,6 +507,7 @@ class ModelRunner:
         assert self.networks is not None
         refiner = self.networks["flow"]
         assert isinstance(refiner, FlowRefiner)
+        network = refiner.network if self._bytes is None else self._bytes.flow
         h, w = reference.shape[:2]
         size = h + -h % SIZE_MULTIPLE, w + -w % SIZE_MULTIPLE
         given, reference = neighbours, bands.padded(reference, size)
@@ -501,7 +531,7 @@ class ModelRunner:
                 volume, shift = bands.correlation(
                     reference_features, neighbour_features, float(refiner.sharpness), self._input_dtype()
                 )
-                out = refiner.network(views.fine, views.ratio, volume)
+                out = network(views.fine, views.ratio, volume)
                 corner = tile.keep[0].start, tile.keep[1].start
                 bands.refine_flow(out, shift, views, tile.inner, corner, flows[k], confidence[k])
         flows = [np.ascontiguousarray(flow[:h, :w]) for flow in flows]
@@ -547,7 +577,7 @@ class ModelRunner:
     def _result(self, canvas: Canvas, flows: torch.Tensor, size: tuple[int, int]) -> Reconstruction:
         with self._stage("result"):
             radiance = canvas.radiance.cpu().numpy()
-            if self.precision != "fp32" and not bool(canvas.finite):
+            if self.precision in HALF_PRECISIONS and not bool(canvas.finite):
                 raise _OverflowError
             if canvas.weights is None:
                 return Reconstruction(radiance)

@@ -38,6 +38,7 @@ from hdrvid.models.forward import build
 from hdrvid.models.memo.merge_net import MemoMerge
 from hdrvid.models.memo.spynet import FlowNet
 from hdrvid.models.merge_net import BlendNet
+from hdrvid.models.quantised import Ranges, measuring
 from hdrvid.options.train import STALL_WINDOW, RunOptions, TrainOptions
 from hdrvid.predict.device import place, resolve_device
 from hdrvid.predict.registry import find_weights
@@ -65,6 +66,8 @@ REPORT_EVERY = 50
 """Steps between two lines of the log."""
 SCALING_SAMPLES = 6
 """Samples on which the first variances of the memo's flow are measured."""
+RANGING_SAMPLES = 24
+"""Samples on which the ranges of what the networks see are measured."""
 LEG_SEED = 1_000_003
 """Between the seeds of the samples of two legs."""
 SKIPPED_STEPS = 20
@@ -313,6 +316,8 @@ class _Run:
         self.average.load_state_dict(networks.state_dict())
         self.teacher_search = ""
         self.teacher = self._teacher()
+        self.ranging: list[Batch] = []
+        """Samples of training that the ranges of values are measured on."""
         self.best: dict[str, torch.Tensor] | None = None
         self.before = math.nan
         """Score of the weights that this process begins with."""
@@ -366,11 +371,21 @@ class _Run:
             shipped = build(self.config)
             shipped.load_state_dict(self.best)
             step, score = self.state.best_step, self.state.best
+        ranges = self._ranges(shipped)
         provenance = {"options": json.dumps(published(self.options), sort_keys=True), "steps": str(step)}
         if math.isfinite(score):
             provenance["validation_psnr_t"] = f"{score:.3f}"
         with atomic_path(self.out / MODEL) as partial:
-            save_weights(partial, shipped, self.config, provenance)
+            save_weights(partial, shipped, self.config, provenance, ranges=ranges)
+
+    def _ranges(self, networks: nn.ModuleDict) -> Ranges | None:
+        """What the networks see of a few samples, for `--precision int8`; None for networks that are never run so."""
+        if not self.ranging:
+            return None
+        with torch.inference_mode(), measuring(place(networks, self.device)) as ranges:
+            for batch in self.ranging:
+                run(networks, batch, self.options.margin)
+        return ranges
 
     def train(self, on_cache: Callable[[int, int], None] | None, on_step: Callable[[Progress], None] | None) -> None:
         """Everything from the data to the last checkpoint."""
@@ -383,6 +398,9 @@ class _Run:
         if self.options.preset == "memo" and not self.state.step and not brings_flow(self.options):
             self._scale_flow_to_data(material)
         validation = list(self._validation(material)) if self.ranks.is_main else []
+        if self.ranks.is_main and self.options.preset != "memo":
+            windows = TrainingWindows(material.labelled, self._labelled_sample("merge"), RANGING_SAMPLES)
+            self.ranging = [self._moved(sample) for sample in DataLoader(windows)]
         if on_step and self.ranks.is_main:
             self.before = validate(self.average, self.options, validation).psnr_t
         log = TrainLog(self.out) if self.ranks.is_main else None
@@ -608,25 +626,30 @@ class _Run:
             camera_share=o.camera_share,
         )
 
-    def _batches(self, stage: Stage, material: Material) -> Iterator[list[tuple[Batch, Batch | None]]]:
-        """The pieces of every batch of this process, from the current step to the end of the stage."""
-        o, sample = self.options, replace(self._sample(), side=self.options.side(stage.name) + 2 * self.options.margin)
-        only_flow = stage.name == "flow"
-        labelled = replace(
-            sample,
-            exact_flow=only_flow or (o.imitates and stage.name != "merge"),
+    def _labelled_sample(self, stage: str) -> SampleOptions:
+        """How labelled windows become the samples of a stage."""
+        o, only_flow = self.options, stage == "flow"
+        return replace(
+            self._sample(),
+            side=o.side(stage) + 2 * o.margin,
+            exact_flow=only_flow or (o.imitates and stage != "merge"),
             perturb=only_flow and o.preset == "memo",
             plain=o.plain if o.imitates else 0.0,
             real=0.0 if o.preset == "memo" else o.real,
             pairs=o.agree > 0,
-            inexact_flow=stage.name == "imitation",
+            inexact_flow=stage == "imitation",
         )
+
+    def _batches(self, stage: Stage, material: Material) -> Iterator[list[tuple[Batch, Batch | None]]]:
+        """The pieces of every batch of this process, from the current step to the end of the stage."""
+        o, only_flow, labelled = self.options, stage.name == "flow", self._labelled_sample(stage.name)
         parts = [(stage.stop, labelled)]
         if o.imitates and o.shared_levels and only_flow:
             parts.insert(0, (own_levels_start(stage), replace(labelled, plain=1.0)))
         total = o.total_steps * o.batch
         other: Iterator[Batch] | None = None
         if material.unlabelled and not only_flow:
+            sample = replace(self._sample(), side=labelled.side)
             windows = UnlabelledWindows(material.unlabelled, sample, total)
             other = iter(self._loader(windows, self.state.step, stage.stop))
         step = self.state.step

@@ -50,7 +50,8 @@ def run(networks: nn.ModuleDict, batch: Batch, margin: int, *, train_flow: bool 
     ldr, exposures = batch["ldr"], batch["exposures"]
     k = ldr.shape[1] - 1
     with torch.set_grad_enabled(train_flow and torch.is_grad_enabled()):
-        aligned = align(networks, ldr, exposures, batch.get("dis"), batch.get("dis_back"), batch.get("black"))
+        given = (batch.get(name) for name in ("dis", "dis_back", "black", "partly_clipped"))
+        aligned = align(networks, ldr, exposures, *given)
     flows = cut(aligned.flows, margin)
     visible = cut(torch.cat([torch.ones_like(aligned.confidence[:, :1]), aligned.confidence], 1), margin)
     if aligned.candidates is None:
@@ -129,9 +130,8 @@ class Objective(nn.Module):
 
     def _flow(self, batch: Batch) -> Batch:
         margin = self.options.margin
-        aligned = align(
-            self.networks, batch["ldr"], batch["exposures"], batch.get("dis"), batch.get("dis_back"), batch.get("black")
-        )
+        given = (batch.get(name) for name in ("dis", "dis_back", "black", "partly_clipped"))
+        aligned = align(self.networks, batch["ldr"], batch["exposures"], *given)
         flows, truth = cut(aligned.flows, margin), cut(batch["truth"], margin)
         exact, visible = cut(batch["flow"], margin), cut(batch["visible"], margin)
         neighbours, reference = split_window(truth)

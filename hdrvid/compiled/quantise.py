@@ -1,0 +1,44 @@
+"""What goes into a convolution in 8 bits; see `hdrvid.models.quantised`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hdrvid.compiled.jit import HALF, ZERO, F, clip, compiled, inline
+
+_LARGEST = F(255)
+
+
+@inline
+def _byte(value, step, zero, leak):
+    value = value if value > ZERO else value * leak
+    return np.uint8(np.int32(clip(value * step + zero, ZERO, _LARGEST) + HALF))
+
+
+@compiled
+def quantise(values, steps, zero, leak, rows, out):
+    """Some rows of a picture `values` (H, W, C) float32 under a leaky ReLU, as bytes in `out` (H, W, C): the nearest
+    multiple of a value's step, `zero` of them added, cut to a byte. `steps` (W * C,): 1 / step of every value of a row;
+    `leak` 1: no ReLU. What is no number becomes 0."""
+    _, w, channels = values.shape
+    for y in range(rows[0], rows[1]):
+        line, row = values[y].reshape(w * channels), out[y].reshape(w * channels)
+        for j in range(w * channels):
+            row[j] = _byte(line[j], steps[j], zero, leak)
+
+
+@compiled
+def quantise_doubled(values, steps, zero, leak, rows, out):
+    """The same twice as large, every value four times: `out` (2 H, 2 W, C)."""
+    _, w, channels = values.shape
+    for y in range(rows[0], rows[1]):
+        line, row = values[y], out[2 * y]
+        for x in range(w):
+            pixel, left, right = line[x], row[2 * x], row[2 * x + 1]
+            for c in range(channels):
+                value = _byte(pixel[c], steps[c], zero, leak)
+                left[c] = value
+                right[c] = value
+        above, below = row.reshape(2 * w * channels), out[2 * y + 1].reshape(2 * w * channels)
+        for j in range(2 * w * channels):
+            below[j] = above[j]

@@ -1,0 +1,294 @@
+"""`default` and `fast` with convolutions in 8 bits: static quantisation after training.
+
+Basics:
+    What goes into a convolution is a byte: q = round(x / step) + zero, cut to 0..255. Every channel has its own step,
+    from the range that it had on training samples (`Ranges`, in the weights file): tiles and whole frames see one
+    function. The steps are multiplied into the weights, which become whole numbers from -127 to 127 with one step for
+    every output channel. Sums are exact; biases, leaky ReLUs and what residual blocks add up are float32.
+    Source: Jacob et al. 2018, Krishnamoorthi 2018.
+Where:
+    CPUs that multiply bytes (VNNI), by oneDNN through PyTorch; the bytes are made by `hdrvid.compiled.quantise`. Others
+    compute in float: there is no emulation here.
+Executors:
+    `merge_corrections` and `flow_corrections` are `BlendNet.network` and `FlowRefiner.network` once more, in the steps
+    that an executor knows. `Ranging` computes in float32 and writes down the ranges, `Bytes` computes in 8 bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from hdrvid import machine
+from hdrvid.errors import ModelError
+from hdrvid.models.flow_net import EVIDENCE_CHANNELS, SHIFTS, FlowRefiner
+from hdrvid.models.layers import LEAK, ResidualBlock, act, strided_weight, upsample2x, upsample2x_plus
+from hdrvid.models.merge_net import BlendNet
+
+Ranges = Mapping[str, torch.Tensor]
+"""Lowest and highest value (2, C) of every channel, by network and name of what goes into its convolutions, as in
+'merge.stem'."""
+
+SIGNED_ZERO = 128
+"""The byte that stands for 0 where values have both signs."""
+ACTIVATED_ZERO = 32
+"""The same behind a leaky ReLU."""
+HIGHEST_BYTE = 255
+HIGHEST_WEIGHT = 127
+SMALLEST_STEP = 1e-8
+
+Seen = TypeVar("Seen")
+"""What an executor makes of the input of a convolution."""
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """One of a network's, or a part of one."""
+
+    name: str
+    """No other of the network has it."""
+    weight: torch.Tensor
+    """(O, C, k, k)."""
+    bias: torch.Tensor | None
+    """(O,)."""
+    stride: int = 1
+    padding: int = 0
+
+
+def _whole(name: str, conv: nn.Conv2d) -> Convolution:
+    assert isinstance(conv.padding[0], int)
+    return Convolution(name, conv.weight, conv.bias, conv.stride[0], conv.padding[0])
+
+
+def _unshuffled(name: str, weight: torch.Tensor, bias: torch.Tensor | None, channels: int) -> Convolution:
+    """`pixel_unshuffle_conv` by 2 of so many channels."""
+    return Convolution(name, strided_weight(weight, channels, 2), bias, 2, weight.shape[-1] // 2 * 2)
+
+
+class Executor(Protocol, Generic[Seen]):
+    """How the steps of a network are computed."""
+
+    def look(self, name: str, x: torch.Tensor, *, activate: bool = True, double: bool = False) -> Seen:
+        """What convolutions take of values (1, C, H, W): under the leaky ReLU, unless that is not wanted, and twice as
+        large, every value four times, where that is."""
+
+    def conv(self, seen: Seen, conv: Convolution, plus: torch.Tensor | None = None) -> torch.Tensor:
+        """(1, O, H', W') float32; `plus`, of that size, is added and may be overwritten."""
+
+
+def _blocks(run: Executor[Seen], name: str, blocks: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    for i, block in enumerate(blocks if isinstance(blocks, nn.Sequential) else [blocks]):
+        assert isinstance(block, ResidualBlock)
+        first, second = f"{name}.{i}.conv1", f"{name}.{i}.conv2"
+        y = run.conv(run.look(first, x), _whole(first, block.conv1))
+        x = run.conv(run.look(second, y), _whole(second, block.conv2), x)
+    return x
+
+
+def _fused(run: Executor[Seen], name: str, conv: nn.Conv2d, small: torch.Tensor, large: Seen) -> torch.Tensor:
+    """`conv_of_concat`, of values that are not yet under the leaky ReLU and others that are seen already."""
+    c = small.shape[1]
+    of_large = Convolution(f"{name}.large", conv.weight[:, c:], conv.bias, 1, 1)
+    of_small = Convolution(f"{name}.small", conv.weight[:, :c], None, 1, 1)
+    return run.conv(run.look(name, small, double=True), of_small, run.conv(large, of_large))
+
+
+def merge_corrections(run: Executor[Seen], net: BlendNet, x: torch.Tensor) -> torch.Tensor:
+    """`BlendNet.network` of one window."""
+    stem = _unshuffled("stem", net.stem.weight, net.stem.bias, x.shape[1])
+    y0 = _blocks(run, "enc0", net.enc0, run.conv(run.look("stem", x, activate=False), stem))
+    x0 = run.look("x0", y0)
+    x1 = run.look("x1", _blocks(run, "enc1", net.enc1, run.conv(x0, _whole("down1", net.down1))))
+    x2 = run.look("x2", _blocks(run, "enc2", net.enc2, run.conv(x1, _whole("down2", net.down2))))
+    x3 = run.look("x3", _blocks(run, "enc3", net.enc3, run.conv(x2, _whole("down3", net.down3))))
+    y2 = _fused(run, "fuse2", net.fuse2, run.conv(x3, _whole("up2", net.up2)), x2)
+    y2 = _blocks(run, "dec2", net.dec2, y2)
+    y1 = _fused(run, "fuse1", net.fuse1, run.conv(run.look("up1", y2), _whole("up1", net.up1)), x1)
+    y1 = _blocks(run, "dec1", net.dec1, y1)
+    y0 = _fused(run, "fuse0", net.fuse0, run.conv(run.look("up0", y1), _whole("up0", net.up0)), x0)
+    y0 = _blocks(run, "dec0", net.dec0, y0)
+    return run.conv(run.look("head", y0), _whole("head", net.head))
+
+
+def flow_corrections(
+    run: Executor[Seen], net: FlowRefiner, fine: torch.Tensor, ratio: torch.Tensor, volume: torch.Tensor
+) -> torch.Tensor:
+    """`FlowRefiner.network` of one neighbour."""
+    known = F.conv2d(ratio, net.stem.weight[:, -1:], padding=1).contiguous(memory_format=torch.channels_last)
+    stem = _unshuffled("stem", net.stem.weight[:, :-1], net.stem.bias, fine.shape[1])
+    y0 = run.conv(run.look("stem", fine, activate=False), stem, known)
+    y1 = run.conv(run.look("down1", y0), _whole("down1", net.down1))
+    y1 = run.conv(run.look("matches", volume, activate=False), _whole("matches", net.matches), y1)
+    y1 = _blocks(run, "enc1", net.enc1, y1)
+    y2 = _blocks(run, "enc2", net.enc2, run.conv(run.look("down2", y1), _whole("down2", net.down2)))
+    y3 = _blocks(run, "enc3", net.enc3, run.conv(run.look("down3", y2), _whole("down3", net.down3)))
+    y2 = _blocks(run, "dec2", net.dec2, upsample2x_plus(run.conv(run.look("up2", y3), _whole("up2", net.up2)), y2))
+    y1 = _blocks(run, "dec1", net.dec1, upsample2x_plus(run.conv(run.look("up1", y2), _whole("up1", net.up1)), y1))
+    y0 = _blocks(run, "dec0", net.dec0, upsample2x_plus(run.conv(run.look("up0", y1), _whole("up0", net.up0)), y0))
+    return run.conv(run.look("head", y0), _whole("head", net.head))
+
+
+class Ranging:
+    """Computes in float32, and widens the ranges of every input by what it sees of it."""
+
+    def __init__(self, network: str, ranges: dict[str, torch.Tensor]) -> None:
+        self.network = network
+        self.ranges = ranges
+
+    def look(self, name: str, x: torch.Tensor, *, activate: bool = True, double: bool = False) -> torch.Tensor:
+        x = act(x) if activate else x
+        name = f"{self.network}.{name}"
+        found = torch.stack([x.amin((0, 2, 3)), x.amax((0, 2, 3))]).float().cpu()
+        before = self.ranges.get(name, found)
+        self.ranges[name] = torch.stack([torch.minimum(before[0], found[0]), torch.maximum(before[1], found[1])])
+        return upsample2x(x) if double else x
+
+    def conv(self, seen: torch.Tensor, conv: Convolution, plus: torch.Tensor | None = None) -> torch.Tensor:
+        y = F.conv2d(seen, conv.weight, conv.bias, stride=conv.stride, padding=conv.padding)
+        return y if plus is None else y + plus
+
+
+@dataclass(frozen=True)
+class _Quantised:
+    """The input of a convolution as bytes."""
+
+    values: torch.Tensor
+    """(1, C, H, W) uint8, channels last."""
+    steps: torch.Tensor
+    """(C,) what a byte stands for."""
+    zero: int
+    """The byte that stands for 0."""
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """A convolution as oneDNN takes it."""
+
+    weight: torch.Tensor
+    scales: torch.Tensor
+    zeros: torch.Tensor
+    bias: torch.Tensor | None
+
+
+class Bytes:
+    """Computes in 8 bits, one network, windows of any size."""
+
+    def __init__(self, network: str, ranges: Ranges) -> None:
+        self.network = network
+        self._ranges = ranges
+        self._steps: dict[str, torch.Tensor] = {}
+        self._packed: dict[str, _Packed] = {}
+
+    def look(self, name: str, x: torch.Tensor, *, activate: bool = True, double: bool = False) -> _Quantised:
+        from hdrvid.compiled import bands
+
+        zero = ACTIVATED_ZERO if activate else SIGNED_ZERO
+        if name not in self._steps:
+            self._steps[name] = _steps(self._ranges[f"{self.network}.{name}"], zero)
+        steps = self._steps[name]
+        values = bands.quantised(x, steps, zero, LEAK if activate else 1.0, double=double)
+        return _Quantised(values, steps, zero)
+
+    def conv(self, seen: _Quantised, conv: Convolution, plus: torch.Tensor | None = None) -> torch.Tensor:
+        packed = self._packed.get(conv.name)
+        if packed is None:
+            packed = self._packed[conv.name] = _pack(conv, seen)
+        place = [conv.stride] * 2, [conv.padding] * 2, [1, 1], 1
+        given = seen.values, 1.0, seen.zero, packed.weight, packed.scales, packed.zeros
+        operators = torch.ops.onednn.qconv2d_pointwise
+        if plus is None:
+            return operators(*given, packed.bias, *place, 1.0, 0, torch.float32, "none", [], "")
+        result = 1.0, 0, torch.float32, 1.0, 0
+        return operators.binary(*given, plus, packed.bias, *place, *result, "sum", 1.0, "none", [], "")
+
+
+def _steps(low_high: torch.Tensor, zero: int) -> torch.Tensor:
+    low, high = low_high
+    return torch.maximum(high / (HIGHEST_BYTE - zero), -low / zero).clamp(min=SMALLEST_STEP)
+
+
+def _pack(conv: Convolution, seen: _Quantised) -> _Packed:
+    weight = conv.weight.float() * seen.steps[:, None, None]
+    scales = (weight.abs().amax((1, 2, 3)) / HIGHEST_WEIGHT).clamp(min=SMALLEST_STEP)
+    whole = torch.round(weight / scales[:, None, None, None]).to(torch.int8)
+    place = [conv.stride] * 2, [conv.padding] * 2, [1, 1], 1
+    packed = torch.ops.onednn.qconv_prepack(whole, scales, 1.0, seen.zero, *place, None)
+    return _Packed(packed, scales, torch.zeros(len(scales), dtype=torch.int32), conv.bias)
+
+
+class QuantisedNetworks:
+    """The networks of a model in 8 bits. Raises ModelError where the ranges are not those of the networks."""
+
+    def __init__(self, networks: nn.ModuleDict, ranges: Ranges) -> None:
+        wanted = {name: low_high.shape for name, low_high in _ranges_of_zeros(networks).items()}
+        if wanted != {name: low_high.shape for name, low_high in ranges.items()}:
+            raise ModelError("the weights hold ranges of other networks than theirs: use --precision fp32")
+        self._networks = networks
+        self._executors = {name: Bytes(name, ranges) for name in networks}
+
+    def merge(self, x: torch.Tensor) -> torch.Tensor:
+        """`BlendNet.network` of one window."""
+        net = self._networks["merge"]
+        assert isinstance(net, BlendNet)
+        return merge_corrections(self._executors["merge"], net, x)
+
+    def flow(self, fine: torch.Tensor, ratio: torch.Tensor, volume: torch.Tensor) -> torch.Tensor:
+        """`FlowRefiner.network` of one neighbour."""
+        net = self._networks["flow"]
+        assert isinstance(net, FlowRefiner)
+        return flow_corrections(self._executors["flow"], net, fine, ratio, volume)
+
+
+@contextmanager
+def measuring(networks: nn.ModuleDict) -> Iterator[dict[str, torch.Tensor]]:
+    """The ranges of all that the networks see until the end of the block, where they compute in float32."""
+    ranges: dict[str, torch.Tensor] = {}
+    for name, net in networks.items():
+        corrections: Any = merge_corrections if isinstance(net, BlendNet) else flow_corrections
+        net.__dict__["network"] = partial(corrections, Ranging(name, ranges), net)
+    try:
+        yield ranges
+    finally:
+        for net in networks.values():
+            del net.__dict__["network"]
+
+
+def _ranges_of_zeros(networks: nn.ModuleDict) -> Ranges:
+    merge, side = networks["merge"], 32
+    assert isinstance(merge, BlendNet)
+    with torch.inference_mode(), measuring(networks) as ranges:
+        merge.network(torch.zeros(1, merge.stem.in_channels // 4, side, side))
+        if "flow" in networks:
+            flow = networks["flow"]
+            assert isinstance(flow, FlowRefiner)
+            fine = torch.zeros(1, EVIDENCE_CHANNELS - 1, side, side)
+            volume = torch.zeros(1, len(SHIFTS), side // 4, side // 4)
+            flow.network(fine, torch.zeros(1, 1, side // 2, side // 2), volume)
+    return ranges
+
+
+@cache
+def available() -> bool:
+    """Whether this machine multiplies bytes, and PyTorch does so as this module expects: its operators are those that
+    torch.compile uses, and none that PyTorch promises to keep."""
+    if not machine.has_vnni():
+        return False
+    values = torch.arange(2 * 5 * 6, dtype=torch.uint8).reshape(1, 5, 6, 2).permute(0, 3, 1, 2)
+    seen = _Quantised(values, torch.tensor([0.5, 0.25]), ACTIVATED_ZERO)
+    weight = torch.tensor([1.0, -2.0, 0.5]).repeat(12)[:36].reshape(2, 2, 3, 3)
+    conv = Convolution("probe", weight, torch.tensor([3.0, -1.0]), 1, 1)
+    plus = torch.ones(1, 2, 5, 6).contiguous(memory_format=torch.channels_last)
+    run = Bytes("", {})
+    try:
+        results = run.conv(seen, conv), run.conv(seen, conv, plus.clone()) - 1
+    except (AttributeError, RuntimeError, TypeError, NotImplementedError):
+        return False
+    exact = F.conv2d((values.float() - ACTIVATED_ZERO) * seen.steps[:, None, None], weight, conv.bias, padding=1)
+    return all(bool((result - exact).abs().max() < 0.02 * exact.abs().max()) for result in results)

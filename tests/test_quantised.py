@@ -1,0 +1,208 @@
+"""Networks in 8 bits are those in float32, but for their rounding, and nobody gets them who cannot have them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from test_bands import model
+from test_models import window
+
+from hdrvid import machine
+from hdrvid.compiled import availability, bands
+from hdrvid.errors import ModelError, UsageError
+from hdrvid.metrics import psnr_t
+from hdrvid.models import quantised
+from hdrvid.models.config import ModelConfig
+from hdrvid.models.flow_net import EVIDENCE_CHANNELS, SHIFTS, FlowRefiner
+from hdrvid.models.forward import build
+from hdrvid.models.merge_net import BlendNet
+from hdrvid.models.quantised import QuantisedNetworks, Ranging, flow_corrections, measuring, merge_corrections
+from hdrvid.predict.registry import find_weights, load_reconstructor
+from hdrvid.predict.runner import ModelRunner
+from hdrvid.weights import read_ranges, read_weights, save_weights
+
+in_bytes = pytest.mark.skipif(
+    not (quantised.available() and availability.usable()), reason="needs a CPU with VNNI, and Numba"
+)
+SHIPPED = [(name, count) for name in ("default", "fast") for count in (2, 3)]
+
+NO_RANGES = (
+    "[]",
+    "{",
+    '{"a": 1}',
+    '{"a": [[1, 2], [3]]}',
+    '{"a": [["x"], [1]]}',
+    '{"a": [[1]]}',
+    '{"a": [[1], [1e999]]}',
+)
+
+
+def trained(preset: str = "default", num_exposures: int = 2) -> tuple[torch.nn.ModuleDict, ModelConfig]:
+    """Networks whose results are far from zero."""
+    runner = model(preset, num_exposures, precision="fp32")
+    assert runner.networks is not None
+    assert runner.config is not None
+    return runner.networks, runner.config
+
+
+def test_merge_in_an_executors_steps_is_the_network():
+    net = trained()[0]["merge"]
+    assert isinstance(net, BlendNet)
+    x = torch.randn(2, net.stem.in_channels // 4, 64, 96)
+    torch.testing.assert_close(merge_corrections(Ranging("merge", {}), net, x), net.network(x), atol=1e-4, rtol=1e-4)
+
+
+def test_flow_in_an_executors_steps_is_the_network():
+    net = trained()[0]["flow"]
+    assert isinstance(net, FlowRefiner)
+    given = (
+        torch.randn(2, EVIDENCE_CHANNELS - 1, 64, 96),
+        torch.randn(2, 1, 32, 48),
+        torch.randn(2, len(SHIFTS), 16, 24),
+    )
+    expected = net.network(*given)
+    torch.testing.assert_close(flow_corrections(Ranging("flow", {}), net, *given), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_ranges_are_the_lowest_and_highest_values_of_every_channel():
+    networks = build(ModelConfig(preset="fast", width=24))
+    merge = networks["merge"]
+    assert isinstance(merge, BlendNet)
+    x = torch.rand(1, merge.stem.in_channels // 4, 32, 32)
+    with torch.inference_mode(), measuring(networks) as ranges:
+        merge.network(x)
+        merge.network(x * -3)
+    torch.testing.assert_close(ranges["merge.stem"], torch.stack([x.amax((0, 2, 3)) * -3, x.amax((0, 2, 3))]))
+    low, high = ranges["merge.head"]
+    assert (low <= high).all()
+    assert "network" not in merge.__dict__  # as before
+
+
+@pytest.mark.parametrize(("name", "count"), SHIPPED)
+def test_shipped_weights_hold_the_ranges_of_their_networks(name, count):
+    path = find_weights(name, count)
+    ranges = read_ranges(path)
+    assert ranges is not None
+    QuantisedNetworks(read_weights(path)[0], ranges)
+
+
+@in_bytes
+@pytest.mark.parametrize(("name", "count"), SHIPPED)
+def test_frames_are_those_in_fp32(name, count):
+    w, _ = window((192, 256), count)
+    exact, rounded = (
+        load_reconstructor(name, count, device="cpu", precision=precision) for precision in ("fp32", "int8")
+    )
+    assert rounded.precision == "int8"
+    expected, got = exact.reconstruct(w).radiance, rounded.reconstruct(w).radiance
+    assert not np.array_equal(expected, got)
+    assert psnr_t(got, expected) > 55
+    np.testing.assert_array_equal(rounded.reconstruct(w).radiance, got)
+
+
+@in_bytes
+def test_tiles_and_bands_are_the_frame(monkeypatch):
+    w, _ = window((256, 448))
+    whole = load_reconstructor("default", 2, device="cpu", precision="int8").reconstruct(w).radiance
+    tiled = load_reconstructor("default", 2, device="cpu", precision="int8", tile=128).reconstruct(w).radiance
+    assert psnr_t(tiled, whole) > 60
+    monkeypatch.setattr(bands, "BAND_PIXELS", 500)
+    monkeypatch.setattr(bands, "BANDS_PER_THREAD", 1000)
+    bands_apart = load_reconstructor("default", 2, device="cpu", precision="int8").reconstruct(w).radiance
+    np.testing.assert_array_equal(bands_apart, whole)
+
+
+@in_bytes
+def test_a_clip_of_another_unit_and_black_frames_have_finite_results():
+    w, _ = window((64, 96))
+    runner = load_reconstructor("default", 2, device="cpu", precision="int8")
+    for frame in (np.zeros_like(w.reference), np.ones_like(w.reference)):
+        result = runner.reconstruct(type(w)(w.index, (frame,) * 3, w.exposures)).radiance
+        assert np.isfinite(result).all()
+
+
+@in_bytes
+def test_auto_takes_bytes_where_there_are_ranges():
+    assert load_reconstructor("default", 2, device="cpu").precision == "int8"
+    assert model("default", 2).precision != "int8"
+
+
+def test_auto_takes_no_bytes_on_other_cpus(monkeypatch):
+    monkeypatch.setattr(quantised, "available", lambda: False)
+    assert load_reconstructor("default", 2, device="cpu").precision in ("fp32", "bf16")
+    with pytest.raises(UsageError, match="--precision int8 needs a CPU that multiplies bytes"):
+        load_reconstructor("default", 2, device="cpu", precision="int8")
+
+
+@in_bytes
+def test_what_cannot_be_computed_in_bytes_is_said():
+    with pytest.raises(UsageError, match="is for default and fast, not for 'memo'"):
+        load_reconstructor("memo", 2, device="cpu", precision="int8")
+    with pytest.raises(UsageError, match="the weights 'x' do not hold"):
+        model("default", 2, precision="int8")
+    with pytest.raises(UsageError, match="cannot be compiled"):
+        load_reconstructor("default", 2, device="cpu", precision="int8", compiled=True)
+    assert load_reconstructor("default", 2, device="cpu", compiled=True).precision != "int8"
+
+
+@in_bytes
+def test_ranges_of_other_networks_are_refused():
+    networks, config = trained()
+    ranges = read_ranges(find_weights("fast", 2))
+    with pytest.raises(ModelError, match="ranges of other networks"):
+        ModelRunner("x", 2, config, networks, device="cpu", precision="int8", ranges=ranges)
+
+
+@in_bytes
+def test_without_compiled_functions_frames_are_made_in_fp32(monkeypatch):
+    w, _ = window((64, 96))
+    runner = load_reconstructor("default", 2, device="cpu")
+    monkeypatch.setattr(availability, "_failures", ["a reason"])
+    result = runner.reconstruct(w)
+    assert runner.precision == "fp32"
+    assert np.isfinite(result.radiance).all()
+
+
+def test_a_machine_without_vnni_is_not_asked(monkeypatch):
+    monkeypatch.setattr(machine, "has_vnni", lambda: False)
+    assert not quantised.available.__wrapped__()
+
+
+@pytest.mark.skipif(not machine.has_vnni(), reason="needs a CPU with VNNI")
+def test_operators_that_compute_something_else_are_not_used(monkeypatch):
+    assert quantised.available.__wrapped__()
+    monkeypatch.setattr(quantised, "ACTIVATED_ZERO", 40.5)
+    assert not quantised.available.__wrapped__()
+
+
+class TestFile:
+    def test_ranges_come_back(self, tmp_path: Path):
+        networks, config = trained("fast")
+        ranges = {"merge.stem": torch.tensor([[-1.23456, 0.0], [3e-9, 70000.0]])}
+        path = tmp_path / "x.safetensors"
+        save_weights(path, networks, config, {}, ranges=ranges)
+        read = read_ranges(path)
+        assert read is not None
+        torch.testing.assert_close(read["merge.stem"], ranges["merge.stem"], rtol=1e-3, atol=0)
+
+    def test_weights_may_have_none(self, tmp_path: Path):
+        networks, config = trained("fast")
+        path = tmp_path / "x.safetensors"
+        save_weights(path, networks, config, {})
+        assert read_ranges(path) is None
+
+    @pytest.mark.parametrize("text", NO_RANGES)
+    def test_damaged_ones_are_named(self, text: str, tmp_path: Path):
+        source, path = find_weights("fast", 2), tmp_path / "x.safetensors"
+        with safe_open(str(source), "pt") as file:
+            metadata = file.metadata() | {"ranges": text}
+        save_file(load_file(source), path, metadata)
+        with pytest.raises(ModelError, match="holds ranges that are no numbers"):
+            read_ranges(path)
+        with pytest.raises(ModelError, match="holds ranges that are no numbers"):
+            load_reconstructor(str(path), 2, device="cpu")

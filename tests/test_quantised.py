@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -178,6 +181,15 @@ def test_operators_that_compute_something_else_are_not_used(monkeypatch):
     assert quantised.available.__wrapped__()
     monkeypatch.setattr(quantised, "ACTIVATED_ZERO", 40.5)
     assert not quantised.available.__wrapped__()
+
+
+@in_bytes
+@pytest.mark.parametrize(("instructions", "multiplied"), [("AVX2", False), ("AVX2_VNNI", True)])
+def test_sums_that_would_be_cut_are_noticed(instructions, multiplied):
+    code = "from hdrvid.models import quantised; print(quantised.available())"
+    environment = os.environ | {"ONEDNN_MAX_CPU_ISA": instructions}
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert shown.stdout.strip() == str(multiplied)
 
 
 class TestFile:

@@ -6,8 +6,8 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from hdrvid.color.radiance import ldr_from_radiance
-from hdrvid.models.constants import HALO_PX
-from hdrvid.models.flow_net import EVIDENCE_CHANNELS, FlowRefiner, evidence, lucas_kanade
+from hdrvid.models.constants import CORRELATION_RADIUS, HALO_PX
+from hdrvid.models.flow_net import EVIDENCE_CHANNELS, SHIFTS, FlowRefiner, _Products, evidence, lucas_kanade
 from hdrvid.warp import warp
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -133,6 +133,20 @@ def test_correlation_names_the_shift():
     middle = shift[0, :, 3:-3, 3:-3]
     assert middle[0].median() == pytest.approx(8.0, abs=1.0)
     assert middle[1].median() == pytest.approx(0.0, abs=1.0)
+
+
+def test_gradients_of_the_products_are_those_of_autograd():
+    torch.manual_seed(0)
+    r = CORRELATION_RADIUS
+    a, s = torch.randn(2, 3, 5, 7, requires_grad=True), torch.randn(2, 3, 5 + 2 * r, 7 + 2 * r, requires_grad=True)
+    expected = torch.stack([(a * s[..., y : y + 5, x : x + 7]).sum(1) for y, x in SHIFTS], 1)
+    result = _Products.apply(a, s)
+    assert torch.equal(result, expected)
+    weights = torch.randn_like(expected)
+    for got, wanted in zip(
+        torch.autograd.grad(result, (a, s), weights), torch.autograd.grad(expected, (a, s), weights), strict=True
+    ):
+        torch.testing.assert_close(got, wanted)
 
 
 def test_tiles_with_a_halo_agree_with_the_whole():

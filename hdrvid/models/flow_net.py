@@ -28,6 +28,8 @@ Training (terms of hdrvid.train.losses; flows (B, K, 2, H, W), truth in [0, 1], 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -191,6 +193,28 @@ def shift_pixels(like: torch.Tensor) -> torch.Tensor:
     return torch.stack([steps.repeat(len(steps)), steps.repeat_interleave(len(steps))], 1)
 
 
+class _Products(torch.autograd.Function):
+    """Sums over the channels of a (B, C, H, W) times s (B, C, H + 2 r, W + 2 r) at each of SHIFTS: (B, S, H, W). The
+    gradients add up in place: autograd's own would pad every product to the size of s, a tenth of a training step."""
+
+    @staticmethod
+    def forward(ctx: Any, a: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(a, s)
+        h, w = a.shape[-2:]
+        return torch.stack([(a * s[..., y : y + h, x : x + w]).sum(1) for y, x in SHIFTS], 1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        a, s = ctx.saved_tensors
+        h, w = a.shape[-2:]
+        of_a, of_s = torch.zeros_like(a), torch.zeros_like(s)
+        for k, (y, x) in enumerate(SHIFTS):
+            at, gradient = (..., slice(y, y + h), slice(x, x + w)), gradients[0][:, k : k + 1]
+            of_a.addcmul_(gradient, s[at])
+            of_s[at].addcmul_(gradient, a)
+        return of_a, of_s
+
+
 class FlowRefiner(nn.Module):
     """DIS flow in, better flow and the logit of a confidence out; the same weights for 2 and 4 neighbours."""
 
@@ -231,8 +255,7 @@ class FlowRefiner(nn.Module):
         (B, 2, H / 4, W / 4) that a softmax over it expects."""
         r = CORRELATION_RADIUS
         a, s = self.features(reference), F.pad(self.features(warped), (r,) * 4)
-        h, w = a.shape[-2:]
-        volume = torch.stack([(a * s[..., y : y + h, x : x + w]).sum(1) for y, x in SHIFTS], 1)
+        volume: Any = _Products.apply(a, s)
         likely = torch.softmax(volume * self.sharpness, 1)
         return volume, torch.einsum("bshw,sc->bchw", likely, shift_pixels(volume))
 

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import nn
@@ -72,7 +72,7 @@ def _unshuffled(name: str, weight: torch.Tensor, bias: torch.Tensor | None, chan
     return Convolution(name, strided_weight(weight, channels, 2), bias, 2, weight.shape[-1] // 2 * 2)
 
 
-class Executor(Protocol, Generic[Seen]):
+class Executor(Protocol[Seen]):
     """How the steps of a network are computed."""
 
     def look(self, name: str, x: torch.Tensor, *, activate: bool = True, double: bool = False) -> Seen:
@@ -277,12 +277,13 @@ def _ranges_of_zeros(networks: nn.ModuleDict) -> Ranges:
 @cache
 def available() -> bool:
     """Whether this machine multiplies bytes, and PyTorch does so as this module expects: its operators are those that
-    torch.compile uses, and none that PyTorch promises to keep."""
+    torch.compile uses, and none that PyTorch promises to keep. Without VNNI the sums of large products are cut."""
     if not machine.has_vnni():
         return False
-    values = torch.arange(2 * 5 * 6, dtype=torch.uint8).reshape(1, 5, 6, 2).permute(0, 3, 1, 2)
+    values = (255 - torch.arange(2 * 5 * 6, dtype=torch.uint8)).reshape(1, 5, 6, 2).permute(0, 3, 1, 2)
     seen = _Quantised(values, torch.tensor([0.5, 0.25]), ACTIVATED_ZERO)
-    weight = torch.tensor([1.0, -2.0, 0.5]).repeat(12)[:36].reshape(2, 2, 3, 3)
+    weight = torch.ones(2, 2, 3, 3)
+    weight[1, :, :, 1] = -2.0
     conv = Convolution("probe", weight, torch.tensor([3.0, -1.0]), 1, 1)
     plus = torch.ones(1, 2, 5, 6).contiguous(memory_format=torch.channels_last)
     run = Bytes("", {})

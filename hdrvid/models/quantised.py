@@ -29,7 +29,16 @@ from torch.nn import functional as F
 from hdrvid import machine
 from hdrvid.errors import ModelError
 from hdrvid.models.flow_net import EVIDENCE_CHANNELS, SHIFTS, FlowRefiner
-from hdrvid.models.layers import LEAK, ResidualBlock, act, strided_weight, upsample2x, upsample2x_plus
+from hdrvid.models.layers import (
+    LEAK,
+    ResidualBlock,
+    act,
+    act_inplace,
+    pixel_unshuffle_conv,
+    strided_weight,
+    upsample2x,
+    upsample2x_plus,
+)
 from hdrvid.models.merge_net import BlendNet
 
 Ranges = Mapping[str, torch.Tensor]
@@ -120,19 +129,19 @@ def merge_corrections(run: Executor[Seen], net: BlendNet, x: torch.Tensor) -> to
 def flow_corrections(
     run: Executor[Seen], net: FlowRefiner, fine: torch.Tensor, ratio: torch.Tensor, volume: torch.Tensor
 ) -> torch.Tensor:
-    """`FlowRefiner.network` of one neighbour."""
-    known = F.conv2d(ratio, net.stem.weight[:, -1:], padding=1).contiguous(memory_format=torch.channels_last)
-    stem = _unshuffled("stem", net.stem.weight[:, :-1], net.stem.bias, fine.shape[1])
-    y0 = run.conv(run.look("stem", fine, activate=False), stem, known)
-    y1 = run.conv(run.look("down1", y0), _whole("down1", net.down1))
-    y1 = run.conv(run.look("matches", volume, activate=False), _whole("matches", net.matches), y1)
-    y1 = _blocks(run, "enc1", net.enc1, y1)
+    """`FlowRefiner.network` of one neighbour.
+
+    What sees the evidence and what gives the flow is float32: in bytes it costs 0.1 dB, and saves nothing.
+    """
+    known = F.conv2d(ratio, net.stem.weight[:, -1:], padding=1)
+    y0 = pixel_unshuffle_conv(fine, net.stem.weight[:, :-1], net.stem.bias, 2, plus=known)
+    y1 = _blocks(run, "enc1", net.enc1, net.down1(act(y0)) + net.matches(volume))
     y2 = _blocks(run, "enc2", net.enc2, run.conv(run.look("down2", y1), _whole("down2", net.down2)))
     y3 = _blocks(run, "enc3", net.enc3, run.conv(run.look("down3", y2), _whole("down3", net.down3)))
     y2 = _blocks(run, "dec2", net.dec2, upsample2x_plus(run.conv(run.look("up2", y3), _whole("up2", net.up2)), y2))
     y1 = _blocks(run, "dec1", net.dec1, upsample2x_plus(run.conv(run.look("up1", y2), _whole("up1", net.up1)), y1))
     y0 = _blocks(run, "dec0", net.dec0, upsample2x_plus(run.conv(run.look("up0", y1), _whole("up0", net.up0)), y0))
-    return run.conv(run.look("head", y0), _whole("head", net.head))
+    return net.head(act_inplace(y0))
 
 
 class Ranging:

@@ -24,8 +24,8 @@ from hdrvid.color.curves import gamma_encode
 from hdrvid.errors import HdrvidError, InputError, ModelError
 from hdrvid.io import open_clip
 from hdrvid.io.exposure_files import parse_exposures
-from hdrvid.models import quantised
 from hdrvid.models.layers import conv_act
+from hdrvid.predict import int8
 from hdrvid.predict.clock import STAGES
 from hdrvid.predict.registry import load_reconstructor
 from hdrvid.types import ExposureCycle
@@ -379,7 +379,7 @@ def test_the_precision_of_the_end_to_end_run(monkeypatch, tmp_path):
     monkeypatch.setattr(run, "in_fresh_process", fake)
     monkeypatch.setattr(run, "peak_gflops", lambda *args: 100.0)
     monkeypatch.setattr("hdrvid.machine.has_bf16", lambda: True)
-    monkeypatch.setattr(quantised, "available", lambda: False)
+    monkeypatch.setattr(int8, "available", lambda: False)
     for precisions, chosen in ((("fp32", "bf16"), "bf16"), (("fp32",), "fp32")):
         calls.clear()
         rows = rows_of(BenchOptions(((64, 48),), ("fast",), precisions, runs=1))
@@ -388,7 +388,7 @@ def test_the_precision_of_the_end_to_end_run(monkeypatch, tmp_path):
         assert rows["fast", chosen]["network_ms"] > 0
 
 
-@pytest.mark.skipif(not quantised.available(), reason="needs a CPU with VNNI")
+@pytest.mark.skipif(not int8.available(), reason="needs a CPU with VNNI")
 def test_bytes_are_compared_with_the_yardstick_in_fp32(monkeypatch):
     monkeypatch.setattr(run, "in_fresh_process", lambda *_, **__: 1.0)
     options = BenchOptions((SIZE,), ("fast", "memo"), precisions=("int8",), runs=1, end_to_end=False)

@@ -19,18 +19,19 @@ from hdrvid import machine
 from hdrvid.compiled import availability, bands
 from hdrvid.errors import ModelError, UsageError
 from hdrvid.metrics import psnr_t
-from hdrvid.models import quantised
 from hdrvid.models.config import ModelConfig
 from hdrvid.models.flow_net import EVIDENCE_CHANNELS, SHIFTS, FlowRefiner
 from hdrvid.models.forward import build
 from hdrvid.models.merge_net import BlendNet
-from hdrvid.models.quantised import QuantisedNetworks, Ranging, flow_corrections, measuring, merge_corrections
+from hdrvid.models.quantised import Ranging, flow_corrections, measuring, merge_corrections
+from hdrvid.predict import int8
+from hdrvid.predict.int8 import QuantisedNetworks
 from hdrvid.predict.registry import find_weights, load_reconstructor
 from hdrvid.predict.runner import ModelRunner
 from hdrvid.weights import read_ranges, read_weights, save_weights
 
 in_bytes = pytest.mark.skipif(
-    not (quantised.available() and availability.usable()), reason="needs a CPU with VNNI, and Numba"
+    not (int8.available() and availability.usable()), reason="needs a CPU with VNNI, and Numba"
 )
 SHIPPED = [(name, count) for name in ("default", "fast") for count in (2, 3)]
 
@@ -120,6 +121,12 @@ def test_tiles_and_bands_are_the_frame(monkeypatch):
     np.testing.assert_array_equal(bands_apart, whole)
 
 
+@pytest.mark.skipif(not availability.usable(), reason="needs Numba")
+def test_what_is_beyond_a_byte_is_cut():
+    values = torch.tensor([float("inf"), -float("inf"), 1e30, -1e30, float("nan"), 0.0]).reshape(1, 1, 1, 6)
+    assert bands.quantised(values, torch.tensor([0.5]), 128, 1.0).flatten().tolist() == [255, 0, 255, 0, 0, 128]
+
+
 @in_bytes
 def test_a_clip_of_another_unit_and_black_frames_have_finite_results():
     w, _ = window((64, 96))
@@ -136,7 +143,7 @@ def test_auto_takes_bytes_where_there_are_ranges():
 
 
 def test_auto_takes_no_bytes_on_other_cpus(monkeypatch):
-    monkeypatch.setattr(quantised, "available", lambda: False)
+    monkeypatch.setattr(int8, "available", lambda: False)
     assert load_reconstructor("default", 2, device="cpu").precision in ("fp32", "bf16")
     with pytest.raises(UsageError, match="--precision int8 needs a CPU that multiplies bytes"):
         load_reconstructor("default", 2, device="cpu", precision="int8")
@@ -173,20 +180,20 @@ def test_without_compiled_functions_frames_are_made_in_fp32(monkeypatch):
 
 def test_a_machine_without_vnni_is_not_asked(monkeypatch):
     monkeypatch.setattr(machine, "has_vnni", lambda: False)
-    assert not quantised.available.__wrapped__()
+    assert not int8.available.__wrapped__()
 
 
 @pytest.mark.skipif(not machine.has_vnni(), reason="needs a CPU with VNNI")
 def test_operators_that_compute_something_else_are_not_used(monkeypatch):
-    assert quantised.available.__wrapped__()
-    monkeypatch.setattr(quantised, "ACTIVATED_ZERO", 40.5)
-    assert not quantised.available.__wrapped__()
+    assert int8.available.__wrapped__()
+    monkeypatch.setattr(int8, "ACTIVATED_ZERO", 40.5)
+    assert not int8.available.__wrapped__()
 
 
 @in_bytes
 @pytest.mark.parametrize(("instructions", "multiplied"), [("AVX2", False), ("AVX2_VNNI", True)])
 def test_sums_that_would_be_cut_are_noticed(instructions, multiplied):
-    code = "from hdrvid.models import quantised; print(quantised.available())"
+    code = "from hdrvid.predict import int8; print(int8.available())"
     environment = os.environ | {"ONEDNN_MAX_CPU_ISA": instructions}
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert shown.stdout.strip() == str(multiplied)

@@ -46,7 +46,7 @@ def window_with_a_stranger(seed: int, light: tuple[float, float, float], stops: 
 @pytest.mark.parametrize(("model", "seed", "gain_db"), [("default", 3, 3), ("default", 51, 4), ("fast", 3, 0)])
 def test_a_person_in_one_short_frame_alone_stays(model, seed, gain_db, monkeypatch):
     window, truth, where = window_with_a_stranger(seed, (0.02, 0.015, 0.012), 2.0, True)
-    runner = load_reconstructor(model, 2, device="cpu")
+    runner = load_reconstructor(model, 2, device="cpu", precision="fp32")
     shown = runner.reconstruct(window).radiance
     monkeypatch.setattr("hdrvid.predict.runner.keep_reference", lambda *_: None)
     before = runner.reconstruct(window).radiance

@@ -31,8 +31,8 @@ from hdrvid.bench.fresh import YARDSTICK, end_to_end, in_fresh_process, network_
 from hdrvid.bench.yardstick import BYTES_PER_PIXEL, count_macs, peak_gflops, yardstick_call
 from hdrvid.errors import HdrvidError, UsageError
 from hdrvid.metrics import psnr_t
-from hdrvid.models import quantised
 from hdrvid.options.bench import BenchOptions
+from hdrvid.predict import int8
 from hdrvid.predict.clock import StageClock, synchronise
 from hdrvid.predict.device import PRECISIONS, available_memory, resolve_device
 from hdrvid.predict.graphs import compile_networks
@@ -119,7 +119,7 @@ class BenchResult:
 def default_precisions(device: torch.device) -> tuple[str, ...]:
     """What a device does well."""
     if device.type == "cpu":
-        faster = (("bf16", machine.has_bf16), ("int8", quantised.available))
+        faster = (("bf16", machine.has_bf16), ("int8", int8.available))
         return ("fp32", *(precision for precision, has in faster if has()))
     return ("fp32", "bf16", "fp16") if device.type == "cuda" else ("fp32", "fp16")
 
@@ -128,7 +128,7 @@ def lacking(precision: str, device: torch.device) -> str | None:
     """Why a device does not compute in a precision, or far slower than in fp32; None where it does."""
     lacks = False
     if precision == "int8":
-        lacks = device.type != "cpu" or not quantised.available()
+        lacks = device.type != "cpu" or not int8.available()
     elif device.type == "cpu" and precision == "fp16":
         lacks = not torch.ops.mkldnn._is_mkldnn_fp16_supported()
     elif device.type == "cuda" and precision == "bf16":

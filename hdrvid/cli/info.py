@@ -103,7 +103,7 @@ def machine() -> dict[str, Any]:
     import torch
 
     from hdrvid import __version__
-    from hdrvid.models import quantised
+    from hdrvid.predict import int8
     from hdrvid.predict.device import resolve_device, resolve_precision
     from hdrvid.predict.registry import BUILT_IN, weights_folder
     from hdrvid.weights import sha256_of
@@ -120,7 +120,7 @@ def machine() -> dict[str, Any]:
         "torch": torch.__version__,
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
-        "precision": "int8" if device.type == "cpu" and quantised.available() else resolve_precision("auto", device),
+        "precision": "int8" if device.type == "cpu" and int8.available() else resolve_precision("auto", device),
         "threads": torch.get_num_threads(),
         "cpu_cores": os.cpu_count(),
         "bf16": _has_bf16(device),

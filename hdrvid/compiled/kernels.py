@@ -38,7 +38,7 @@ REPLACES = {
     "merge_input": "hdrvid.models.classical.candidates_and_prior",
     "merge_result": "hdrvid.models.merge_net.BlendNet.forward",
     "misfit": "hdrvid.flow.dense_inverse_search.DenseInverseSearch._misfit",
-    "quantise": "torch.quantize_per_channel",
+    "quantise": "torch.fake_quantize_per_channel_affine",
     "quantise_doubled": "torch.nn.functional.interpolate",
     "refine": "cv2.VariationalRefinement.calcUV",
     "refine_flow": "hdrvid.models.flow_net.FlowRefiner.correct",

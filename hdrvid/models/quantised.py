@@ -6,12 +6,10 @@ Basics:
     function. The steps are multiplied into the weights, which become whole numbers from -127 to 127 with one step for
     every output channel. Sums are exact; biases, leaky ReLUs and what residual blocks add up are float32.
     Source: Jacob et al. 2018, Krishnamoorthi 2018.
-Where:
-    CPUs that multiply bytes (VNNI), by oneDNN through PyTorch; the bytes are made by `hdrvid.compiled.quantise`. Others
-    compute in float: there is no emulation here.
 Executors:
     `merge_corrections` and `flow_corrections` are `BlendNet.network` and `FlowRefiner.network` once more, in the steps
-    that an executor knows. `Ranging` computes in float32 and writes down the ranges, `Bytes` computes in 8 bits.
+    that an executor knows. `Ranging` computes in float32 and writes down the ranges; `hdrvid.predict.int8.Bytes`
+    computes in 8 bits.
 """
 
 from __future__ import annotations
@@ -19,18 +17,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from hdrvid import machine
-from hdrvid.errors import ModelError
 from hdrvid.models.flow_net import EVIDENCE_CHANNELS, SHIFTS, FlowRefiner
 from hdrvid.models.layers import (
-    LEAK,
     ResidualBlock,
     act,
     act_inplace,
@@ -44,14 +39,6 @@ from hdrvid.models.merge_net import BlendNet
 Ranges = Mapping[str, torch.Tensor]
 """Lowest and highest value (2, C) of every channel, by network and name of what goes into its convolutions, as in
 'merge.stem'."""
-
-SIGNED_ZERO = 128
-"""The byte that stands for 0 where values have both signs."""
-ACTIVATED_ZERO = 32
-"""The same behind a leaky ReLU."""
-HIGHEST_BYTE = 255
-HIGHEST_WEIGHT = 127
-SMALLEST_STEP = 1e-8
 
 Seen = TypeVar("Seen")
 """What an executor makes of the input of a convolution."""
@@ -164,97 +151,6 @@ class Ranging:
         return y if plus is None else y + plus
 
 
-@dataclass(frozen=True)
-class _Quantised:
-    """The input of a convolution as bytes."""
-
-    values: torch.Tensor
-    """(1, C, H, W) uint8, channels last."""
-    steps: torch.Tensor
-    """(C,) what a byte stands for."""
-    zero: int
-    """The byte that stands for 0."""
-
-
-@dataclass(frozen=True)
-class _Packed:
-    """A convolution as oneDNN takes it."""
-
-    weight: torch.Tensor
-    scales: torch.Tensor
-    zeros: torch.Tensor
-    bias: torch.Tensor | None
-
-
-class Bytes:
-    """Computes in 8 bits, one network, windows of any size."""
-
-    def __init__(self, network: str, ranges: Ranges) -> None:
-        self.network = network
-        self._ranges = ranges
-        self._steps: dict[str, torch.Tensor] = {}
-        self._packed: dict[str, _Packed] = {}
-
-    def look(self, name: str, x: torch.Tensor, *, activate: bool = True, double: bool = False) -> _Quantised:
-        from hdrvid.compiled import bands
-
-        zero = ACTIVATED_ZERO if activate else SIGNED_ZERO
-        if name not in self._steps:
-            self._steps[name] = _steps(self._ranges[f"{self.network}.{name}"], zero)
-        steps = self._steps[name]
-        values = bands.quantised(x, steps, zero, LEAK if activate else 1.0, double=double)
-        return _Quantised(values, steps, zero)
-
-    def conv(self, seen: _Quantised, conv: Convolution, plus: torch.Tensor | None = None) -> torch.Tensor:
-        packed = self._packed.get(conv.name)
-        if packed is None:
-            packed = self._packed[conv.name] = _pack(conv, seen)
-        place = [conv.stride] * 2, [conv.padding] * 2, [1, 1], 1
-        given = seen.values, 1.0, seen.zero, packed.weight, packed.scales, packed.zeros
-        operators = torch.ops.onednn.qconv2d_pointwise
-        if plus is None:
-            return operators(*given, packed.bias, *place, 1.0, 0, torch.float32, "none", [], "")
-        result = 1.0, 0, torch.float32, 1.0, 0
-        return operators.binary(*given, plus, packed.bias, *place, *result, "sum", 1.0, "none", [], "")
-
-
-def _steps(low_high: torch.Tensor, zero: int) -> torch.Tensor:
-    low, high = low_high
-    return torch.maximum(high / (HIGHEST_BYTE - zero), -low / zero).clamp(min=SMALLEST_STEP)
-
-
-def _pack(conv: Convolution, seen: _Quantised) -> _Packed:
-    weight = conv.weight.float() * seen.steps[:, None, None]
-    scales = (weight.abs().amax((1, 2, 3)) / HIGHEST_WEIGHT).clamp(min=SMALLEST_STEP)
-    whole = torch.round(weight / scales[:, None, None, None]).to(torch.int8)
-    place = [conv.stride] * 2, [conv.padding] * 2, [1, 1], 1
-    packed = torch.ops.onednn.qconv_prepack(whole, scales, 1.0, seen.zero, *place, None)
-    return _Packed(packed, scales, torch.zeros(len(scales), dtype=torch.int32), conv.bias)
-
-
-class QuantisedNetworks:
-    """The networks of a model in 8 bits. Raises ModelError where the ranges are not those of the networks."""
-
-    def __init__(self, networks: nn.ModuleDict, ranges: Ranges) -> None:
-        wanted = {name: low_high.shape for name, low_high in _ranges_of_zeros(networks).items()}
-        if wanted != {name: low_high.shape for name, low_high in ranges.items()}:
-            raise ModelError("the weights hold ranges of other networks than theirs: use --precision fp32")
-        self._networks = networks
-        self._executors = {name: Bytes(name, ranges) for name in networks}
-
-    def merge(self, x: torch.Tensor) -> torch.Tensor:
-        """`BlendNet.network` of one window."""
-        net = self._networks["merge"]
-        assert isinstance(net, BlendNet)
-        return merge_corrections(self._executors["merge"], net, x)
-
-    def flow(self, fine: torch.Tensor, ratio: torch.Tensor, volume: torch.Tensor) -> torch.Tensor:
-        """`FlowRefiner.network` of one neighbour."""
-        net = self._networks["flow"]
-        assert isinstance(net, FlowRefiner)
-        return flow_corrections(self._executors["flow"], net, fine, ratio, volume)
-
-
 @contextmanager
 def measuring(networks: nn.ModuleDict) -> Iterator[dict[str, torch.Tensor]]:
     """The ranges of all that the networks see until the end of the block, where they compute in float32."""
@@ -269,7 +165,8 @@ def measuring(networks: nn.ModuleDict) -> Iterator[dict[str, torch.Tensor]]:
             del net.__dict__["network"]
 
 
-def _ranges_of_zeros(networks: nn.ModuleDict) -> Ranges:
+def ranges_of_zeros(networks: nn.ModuleDict) -> Ranges:
+    """What `measuring` finds of networks that see black: the names and sizes of their ranges."""
     merge, side = networks["merge"], 32
     assert isinstance(merge, BlendNet)
     with torch.inference_mode(), measuring(networks) as ranges:
@@ -281,24 +178,3 @@ def _ranges_of_zeros(networks: nn.ModuleDict) -> Ranges:
             volume = torch.zeros(1, len(SHIFTS), side // 4, side // 4)
             flow.network(fine, torch.zeros(1, 1, side // 2, side // 2), volume)
     return ranges
-
-
-@cache
-def available() -> bool:
-    """Whether this machine multiplies bytes, and PyTorch does so as this module expects: its operators are those that
-    torch.compile uses, and none that PyTorch promises to keep. Without VNNI the sums of large products are cut."""
-    if not machine.has_vnni():
-        return False
-    values = (255 - torch.arange(2 * 5 * 6, dtype=torch.uint8)).reshape(1, 5, 6, 2).permute(0, 3, 1, 2)
-    seen = _Quantised(values, torch.tensor([0.5, 0.25]), ACTIVATED_ZERO)
-    weight = torch.ones(2, 2, 3, 3)
-    weight[1, :, :, 1] = -2.0
-    conv = Convolution("probe", weight, torch.tensor([3.0, -1.0]), 1, 1)
-    plus = torch.ones(1, 2, 5, 6).contiguous(memory_format=torch.channels_last)
-    run = Bytes("", {})
-    try:
-        results = run.conv(seen, conv), run.conv(seen, conv, plus.clone()) - 1
-    except (AttributeError, RuntimeError, TypeError, NotImplementedError):
-        return False
-    exact = F.conv2d((values.float() - ACTIVATED_ZERO) * seen.steps[:, None, None], weight, conv.bias, padding=1)
-    return all(bool((result - exact).abs().max() < 0.02 * exact.abs().max()) for result in results)

@@ -18,7 +18,6 @@ from hdrvid.compiled import availability, bands
 from hdrvid.compiled.calls import Calls
 from hdrvid.errors import ModelError, UsageError
 from hdrvid.flow.dense_inverse_search import DenseInverseSearch
-from hdrvid.models import quantised
 from hdrvid.models.classical import Candidates, blend, candidates_and_prior
 from hdrvid.models.config import ModelConfig
 from hdrvid.models.constants import HALO_PX, PARTLY_CLIPPED
@@ -29,8 +28,9 @@ from hdrvid.models.layers import in_half_precision
 from hdrvid.models.memo.candidates import memo_candidates
 from hdrvid.models.memo.merge_net import MemoMerge
 from hdrvid.models.merge_net import BlendNet
-from hdrvid.models.quantised import QuantisedNetworks, Ranges
+from hdrvid.models.quantised import Ranges
 from hdrvid.models.reference_check import keep_reference
+from hdrvid.predict import int8
 from hdrvid.predict.clock import StageClock
 from hdrvid.predict.descriptor import describe
 from hdrvid.predict.device import (
@@ -44,6 +44,7 @@ from hdrvid.predict.device import (
     resolve_precision,
 )
 from hdrvid.predict.graphs import compile_networks
+from hdrvid.predict.int8 import QuantisedNetworks
 from hdrvid.predict.tiling import SIZE_MULTIPLE, Canvas, Tile, pad_to_multiple, resolve_tile, tiles
 from hdrvid.types import Reconstruction, Window
 
@@ -134,8 +135,8 @@ class ModelRunner:
             lacking = self._lacks_for_int8(ranges, compiled)
             if precision == "int8" and lacking:
                 raise UsageError(f"--precision int8 {lacking}: use --precision auto")
-            int8 = precision == "int8" or (precision == "auto" and not lacking)
-            self.precision = "int8" if int8 else resolve_precision(precision, self.device)
+            in_bytes = precision == "int8" or (precision == "auto" and not lacking)
+            self.precision = "int8" if in_bytes else resolve_precision(precision, self.device)
         if precision == "auto" and self.precision == "fp16" and not what.fits_fp16:
             self.precision = "bf16"
         self.clock: StageClock | None = None
@@ -178,7 +179,7 @@ class ModelRunner:
         """Why the networks cannot be computed in 8 bits, after 'int8'; None where they can."""
         if not self.descriptor.compiled_loops:
             return f"is for default and fast, not for '{self.name}'"
-        if not self.in_bands or not quantised.available():
+        if not self.in_bands or not int8.available():
             return "needs a CPU that multiplies bytes (VNNI), and Numba"
         if ranges is None:
             return f"needs ranges of values, which the weights '{self.name}' do not hold"

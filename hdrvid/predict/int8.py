@@ -1,0 +1,139 @@
+"""Networks in 8 bits on CPUs that multiply bytes (VNNI), by oneDNN through PyTorch; see `hdrvid.models.quantised`.
+
+The bytes are made by `hdrvid.compiled.quantise`. Other machines compute in float: there is no emulation here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from hdrvid import machine
+from hdrvid.compiled import bands
+from hdrvid.errors import ModelError
+from hdrvid.models.flow_net import FlowRefiner
+from hdrvid.models.layers import LEAK
+from hdrvid.models.merge_net import BlendNet
+from hdrvid.models.quantised import Convolution, Ranges, flow_corrections, merge_corrections, ranges_of_zeros
+
+SIGNED_ZERO = 128
+"""The byte that stands for 0 where values have both signs."""
+ACTIVATED_ZERO = 32
+"""The same behind a leaky ReLU."""
+HIGHEST_BYTE = 255
+HIGHEST_WEIGHT = 127
+SMALLEST_STEP = 1e-8
+
+
+@dataclass(frozen=True)
+class _Quantised:
+    """The input of a convolution as bytes."""
+
+    values: torch.Tensor
+    """(1, C, H, W) uint8, channels last."""
+    steps: torch.Tensor
+    """(C,) what a byte stands for."""
+    zero: int
+    """The byte that stands for 0."""
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """A convolution as oneDNN takes it."""
+
+    weight: torch.Tensor
+    scales: torch.Tensor
+    zeros: torch.Tensor
+    bias: torch.Tensor | None
+
+
+class Bytes:
+    """Computes in 8 bits, one network, windows of any size."""
+
+    def __init__(self, network: str, ranges: Ranges) -> None:
+        self.network = network
+        self._ranges = ranges
+        self._steps: dict[str, torch.Tensor] = {}
+        self._packed: dict[str, _Packed] = {}
+
+    def look(self, name: str, x: torch.Tensor, *, activate: bool = True, double: bool = False) -> _Quantised:
+        zero = ACTIVATED_ZERO if activate else SIGNED_ZERO
+        if name not in self._steps:
+            self._steps[name] = _steps(self._ranges[f"{self.network}.{name}"], zero)
+        steps = self._steps[name]
+        values = bands.quantised(x, steps, zero, LEAK if activate else 1.0, double=double)
+        return _Quantised(values, steps, zero)
+
+    def conv(self, seen: _Quantised, conv: Convolution, plus: torch.Tensor | None = None) -> torch.Tensor:
+        packed = self._packed.get(conv.name)
+        if packed is None:
+            packed = self._packed[conv.name] = _pack(conv, seen)
+        place = [conv.stride] * 2, [conv.padding] * 2, [1, 1], 1
+        given = seen.values, 1.0, seen.zero, packed.weight, packed.scales, packed.zeros
+        operators = torch.ops.onednn.qconv2d_pointwise
+        if plus is None:
+            return operators(*given, packed.bias, *place, 1.0, 0, torch.float32, "none", [], "")
+        result = 1.0, 0, torch.float32, 1.0, 0
+        return operators.binary(*given, plus, packed.bias, *place, *result, "sum", 1.0, "none", [], "")
+
+
+def _steps(low_high: torch.Tensor, zero: int) -> torch.Tensor:
+    low, high = low_high
+    return torch.maximum(high / (HIGHEST_BYTE - zero), -low / zero).clamp(min=SMALLEST_STEP)
+
+
+def _pack(conv: Convolution, seen: _Quantised) -> _Packed:
+    weight = conv.weight.float() * seen.steps[:, None, None]
+    scales = (weight.abs().amax((1, 2, 3)) / HIGHEST_WEIGHT).clamp(min=SMALLEST_STEP)
+    whole = torch.round(weight / scales[:, None, None, None]).to(torch.int8)
+    place = [conv.stride] * 2, [conv.padding] * 2, [1, 1], 1
+    packed = torch.ops.onednn.qconv_prepack(whole, scales, 1.0, seen.zero, *place, None)
+    return _Packed(packed, scales, torch.zeros(len(scales), dtype=torch.int32), conv.bias)
+
+
+class QuantisedNetworks:
+    """The networks of a model in 8 bits. Raises ModelError where the ranges are not those of the networks."""
+
+    def __init__(self, networks: nn.ModuleDict, ranges: Ranges) -> None:
+        wanted = {name: low_high.shape for name, low_high in ranges_of_zeros(networks).items()}
+        if wanted != {name: low_high.shape for name, low_high in ranges.items()}:
+            raise ModelError("the weights hold ranges of other networks than theirs: use --precision fp32")
+        self._networks = networks
+        self._executors = {name: Bytes(name, ranges) for name in networks}
+
+    def merge(self, x: torch.Tensor) -> torch.Tensor:
+        """`BlendNet.network` of one window."""
+        net = self._networks["merge"]
+        assert isinstance(net, BlendNet)
+        return merge_corrections(self._executors["merge"], net, x)
+
+    def flow(self, fine: torch.Tensor, ratio: torch.Tensor, volume: torch.Tensor) -> torch.Tensor:
+        """`FlowRefiner.network` of one neighbour."""
+        net = self._networks["flow"]
+        assert isinstance(net, FlowRefiner)
+        return flow_corrections(self._executors["flow"], net, fine, ratio, volume)
+
+
+@cache
+def available() -> bool:
+    """Whether this machine multiplies bytes, and PyTorch does so as this module expects: its operators are those that
+    torch.compile uses, and none that PyTorch promises to keep. Without VNNI the sums of large products are cut."""
+    if not machine.has_vnni():
+        return False
+    values = (255 - torch.arange(2 * 5 * 6, dtype=torch.uint8)).reshape(1, 5, 6, 2).permute(0, 3, 1, 2)
+    seen = _Quantised(values, torch.tensor([0.5, 0.25]), ACTIVATED_ZERO)
+    weight = torch.ones(2, 2, 3, 3)
+    weight[1, :, :, 1] = -2.0
+    conv = Convolution("probe", weight, torch.tensor([3.0, -1.0]), 1, 1)
+    plus = torch.ones(1, 2, 5, 6).contiguous(memory_format=torch.channels_last)
+    run = Bytes("", {})
+    try:
+        results = run.conv(seen, conv), run.conv(seen, conv, plus.clone()) - 1
+    except (AttributeError, RuntimeError, TypeError, NotImplementedError):
+        return False
+    exact = F.conv2d((values.float() - ACTIVATED_ZERO) * seen.steps[:, None, None], weight, conv.bias, padding=1)
+    return all(bool((result - exact).abs().max() < 0.02 * exact.abs().max()) for result in results)

@@ -26,6 +26,7 @@ from hdrvid.models.classical import blend, candidates_and_prior
 from hdrvid.models.config import ModelConfig
 from hdrvid.models.forward import build
 from hdrvid.options.synth import SynthOptions
+from hdrvid.predict.int8 import QuantisedNetworks
 from hdrvid.ranks import Ranks, piece
 from hdrvid.train import TERMS, RunOptions, TrainOptions, train
 from hdrvid.train.log import TrainLog, picture_strip
@@ -33,7 +34,7 @@ from hdrvid.train.loop import CHECKPOINT, initial_networks, transfer, validate
 from hdrvid.train.material import plan
 from hdrvid.train.objective import Objective, run
 from hdrvid.train.options import Stage, learning_rate, published, stage_at, stages
-from hdrvid.weights import read_weights, save_weights
+from hdrvid.weights import read_ranges, read_weights, save_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 FEW_SHOT = replace(TINY, shots=1, windows=4, epochs=3, steps_per_epoch=2, patience=5)
@@ -377,6 +378,9 @@ class TestResuming:
         a = train(tmp_path / "a", options, here(caches, options))
         b = train(tmp_path / "b", options, here(caches, options, workers=1))
         assert same(a, b)
+        ranges = read_ranges(a)
+        assert ranges is not None
+        QuantisedNetworks(read_weights(a)[0], ranges)
 
 
 class TestEnding:

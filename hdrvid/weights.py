@@ -23,6 +23,8 @@ from hdrvid.models.forward import build
 from hdrvid.models.quantised import Ranges
 
 FORMAT = "hdrvid-1"
+LARGEST_RANGE = 1e6
+"""Networks see values of about 1; a larger range than this has another cause."""
 
 
 def sha256_of(path: Path) -> str:
@@ -93,13 +95,16 @@ def read_ranges(path: Path) -> Ranges | None:
         text = (f.metadata() or {}).get("ranges")
     if text is None:
         return None
-    damaged = ModelError(f"{path} holds ranges that are no numbers: it is damaged")
+    damaged = ModelError(f"{path} holds ranges that can be none of its networks: copy or train it again")
     try:
-        ranges = {str(name): torch.tensor(low_high, dtype=torch.float32) for name, low_high in json.loads(text).items()}
+        ranges = {str(name): torch.tensor(low_high) for name, low_high in json.loads(text).items()}
     except (ValueError, TypeError, AttributeError, RuntimeError, RecursionError, OverflowError) as error:
         raise damaged from error
     for low_high in ranges.values():
-        if low_high.ndim != 2 or len(low_high) != 2 or not torch.isfinite(low_high).all():
+        if low_high.dtype != torch.float32 or low_high.ndim != 2 or len(low_high) != 2:
+            raise damaged
+        low, high = low_high
+        if not (low <= high).all() or not (low_high.abs() <= LARGEST_RANGE).all() or not (low < high).any():
             raise damaged
     return ranges
 

@@ -391,15 +391,18 @@ def test_the_precision_of_the_end_to_end_run(monkeypatch, tmp_path):
 @pytest.mark.skipif(not int8.available(), reason="needs a CPU with VNNI")
 def test_bytes_are_compared_with_the_yardstick_in_fp32(monkeypatch):
     monkeypatch.setattr(run, "in_fresh_process", lambda *_, **__: 1.0)
-    options = BenchOptions((SIZE,), ("fast", "memo"), precisions=("int8",), runs=1, end_to_end=False)
+    options = BenchOptions((SIZE,), ("fast", "memo"), precisions=("int8",), runs=1, end_to_end=False, compiled=True)
     results = bench(options)
     assert [(r["model"], r["precision"]) for r in results["results"]] == [
         (YARDSTICK, "fp32"),
         ("fast", "int8"),
+        ("fast", "int8"),
+        ("memo", "int8"),
         ("memo", "int8"),
     ]
     assert results["machine"]["peak_gflops"]["int8"] is None
-    _, fast, memo = results["results"]
+    _, fast, compiled, memo, _ = results["results"]
+    assert compiled["problem"] == "int8 cannot be compiled"
     assert fast["relative_to_yardstick"] is None
     assert fast["relative_to_fp32_yardstick"] == pytest.approx(fast["network_ms"] / fast["yardstick_ms"])
     assert 34 < fast["kmac_per_pixel"] < 60

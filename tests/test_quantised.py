@@ -14,16 +14,20 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from test_bands import model
 from test_models import window
+from test_reconstruct import write_frames
 
 from hdrvid import machine
+from hdrvid.cli.info import machine as info_of_the_machine
 from hdrvid.compiled import availability, bands
-from hdrvid.errors import ModelError, UsageError
+from hdrvid.errors import ModelError, OutputError, UsageError
 from hdrvid.metrics import psnr_t
 from hdrvid.models.config import ModelConfig
 from hdrvid.models.flow_net import EVIDENCE_CHANNELS, SHIFTS, FlowRefiner
 from hdrvid.models.forward import build
 from hdrvid.models.merge_net import BlendNet
 from hdrvid.models.quantised import Ranging, flow_corrections, measuring, merge_corrections
+from hdrvid.pipeline.options import ReconstructOptions
+from hdrvid.pipeline.run import reconstruct_clip
 from hdrvid.predict import int8
 from hdrvid.predict.int8 import QuantisedNetworks
 from hdrvid.predict.registry import find_weights, load_reconstructor
@@ -36,13 +40,13 @@ in_bytes = pytest.mark.skipif(
 SHIPPED = [(name, count) for name in ("default", "fast") for count in (2, 3)]
 
 NO_RANGES = (
-    "[]",
-    "{",
-    '{"a": 1}',
-    '{"a": [[1, 2], [3]]}',
-    '{"a": [["x"], [1]]}',
-    '{"a": [[1]]}',
-    '{"a": [[1], [1e999]]}',
+    *("[]", "{", '{"a": 1}', '{"a": [[1.0, 2.0], [3.0]]}', '{"a": [["x"], [1.0]]}', '{"a": [[1.0], [1e999]]}'),
+    *(
+        '{"a": [[true], [true]]}',
+        '{"a": [[1.0], [0.5]]}',
+        '{"a": [[0.0, 0.0], [0.0, 0.0]]}',
+        '{"a": [[-3e38], [3e38]]}',
+    ),
 )
 
 
@@ -145,7 +149,7 @@ def test_auto_takes_bytes_where_there_are_ranges():
 def test_auto_takes_no_bytes_on_other_cpus(monkeypatch):
     monkeypatch.setattr(int8, "available", lambda: False)
     assert load_reconstructor("default", 2, device="cpu").precision in ("fp32", "bf16")
-    with pytest.raises(UsageError, match="--precision int8 needs a CPU that multiplies bytes"):
+    with pytest.raises(UsageError, match=r"--precision int8 needs a CPU that multiplies bytes \(VNNI\): use"):
         load_reconstructor("default", 2, device="cpu", precision="int8")
 
 
@@ -164,7 +168,7 @@ def test_what_cannot_be_computed_in_bytes_is_said():
 def test_ranges_of_other_networks_are_refused():
     networks, config = trained()
     ranges = read_ranges(find_weights("fast", 2))
-    with pytest.raises(ModelError, match="ranges of other networks"):
+    with pytest.raises(ModelError, match="the weights 'x' cannot be run in int8: they hold ranges of other networks"):
         ModelRunner("x", 2, config, networks, device="cpu", precision="int8", ranges=ranges)
 
 
@@ -176,6 +180,32 @@ def test_without_compiled_functions_frames_are_made_in_fp32(monkeypatch):
     result = runner.reconstruct(w)
     assert runner.precision == "fp32"
     assert np.isfinite(result.radiance).all()
+
+
+@in_bytes
+def test_without_numba_it_is_said(monkeypatch):
+    monkeypatch.setattr(availability, "_failures", ["a reason"])
+    with pytest.raises(UsageError, match="--precision int8 needs Numba"):
+        load_reconstructor("default", 2, device="cpu", precision="int8")
+    assert info_of_the_machine()["precision"] != "int8"
+
+
+@in_bytes
+def test_what_has_no_networks_says_so():
+    for name in ("reference", "classical"):
+        assert load_reconstructor(name, 2, device="cpu", precision="int8").precision == "fp32"
+
+
+@in_bytes
+def test_a_run_that_another_cpu_began_says_what_differs(tmp_path, monkeypatch):
+    clip = write_frames(tmp_path / "clip", num_frames=4)
+    options = ReconstructOptions(model="fast", exposures="0,3", response="gamma2.2", preview=False)
+    report = reconstruct_clip([str(clip)], tmp_path / "out", options).as_dict()
+    assert report["settings"]["precision"] == "int8"
+    monkeypatch.setattr(int8, "available", lambda: False)
+    monkeypatch.setattr(machine, "has_bf16", lambda: False)
+    with pytest.raises(OutputError, match=r"\(precision int8, now fp32\): give the same --precision on every machine"):
+        reconstruct_clip([str(clip)], tmp_path / "out", options)
 
 
 def test_a_machine_without_vnni_is_not_asked(monkeypatch):
@@ -221,7 +251,7 @@ class TestFile:
         with safe_open(str(source), "pt") as file:
             metadata = file.metadata() | {"ranges": text}
         save_file(load_file(source), path, metadata)
-        with pytest.raises(ModelError, match="holds ranges that are no numbers"):
+        with pytest.raises(ModelError, match="holds ranges that can be none of its networks"):
             read_ranges(path)
-        with pytest.raises(ModelError, match="holds ranges that are no numbers"):
+        with pytest.raises(ModelError, match="holds ranges that can be none of its networks"):
             load_reconstructor(str(path), 2, device="cpu")

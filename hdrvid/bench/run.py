@@ -321,6 +321,8 @@ class _Bench:
         assert isinstance(runner, ModelRunner)
         if runner.precision != precision:
             raise UsageError(f"{model} computes in {runner.precision} only")
+        if compiled and precision == "int8":
+            raise UsageError("int8 cannot be compiled")
         if self._on_cpu:
             machine.release_memory()
         windows = clip.windows()

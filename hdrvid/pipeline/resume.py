@@ -64,6 +64,8 @@ def kept_frame(job: Job, writer: SequenceWriter, window: FrameWindow) -> np.ndar
     if (made_of := str(header.get("hdrvid:frame", window.index))) != str(window.index):
         raise OutputError(f"{path} holds frame {made_of} of its clip, not frame {window.index}: {advice}")
     if (difference := changed_settings(header, job.settings)) is not None:
+        if difference.startswith("precision") and job.options.precision == "auto":
+            advice = f"give the same --precision on every machine, {advice}"
         raise OutputError(f"{path} was made with other settings ({difference}): {advice}")
     if isinstance(rate := header.get("framesPerSecond"), Fraction) and rate != job.info.frames_per_second:
         return None  # an image sequence that was given another rate; Radiance files do not say theirs

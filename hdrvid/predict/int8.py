@@ -101,7 +101,7 @@ class QuantisedNetworks:
     def __init__(self, networks: nn.ModuleDict, ranges: Ranges) -> None:
         wanted = {name: low_high.shape for name, low_high in ranges_of_zeros(networks).items()}
         if wanted != {name: low_high.shape for name, low_high in ranges.items()}:
-            raise ModelError("the weights hold ranges of other networks than theirs: use --precision fp32")
+            raise ModelError("they hold ranges of other networks: use --precision fp32")
         self._networks = networks
         self._executors = {name: Bytes(name, ranges) for name in networks}
 

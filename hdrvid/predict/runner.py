@@ -84,6 +84,7 @@ class ReferenceOnly:
         self.provenance: dict[str, str] = {}
         self.notes: list[str] = []
         self.look_ahead = 0
+        self.precision = "fp32"
 
     def expect(self, window: Window) -> None:
         """Nothing to begin with."""
@@ -166,7 +167,10 @@ class ModelRunner:
             place(networks, self.device).eval().requires_grad_(False)
             if self.precision == "int8":
                 assert ranges is not None
-                self._bytes = QuantisedNetworks(networks, ranges)
+                try:
+                    self._bytes = QuantisedNetworks(networks, ranges)
+                except ModelError as error:
+                    raise ModelError(f"the weights '{name}' cannot be run in int8: {error}") from error
             # the memo's networks warp and compare between their convolutions: autocast knows what to round there
             if self.precision in HALF_PRECISIONS and what.search:
                 networks = in_half_precision(networks, dtype_of(self.precision))
@@ -179,8 +183,10 @@ class ModelRunner:
         """Why the networks cannot be computed in 8 bits, after 'int8'; None where they can."""
         if not self.descriptor.compiled_loops:
             return f"is for default and fast, not for '{self.name}'"
-        if not self.in_bands or not int8.available():
-            return "needs a CPU that multiplies bytes (VNNI), and Numba"
+        if self.device.type != "cpu" or not int8.available():
+            return "needs a CPU that multiplies bytes (VNNI)"
+        if not self.in_bands:
+            return "needs Numba"
         if ranges is None:
             return f"needs ranges of values, which the weights '{self.name}' do not hold"
         return "cannot be compiled" if compiled else None

@@ -45,11 +45,12 @@ def save_weights(
     half: bool = True,
     ranges: Ranges | None = None,
 ) -> None:
-    """Write the networks' parameters, float16 where `half`, else float32, and the ranges that `int8` needs."""
+    """Write the networks' parameters, float16 where `half`, else float32, and the ranges that `int8` needs, unless
+    networks without sense have made some that `read_ranges` would refuse."""
     dtype = torch.float16 if half else torch.float32
     tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in networks.state_dict().items()}
     metadata = {"format": FORMAT, "config": config.to_json(), "provenance": json.dumps(provenance, sort_keys=True)}
-    if ranges is not None:
+    if ranges is not None and all(_is_range(low_high) for low_high in ranges.values()):
         metadata["ranges"] = json.dumps({name: _rounded(ranges[name]) for name in sorted(ranges)})
     path.write_bytes(serialize(tensors, metadata))  # safetensors' own writer leaves a file only its owner can read
 
@@ -100,13 +101,16 @@ def read_ranges(path: Path) -> Ranges | None:
         ranges = {str(name): torch.tensor(low_high) for name, low_high in json.loads(text).items()}
     except (ValueError, TypeError, AttributeError, RuntimeError, RecursionError, OverflowError) as error:
         raise damaged from error
-    for low_high in ranges.values():
-        if low_high.dtype != torch.float32 or low_high.ndim != 2 or len(low_high) != 2:
-            raise damaged
-        low, high = low_high
-        if not (low <= high).all() or not (low_high.abs() <= LARGEST_RANGE).all() or not (low < high).any():
-            raise damaged
+    if not all(_is_range(low_high) for low_high in ranges.values()):
+        raise damaged
     return ranges
+
+
+def _is_range(low_high: torch.Tensor) -> bool:
+    if low_high.dtype != torch.float32 or low_high.ndim != 2 or len(low_high) != 2:
+        return False
+    low, high = low_high
+    return bool((low <= high).all() and (low_high.abs() <= LARGEST_RANGE).all() and (low < high).any())
 
 
 def _rounded(low_high: torch.Tensor) -> list[list[float]]:

@@ -96,7 +96,7 @@ def test_shipped_weights_hold_the_ranges_of_their_networks(name, count):
     path = find_weights(name, count)
     ranges = read_ranges(path)
     assert ranges is not None
-    QuantisedNetworks(read_weights(path)[0], ranges)
+    QuantisedNetworks("x", read_weights(path)[0], ranges)
 
 
 @in_bytes
@@ -238,6 +238,13 @@ class TestFile:
         read = read_ranges(path)
         assert read is not None
         torch.testing.assert_close(read["merge.stem"], ranges["merge.stem"], rtol=1e-3, atol=0)
+
+    def test_what_would_be_refused_is_not_written(self, tmp_path: Path):
+        networks, config = trained("fast")
+        path = tmp_path / "x.safetensors"
+        for value in (float("nan"), float("inf"), 0.0):
+            save_weights(path, networks, config, {}, ranges={"merge.stem": torch.full((2, 3), value)})
+            assert read_ranges(path) is None
 
     def test_weights_may_have_none(self, tmp_path: Path):
         networks, config = trained("fast")

@@ -380,7 +380,7 @@ class TestResuming:
         assert same(a, b)
         ranges = read_ranges(a)
         assert ranges is not None
-        QuantisedNetworks(read_weights(a)[0], ranges)
+        QuantisedNetworks("x", read_weights(a)[0], ranges)
 
 
 class TestEnding:

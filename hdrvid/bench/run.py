@@ -136,6 +136,11 @@ def lacking(precision: str, device: torch.device) -> str | None:
     return f"this {'CPU' if device.type == 'cpu' else 'GPU'} does not compute in {precision}" if lacks else None
 
 
+def _of_yardstick(precision: str) -> str:
+    """In which precision the yardstick beside a row computes: it has no bytes."""
+    return "fp32" if precision == "int8" else precision
+
+
 def bench(
     options: BenchOptions,
     say: Callable[[str], None] = lambda text: None,
@@ -250,8 +255,8 @@ class _Bench:
         frames = cycles * len(cycle) + 2 * cycle.window_radius
         self.say("clip")
         clip = make_clip(self.size, cycle, max(frames, round(few) if self.options.end_to_end else 0))
-        floating = [precision for precision in self.precisions if precision != "int8"]
-        yardsticks = [self._guarded(YARDSTICK, precision, self._yardstick)[0] for precision in floating]
+        of_yardsticks = dict.fromkeys(_of_yardstick(precision) for precision in self.precisions)
+        yardsticks = [self._guarded(YARDSTICK, precision, self._yardstick)[0] for precision in of_yardsticks]
         rows: list[BenchResult] = []
         sample: list[np.ndarray] = []
         for model in self.options.models:
@@ -341,7 +346,7 @@ class _Bench:
         if self._on_cpu:
             runner.clock = clock
         frame_ms, stages, units = [], [], []
-        yardstick = self._yardsticks.get("fp32" if precision == "int8" else precision) if wanted else None
+        yardstick = self._yardsticks.get(_of_yardstick(precision)) if wanted else None
         for _ in range(runs):
             clock.reset()
             frame_ms.append(self._cycle(runner, windows) * 1e3)
@@ -479,7 +484,7 @@ def _with_ratios(rows: Sequence[BenchResult]) -> list[BenchResult]:
     yardstick: Mapping[str, float | None] = {r.precision: r.network_ms for r in rows if r.model == YARDSTICK}
 
     def ratio(row: BenchResult, precision: str) -> float | None:
-        own = precision == ("fp32" if row.precision == "int8" else row.precision)
+        own = precision == _of_yardstick(row.precision)
         unit = row.yardstick_ms if own and row.yardstick_ms else yardstick.get(precision)
         return row.network_ms / unit if row.network_ms and unit else None
 

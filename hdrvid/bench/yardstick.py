@@ -36,12 +36,14 @@ class ConvolutionCounter(TorchDispatchMode):
     _ANY = torch.ops.aten.convolution.default
     _CONVOLUTIONS = (torch.ops.aten.conv2d.default, torch.ops.aten.conv2d.padding)
     _TRANSPOSED = torch.ops.aten.conv_transpose2d.input
-    # what models.layers.conv_act and conv_plus call on a CPU
-    _FUSED = ("mkldnn::_convolution_pointwise", "mkldnn::_convolution_pointwise_.binary")
-    # and what models.quantised does
-    _BYTES = ("onednn::qconv2d_pointwise", "onednn::qconv2d_pointwise.binary")
-    # where values and weights are among the arguments, if not first
-    _PLACES: ClassVar = {_FUSED[1]: (1, 2), _BYTES[0]: (0, 3), _BYTES[1]: (0, 3)}
+    # what models.layers.conv_act and conv_plus call on a CPU, and predict.int8: where values and weights come among the
+    # arguments
+    _FUSED: ClassVar = {
+        "mkldnn::_convolution_pointwise": (0, 1),
+        "mkldnn::_convolution_pointwise_.binary": (1, 2),
+        "onednn::qconv2d_pointwise": (0, 3),
+        "onednn::qconv2d_pointwise.binary": (0, 3),
+    }
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,9 +52,9 @@ class ConvolutionCounter(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         transposed = func is self._TRANSPOSED or (func is self._ANY and args[6])
-        fused = func.name() in self._FUSED + self._BYTES
+        fused = func.name() in self._FUSED
         if transposed or fused or func is self._ANY or func in self._CONVOLUTIONS:
-            x, weight = (args[i] for i in self._PLACES.get(func.name(), (0, 1)))
+            x, weight = (args[i] for i in self._FUSED.get(func.name(), (0, 1)))
             if x.shape[1] > 1 and weight.shape[0 if transposed else 1] == x.shape[1]:
                 self.macs += (x if transposed else result).numel() * math.prod(weight.shape[1:])
         return result

@@ -103,14 +103,12 @@ def machine() -> dict[str, Any]:
     import torch
 
     from hdrvid import __version__
-    from hdrvid.compiled import availability
     from hdrvid.predict import int8
     from hdrvid.predict.device import resolve_device, resolve_precision
     from hdrvid.predict.registry import BUILT_IN, weights_folder
     from hdrvid.weights import sha256_of
 
     device = resolve_device("auto")
-    in_bytes = device.type == "cpu" and int8.available() and availability.usable()
     models: list[dict[str, Any]] = [{"name": name, "num_exposures": [2, 3], "sha256": None} for name in BUILT_IN]
     for path in sorted(weights_folder().glob("*-[23]exp.safetensors")):
         name, exposures = path.stem.rsplit("-", 1)
@@ -122,7 +120,7 @@ def machine() -> dict[str, Any]:
         "torch": torch.__version__,
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
-        "precision": "int8" if in_bytes else resolve_precision("auto", device),
+        "precision": resolve_precision("auto", device) if int8.lacking(device) else "int8",
         "threads": torch.get_num_threads(),
         "cpu_cores": os.cpu_count(),
         "bf16": _has_bf16(device),

@@ -87,7 +87,8 @@ def quantised(x: torch.Tensor, steps: torch.Tensor, zero: int, leak: float, *, d
     c, h, w = x.shape[1:]
     out = torch.empty((2 * h, 2 * w, c) if double else (h, w, c), dtype=torch.uint8)
     function = _kernels().quantise_doubled if double else _kernels().quantise
-    given = _channels_last(x), np.tile(1 / steps.numpy(), w), np.float32(zero), np.float32(leak)
+    inverse = 1 / steps.numpy()
+    given = _channels_last(x), inverse if double else np.tile(inverse, w), np.float32(zero), np.float32(leak)
 
     def band(rows: tuple[int, int]) -> None:
         function(*given, rows, out.numpy())

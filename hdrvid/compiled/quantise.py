@@ -29,7 +29,7 @@ def quantise(values, steps, zero, leak, rows, out):
 
 @compiled
 def quantise_doubled(values, steps, zero, leak, rows, out):
-    """The same twice as large, every value four times: `out` (2 H, 2 W, C)."""
+    """The same twice as large, every value four times: `steps` (C,), `out` (2 H, 2 W, C)."""
     _, w, channels = values.shape
     for y in range(rows[0], rows[1]):
         line, row = values[y], out[2 * y]

@@ -56,7 +56,7 @@ from hdrvid.io.json_files import read_json
 from hdrvid.io.ownership import CACHE, replaceable_target
 from hdrvid.machine import hold_opencv_to_one_thread
 from hdrvid.models.constants import PARTLY_CLIPPED
-from hdrvid.models.exposure_agreement import exposure_agreement
+from hdrvid.models.exposure_agreement import partly_clipped_weight
 
 NUM_FRAMES = 5
 MIDDLE = NUM_FRAMES // 2
@@ -529,15 +529,15 @@ class _Windows(Dataset):
         """Tensors of `ldr` (W, s, s, 3) and the rest, with the classical flow where it is wanted. `black`: see
         `hdrvid.types.Window`."""
         searches = {"dis": self.options.search, "teacher": self.options.teacher}
-        partly_clipped = PARTLY_CLIPPED
+        frames, ratios, partly_clipped = list(ldr), [float(e) for e in exposures], PARTLY_CLIPPED
         for name, search in searches.items():
             if search:
                 if name not in self._dis:
                     self._dis[name] = DenseInverseSearch(candidates=search != "fast", search=search, compiled=True)
-                forward, backward = self._dis[name].window(list(ldr), [float(e) for e in exposures], None, black)
+                forward, backward = self._dis[name].window(frames, ratios, None, black)
                 more |= {name: forward.transpose(0, 3, 1, 2), f"{name}_back": backward.transpose(0, 3, 1, 2)}
                 if name == "dis":
-                    partly_clipped *= exposure_agreement(list(ldr), [float(e) for e in exposures], list(forward), black)
+                    partly_clipped = partly_clipped_weight(frames, ratios, list(forward), black)
         arrays = {"ldr": ldr.transpose(0, 3, 1, 2), "exposures": exposures, **more}
         tensors = {k: torch.from_numpy(np.ascontiguousarray(v, dtype=np.float32)) for k, v in arrays.items()}
         numbers = {"black": black, "partly_clipped": partly_clipped, "seconds": time.perf_counter() - started}

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hdrvid.color.curves import NETWORK_GAMMA
+from hdrvid.models.constants import PARTLY_CLIPPED
 from hdrvid.picture_warp import warp_picture
 
 PIXELS = 115_000
@@ -36,7 +37,7 @@ DARKEST_SHORT = 2e-3
 BLACK_MARGIN = 0.05
 """The shorter frame is compared from so much code above black."""
 EVEN = 0.4
-"""A block is compared where the light of it and of its neighbours varies by no more than this share of the least."""
+"""Light is even where the brightest of nine blocks side by side exceeds the darkest by at most this share of it."""
 FEWEST_BLOCKS = 30
 """That a level is judged by."""
 AGREES, DIFFERS = 0.1, 0.2
@@ -73,6 +74,14 @@ def exposure_agreement(
         ratio = max(exposures[i], exposures[middle]) / min(exposures[i], exposures[middle])
         worst = max(worst, _difference(*pair, ratio, black))
     return float(np.clip((DIFFERS - worst) / (DIFFERS - AGREES), 0.0, 1.0))
+
+
+def partly_clipped_weight(
+    frames: Sequence[np.ndarray], exposures: Sequence[float], flows: Sequence[np.ndarray], black: float = 0.0
+) -> float:
+    """What a channel weighs in a window where another one clips: PARTLY_CLIPPED, as far as its exposures agree. See
+    `exposure_agreement`."""
+    return PARTLY_CLIPPED * exposure_agreement(frames, exposures, flows, black)
 
 
 class _Blocks(NamedTuple):

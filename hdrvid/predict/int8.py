@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from hdrvid import machine
-from hdrvid.compiled import bands
+from hdrvid.compiled import availability, bands
 from hdrvid.errors import ModelError
 from hdrvid.models.flow_net import FlowRefiner
 from hdrvid.models.layers import LEAK
@@ -72,13 +72,18 @@ class Bytes:
         packed = self._packed.get(conv.name)
         if packed is None:
             packed = self._packed[conv.name] = _pack(conv, seen)
-        place = [conv.stride] * 2, [conv.padding] * 2, [1, 1], 1
+        place = _place(conv)
         given = seen.values, 1.0, seen.zero, packed.weight, packed.scales, packed.zeros
         operators = torch.ops.onednn.qconv2d_pointwise
         if plus is None:
             return operators(*given, packed.bias, *place, 1.0, 0, torch.float32, "none", [], "")
         result = 1.0, 0, torch.float32, 1.0, 0
         return operators.binary(*given, plus, packed.bias, *place, *result, "sum", 1.0, "none", [], "")
+
+
+def _place(conv: Convolution) -> tuple[list[int], list[int], list[int], int]:
+    """Stride, padding, dilation and groups, as oneDNN's operators take them."""
+    return [conv.stride] * 2, [conv.padding] * 2, [1, 1], 1
 
 
 def _steps(low_high: torch.Tensor, zero: int) -> torch.Tensor:
@@ -90,18 +95,19 @@ def _pack(conv: Convolution, seen: _Quantised) -> _Packed:
     weight = conv.weight.float() * seen.steps[:, None, None]
     scales = (weight.abs().amax((1, 2, 3)) / HIGHEST_WEIGHT).clamp(min=SMALLEST_STEP)
     whole = torch.round(weight / scales[:, None, None, None]).to(torch.int8)
-    place = [conv.stride] * 2, [conv.padding] * 2, [1, 1], 1
-    packed = torch.ops.onednn.qconv_prepack(whole, scales, 1.0, seen.zero, *place, None)
+    packed = torch.ops.onednn.qconv_prepack(whole, scales, 1.0, seen.zero, *_place(conv), None)
     return _Packed(packed, scales, torch.zeros(len(scales), dtype=torch.int32), conv.bias)
 
 
 class QuantisedNetworks:
-    """The networks of a model in 8 bits. Raises ModelError where the ranges are not those of the networks."""
+    """The networks of model `name` in 8 bits. Raises ModelError where the ranges are not those of the networks."""
 
-    def __init__(self, networks: nn.ModuleDict, ranges: Ranges) -> None:
+    def __init__(self, name: str, networks: nn.ModuleDict, ranges: Ranges) -> None:
         wanted = {name: low_high.shape for name, low_high in ranges_of_zeros(networks).items()}
         if wanted != {name: low_high.shape for name, low_high in ranges.items()}:
-            raise ModelError("they hold ranges of other networks: use --precision fp32")
+            raise ModelError(
+                f"the weights '{name}' cannot be run in int8: they hold ranges of other networks: use --precision fp32"
+            )
         self._networks = networks
         self._executors = {name: Bytes(name, ranges) for name in networks}
 
@@ -116,6 +122,13 @@ class QuantisedNetworks:
         net = self._networks["flow"]
         assert isinstance(net, FlowRefiner)
         return flow_corrections(self._executors["flow"], net, fine, ratio, volume)
+
+
+def lacking(device: torch.device) -> str | None:
+    """What networks on this device need to be computed in 8 bits, as in 'needs Numba'; None where they can be."""
+    if device.type != "cpu" or not available():
+        return "needs a CPU that multiplies bytes (VNNI)"
+    return None if availability.usable() else "needs Numba"
 
 
 @cache

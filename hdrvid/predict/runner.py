@@ -20,9 +20,9 @@ from hdrvid.errors import ModelError, UsageError
 from hdrvid.flow.dense_inverse_search import DenseInverseSearch
 from hdrvid.models.classical import Candidates, blend, candidates_and_prior
 from hdrvid.models.config import ModelConfig
-from hdrvid.models.constants import HALO_PX, PARTLY_CLIPPED
+from hdrvid.models.constants import HALO_PX
 from hdrvid.models.edges import denoise_alone
-from hdrvid.models.exposure_agreement import exposure_agreement
+from hdrvid.models.exposure_agreement import partly_clipped_weight
 from hdrvid.models.flow_net import FlowRefiner, evidence
 from hdrvid.models.layers import in_half_precision
 from hdrvid.models.memo.candidates import memo_candidates
@@ -67,8 +67,8 @@ networks do there, and one of two pictures keeps one core busy."""
 
 
 def _partly_clipped(window: Window, flows: np.ndarray) -> float:
-    """What a channel weighs in this window where another one clips; `flows` (K, H, W, 2)."""
-    return PARTLY_CLIPPED * exposure_agreement(window.frames, window.exposures, list(flows), window.black)
+    """See `partly_clipped_weight`; `flows` (K, H, W, 2)."""
+    return partly_clipped_weight(window.frames, window.exposures, list(flows), window.black)
 
 
 class _OverflowError(Exception):
@@ -167,10 +167,7 @@ class ModelRunner:
             place(networks, self.device).eval().requires_grad_(False)
             if self.precision == "int8":
                 assert ranges is not None
-                try:
-                    self._bytes = QuantisedNetworks(networks, ranges)
-                except ModelError as error:
-                    raise ModelError(f"the weights '{name}' cannot be run in int8: {error}") from error
+                self._bytes = QuantisedNetworks(name, networks, ranges)
             # the memo's networks warp and compare between their convolutions: autocast knows what to round there
             if self.precision in HALF_PRECISIONS and what.search:
                 networks = in_half_precision(networks, dtype_of(self.precision))
@@ -183,10 +180,8 @@ class ModelRunner:
         """Why the networks cannot be computed in 8 bits, after 'int8'; None where they can."""
         if not self.descriptor.compiled_loops:
             return f"is for default and fast, not for '{self.name}'"
-        if self.device.type != "cpu" or not int8.available():
-            return "needs a CPU that multiplies bytes (VNNI)"
-        if not self.in_bands:
-            return "needs Numba"
+        if lacking := int8.lacking(self.device):
+            return lacking
         if ranges is None:
             return f"needs ranges of values, which the weights '{self.name}' do not hold"
         return "cannot be compiled" if compiled else None

@@ -385,7 +385,7 @@ class _Run:
         with torch.inference_mode(), measuring(place(networks, self.device)) as ranges:
             for batch in self.ranging:
                 run(networks, batch, self.options.margin)
-        return ranges if all(bool(torch.isfinite(r).all()) for r in ranges.values()) else None
+        return ranges
 
     def train(self, on_cache: Callable[[int, int], None] | None, on_step: Callable[[Progress], None] | None) -> None:
         """Everything from the data to the last checkpoint."""

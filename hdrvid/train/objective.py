@@ -9,7 +9,7 @@ from torch import nn
 
 from hdrvid.color.radiance import radiance_from_ldr
 from hdrvid.models.classical import Candidates, blend
-from hdrvid.models.forward import align
+from hdrvid.models.forward import Aligned, align
 from hdrvid.models.memo.candidates import memo_candidates
 from hdrvid.options.train import TrainOptions
 from hdrvid.train import losses
@@ -45,13 +45,17 @@ def cut(x: torch.Tensor, margin: int) -> torch.Tensor:
     return x[..., margin:-margin, margin:-margin] if margin else x
 
 
+def _aligned(networks: nn.ModuleDict, batch: Batch) -> Aligned:
+    given = (batch.get(name) for name in ("dis", "dis_back", "black", "partly_clipped"))
+    return align(networks, batch["ldr"], batch["exposures"], *given)
+
+
 def run(networks: nn.ModuleDict, batch: Batch, margin: int, *, train_flow: bool = False) -> Result:
     """Both networks on a batch. Gradients reach the flow only with `train_flow`."""
     ldr, exposures = batch["ldr"], batch["exposures"]
     k = ldr.shape[1] - 1
     with torch.set_grad_enabled(train_flow and torch.is_grad_enabled()):
-        given = (batch.get(name) for name in ("dis", "dis_back", "black", "partly_clipped"))
-        aligned = align(networks, ldr, exposures, *given)
+        aligned = _aligned(networks, batch)
     flows = cut(aligned.flows, margin)
     visible = cut(torch.cat([torch.ones_like(aligned.confidence[:, :1]), aligned.confidence], 1), margin)
     if aligned.candidates is None:
@@ -130,8 +134,7 @@ class Objective(nn.Module):
 
     def _flow(self, batch: Batch) -> Batch:
         margin = self.options.margin
-        given = (batch.get(name) for name in ("dis", "dis_back", "black", "partly_clipped"))
-        aligned = align(self.networks, batch["ldr"], batch["exposures"], *given)
+        aligned = _aligned(self.networks, batch)
         flows, truth = cut(aligned.flows, margin), cut(batch["truth"], margin)
         exact, visible = cut(batch["flow"], margin), cut(batch["visible"], margin)
         neighbours, reference = split_window(truth)

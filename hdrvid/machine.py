@@ -86,6 +86,13 @@ def has_vnni() -> bool:
     return not {"avx512_vnni", "avx_vnni"}.isdisjoint(_cpuinfo().split())
 
 
+@cache
+def has_avx512_vnni() -> bool:
+    """Whether those of AVX-512 are among them, and oneDNN is not told to do without. Linux only."""
+    limited = any(name in os.environ for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"))
+    return "avx512_vnni" in _cpuinfo().split() and not limited
+
+
 def available_memory() -> int | None:
     """Bytes of memory that a process can still have, within the limits of its control group. Linux only, else None."""
     limits = []

@@ -329,10 +329,10 @@ def test_shares_take_about_the_same_time():
     from hdrvid.compiled.signatures import signatures
 
     wanted = signatures(Calls(search=True, candidates=True, merge=True, refine=True))
-    assert len({signature.name for signature in wanted}) == len(wanted) == 17
+    assert len({signature.name for signature in wanted}) == len(wanted) == 19
     parts = first_run.shares(wanted, 3)
     seconds = [sum(signature.seconds for signature in part) for part in parts]
-    assert sum(map(len, parts)) == 17
+    assert sum(map(len, parts)) == 19
     assert max(seconds) < 1.15 * min(seconds)
     assert first_run.shares(wanted, 0) == []
 

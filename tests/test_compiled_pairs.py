@@ -17,6 +17,7 @@ from test_models import window
 from hdrvid.color.radiance import match_exposure
 from hdrvid.compiled import bands
 from hdrvid.flow.dense_inverse_search import DenseInverseSearch, matched_luma8
+from hdrvid.models import reference_check
 from hdrvid.models.flow_net import FlowRefiner, fine_evidence
 from hdrvid.models.flow_net import evidence as torch_evidence
 
@@ -135,6 +136,28 @@ def quantise_doubled() -> Pair:
     return bands.quantised(values, steps, 128, 1.0, double=True).int().numpy(), expected.int().numpy(), 0
 
 
+def _compared() -> tuple[np.ndarray, np.ndarray]:
+    """Light that differs from a reference at exposure 4 in its noise, and in a patch."""
+    rng = np.random.default_rng(0)
+    codes = cv2.GaussianBlur(rng.random((96, 131, 3), dtype=np.float32), (0, 0), 5) * 6 - 2.5
+    reference = np.clip(codes + rng.normal(0, 0.01, codes.shape), 0, 1).astype(np.float32)
+    codes[20:50, 30:60] += np.float32((0.3, 0.0, -0.1))
+    return (np.clip(codes, 0, 1) ** np.float32(2.2) / np.float32(4)).astype(np.float32), reference
+
+
+def half_means() -> Pair:
+    radiance, reference = _compared()
+    result = np.empty((3, 3, 48, 65), np.float32)
+    kernels.half_means(radiance, reference, np.float32(4), np.float32(0.1), (0, 48), result)
+    return result, reference_check.half_means(radiance, reference, 4.0, 0.1), 1e-5
+
+
+def contradicted() -> Pair:
+    compiled, expected = (module.contradiction(*_compared(), 4.0, 1.0) for module in (bands, reference_check))
+    assert 0.05 < (expected > 0.9).mean() < 0.5
+    return compiled, expected, 2e-3
+
+
 def _reconstructed() -> Pair:
     """A whole frame, whose flow and merge networks give large corrections."""
     w, _ = window((96, 160))
@@ -148,7 +171,7 @@ PAIRS = {
     function.__name__: function
     for function in (
         *(luma, matched, search, refine, upsample2x_flow, misfit, consistent, correlation, evidence),
-        *(quantise, quantise_doubled),
+        *(quantise, quantise_doubled, half_means, contradicted),
     )
 } | dict.fromkeys(("merge_input", "merge_result", "refine_flow"), _reconstructed)
 

@@ -11,6 +11,7 @@ from hdrvid.data.camera import SynthesisOptions, expose
 from hdrvid.data.scenes import procedural_scene
 from hdrvid.data.synth import synthesise
 from hdrvid.flow.dense_inverse_search import DenseInverseSearch
+from hdrvid.models import exposure_agreement as module
 from hdrvid.models.exposure_agreement import exposure_agreement
 from hdrvid.predict.registry import load_reconstructor
 from hdrvid.types import ExposureCycle, Window
@@ -41,6 +42,21 @@ def test_wrong_exposures_and_colours_differ(exposures: tuple[float, ...]) -> Non
     assert exposure_agreement(filmed(exposures, (1, 1.06, 1)), exposures, STILL) == 1
     assert exposure_agreement(filmed(exposures, (1, 1.3, 1)), exposures, STILL) == 0
     assert exposure_agreement(filmed(exposures, (1, 0.77, 1)), exposures, STILL) == 0
+
+
+def test_blocks_are_kept_from_window_to_window_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    make = module._blocks
+    monkeypatch.setattr(module, "_blocks", lambda frame, step: made.append(id(frame)) or make(frame, step))
+    kept, exposures, turned = module.FrameBlocks(), (8.0, 1.0, 8.0), (1.0, 8.0, 1.0)
+    first = filmed(exposures)
+    second = first[1], *filmed((8.0, 1.0), (1, 1.3))
+    alone = [exposure_agreement(first, exposures, STILL), exposure_agreement(second, turned, STILL)]
+    made.clear()
+    together = [exposure_agreement(first, exposures, STILL, blocks=kept)]
+    together.append(exposure_agreement(second, turned, STILL, blocks=kept))
+    assert together == alone == [1, 0]
+    assert made == [id(frame) for frame in (*first, *second[1:])]
 
 
 def test_nothing_to_compare_is_no_difference() -> None:

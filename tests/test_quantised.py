@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from test_bands import model
+from test_bands import model, neighbours_of, whole_of
 from test_models import window
 from test_reconstruct import write_frames
 
@@ -22,6 +22,7 @@ from hdrvid.compiled import availability, bands
 from hdrvid.errors import ModelError, OutputError, UsageError
 from hdrvid.metrics import psnr_t
 from hdrvid.models.config import ModelConfig
+from hdrvid.models.constants import SIGNED_ZERO
 from hdrvid.models.flow_net import EVIDENCE_CHANNELS, SHIFTS, FlowRefiner
 from hdrvid.models.forward import build
 from hdrvid.models.merge_net import BlendNet
@@ -138,6 +139,41 @@ def test_a_clip_of_another_unit_and_black_frames_have_finite_results():
     for frame in (np.zeros_like(w.reference), np.ones_like(w.reference)):
         result = runner.reconstruct(type(w)(w.index, (frame,) * 3, w.exposures)).radiance
         assert np.isfinite(result).all()
+
+
+@in_bytes
+@pytest.mark.parametrize("count", [2, 3])
+def test_input_in_bytes_is_that_in_float32_rounded(count: int):
+    w, _ = window((61, 90), count)
+    steps = load_reconstructor("fast", count, device="cpu", precision="int8")._bytes.input_steps
+    given = w.reference, w.exposures[len(w.frames) // 2], neighbours_of(w), whole_of(w), 16
+    rounded, exact = bands.merge_input(*given, steps=steps), bands.merge_input(*given)
+    expected = bands.quantised(exact.x, steps, SIGNED_ZERO, 1.0)
+    channels = expected.shape[1]
+    assert rounded.x.shape[1] % 4 == 0
+    assert not rounded.x[:, channels:].any()
+    torch.testing.assert_close(rounded.x[:, :channels].int(), expected.int(), atol=1, rtol=0)
+    assert (rounded.x[:, :channels] == expected).float().mean() > 0.999
+
+
+@in_bytes
+@pytest.mark.skipif(not machine.has_avx512_vnni(), reason="needs AVX-512")
+@pytest.mark.parametrize("name", ["default", "fast"])
+def test_without_avx512_what_is_between_is_float32(name: str, monkeypatch):
+    w, _ = window((96, 128))
+    assert int8.type_between() == torch.bfloat16
+    half = load_reconstructor(name, 2, device="cpu", precision="int8").reconstruct(w).radiance
+    monkeypatch.setattr(machine, "has_avx512_vnni", lambda: False)
+    assert int8.type_between() == torch.float32
+    full = load_reconstructor(name, 2, device="cpu", precision="int8").reconstruct(w).radiance
+    assert psnr_t(half, full) > 58
+
+
+def test_onednn_that_is_told_to_do_without_avx512(monkeypatch):
+    monkeypatch.setattr(machine, "_cpuinfo", lambda: "flags : avx512_vnni avx_vnni")
+    assert machine.has_avx512_vnni.__wrapped__()
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2_VNNI")
+    assert not machine.has_avx512_vnni.__wrapped__()
 
 
 @in_bytes

@@ -25,7 +25,7 @@ import torch
 from hdrvid import threads
 from hdrvid.color.radiance import code_gain, common_floor
 from hdrvid.compiled.availability import loaded
-from hdrvid.models import flow_net
+from hdrvid.models import flow_net, reference_check
 from hdrvid.models.constants import CHANNELS_PER_CANDIDATE, PARTLY_CLIPPED, WINDOW_RADIUS, WINDOW_SIGMA
 from hdrvid.models.layers import gaussian_window
 from hdrvid.models.merge_net import SMOOTHING, smoothing_radius
@@ -82,8 +82,8 @@ def _channels_last(out: torch.Tensor) -> np.ndarray:
 
 
 def quantised(x: torch.Tensor, steps: torch.Tensor, zero: int, leak: float, *, double: bool = False) -> torch.Tensor:
-    """Values (1, C, h, w) float32 under a leaky ReLU of this slope as bytes, channels last: multiples of `steps` (C,),
-    `zero` added; see `hdrvid.models.quantised`. `double`: every value four times, (1, C, 2 h, 2 w)."""
+    """Values (1, C, h, w), float32 or bfloat16, under a leaky ReLU of this slope as bytes, channels last: multiples of
+    `steps` (C,), `zero` added; see `hdrvid.models.quantised`. `double`: every value four times, (1, C, 2 h, 2 w)."""
     c, h, w = x.shape[1:]
     out = torch.empty((2 * h, 2 * w, c) if double else (h, w, c), dtype=torch.uint8)
     function = _kernels().quantise_doubled if double else _kernels().quantise
@@ -141,7 +141,8 @@ class MergeInput:
     """A region of a window as `blend.BlendNet.network` takes it, and what its result is applied to."""
 
     x: torch.Tensor
-    """(1, 7 C + 6, h', w'), channels last; h' and w' are h and w padded to a multiple of 16."""
+    """(1, 7 C + 6, h', w') float32, bfloat16 or bytes, channels last; h' and w' are h and w padded to a multiple of
+    16."""
     radiance: np.ndarray
     """(C, 3, h, w) of the candidates: the reference, then the aligned neighbours."""
     log_prior: np.ndarray
@@ -158,13 +159,20 @@ def merge_input(
     multiple: int,
     dtype: torch.dtype = torch.float32,
     partly_clipped: float = PARTLY_CLIPPED,
+    steps: torch.Tensor | None = None,
 ) -> MergeInput:
-    """See `prior.candidates_and_prior` and `blend.BlendNet.features`. `dtype`: float32 or bfloat16, of `x`."""
+    """See `prior.candidates_and_prior` and `blend.BlendNet.features`. `dtype`: float32 or bfloat16, of `x`; with
+    `steps` (7 C + 6,) `x` is bytes, multiples of these above SIGNED_ZERO, and has up to 3 more channels of zeros."""
     h, w = _shape(region)
     count = 1 + len(neighbours.frames)
-    x, values = _empty_input(
-        h + -h % multiple, w + -w % multiple, CHANNELS_PER_CANDIDATE * count + 3 * len(SMOOTHING), dtype
-    )
+    channels = CHANNELS_PER_CANDIDATE * count + 3 * len(SMOOTHING)
+    size = h + -h % multiple, w + -w % multiple
+    inverse_steps = np.empty(0, np.float32)
+    if steps is None:
+        x, values = _empty_input(*size, channels, dtype)
+    else:
+        x, values = _empty_input(*size, channels + -channels % 4, torch.uint8)
+        values, inverse_steps = values.view(np.uint32), (1 / steps).numpy()
     radiance = np.empty((count, 3, h, w), np.float32)
     log_prior = np.empty((count, 3, h, w), np.float32)
     smoothed = np.empty((len(SMOOTHING), 3, h, w), np.float32)
@@ -179,7 +187,7 @@ def merge_input(
     flows = tuple(neighbours.flows)
     given = (
         reference, tuple(neighbours.frames), flows, tuple(neighbours.back or flows), confidence, exposures, gains,
-        np.float32(black), np.float32(partly_clipped), taps,
+        np.float32(black), np.float32(partly_clipped), taps, inverse_steps,
     )  # fmt: skip
 
     def band(rows: tuple[int, int]) -> None:
@@ -216,6 +224,31 @@ def merge_result(
         return _kernels().merge_result(*inputs, weight_channels, across, part, first, radiance, shares)
 
     return all(threads.each(band, _bands(rows, columns)))
+
+
+def contradiction(
+    radiance: np.ndarray, reference: np.ndarray, exposure: float, shortest: float = 1.0, black: float = 0.0
+) -> np.ndarray:
+    """See `reference_check.contradiction`."""
+    if min(reference.shape[:2]) < 2:
+        return reference_check.contradiction(radiance, reference, exposure, shortest, black)
+    half = reference_check.half_size(reference)
+    parts = _bands(slice(0, half[0]), slice(0, half[1]), share=4)
+    means, found = np.empty((3, 3, *half), np.float32), np.empty((*half, 3), np.float32)
+    given = radiance, reference, np.float32(exposure), np.float32(black)
+    threads.each(lambda rows: _kernels().half_means(*given, rows, means), parts)
+    means = reference_check.under_window(means)
+    known = threads.each(lambda c: reference_check.drift_and_usual(means[0, c], means[1, c]), range(3))
+    usual = np.zeros((3, 3, max(levels.shape[1] for _, levels in known)), np.float32)
+    for channel, (_, levels) in zip(usual, known, strict=True):
+        n = levels.shape[1]
+        channel[:2, :n] = levels
+        channel[0, n:] = levels[0, -1]
+        channel[2, : n - 1] = np.diff(levels[1]) / np.diff(levels[0])
+    to_shortest = np.float32(0 if exposure <= shortest else code_gain(exposure, shortest))
+    drifts, seen = np.array([drift for drift, _ in known], np.float32), np.array(reference_check.SEEN_CODES, np.float32)
+    threads.each(lambda rows: _kernels().contradicted(means, drifts, usual, to_shortest, seen, rows, found), parts)
+    return reference_check.closed(found)
 
 
 # ---- refinement of the flow ------------------------------------------------------------------------------------------

@@ -23,3 +23,5 @@ class Calls:
     """Whether the networks take bfloat16."""
     quantised: bool = False
     """Whether the networks take bytes."""
+    half_between: bool = False
+    """Whether their convolutions give bfloat16 then."""

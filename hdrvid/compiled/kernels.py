@@ -5,6 +5,7 @@ A machine without Numba, an accelerator and training use these; `tests/test_comp
 
 from __future__ import annotations
 
+from hdrvid.compiled.contradiction import contradicted, half_means
 from hdrvid.compiled.evidence import correlation, evidence, matched, refine_flow
 from hdrvid.compiled.flow_choice import consistent, luma, misfit, upsample2x_flow
 from hdrvid.compiled.inverse_search import search
@@ -14,8 +15,10 @@ from hdrvid.compiled.variational import refine
 
 __all__ = [
     "consistent",
+    "contradicted",
     "correlation",
     "evidence",
+    "half_means",
     "luma",
     "matched",
     "merge_input",
@@ -31,8 +34,10 @@ __all__ = [
 
 REPLACES = {
     "consistent": "hdrvid.flow.dense_inverse_search.DenseInverseSearch.consistent",
+    "contradicted": "hdrvid.models.reference_check.contradiction",
     "correlation": "hdrvid.models.flow_net.FlowRefiner.correlation",
     "evidence": "hdrvid.models.flow_net.evidence",
+    "half_means": "hdrvid.models.reference_check.half_means",
     "luma": "hdrvid.flow.dense_inverse_search.matched_luma8",
     "matched": "hdrvid.color.radiance.match_exposure",
     "merge_input": "hdrvid.models.classical.candidates_and_prior",

@@ -109,6 +109,7 @@ def merge_input(
     black,
     partly_clipped,
     taps,
+    inverse_steps,
     region,
     band,
     x,
@@ -124,7 +125,7 @@ def merge_input(
     `exposures` (K + 1,) of the reference and the neighbours. `gains` (K, 3): of the codes of the reference and of the
     neighbour, to the longer exposure of the two, and the floor of their comparison. `black`: code at or below which
     frames are black. `partly_clipped`: weight of a channel where another one clips. `taps`: two kernels, the wider one
-    last.
+    last. `inverse_steps` (7 C + 6,) where `x` is bytes.
     """
     count = len(frames)
     checked = confidence.shape[0] == 0
@@ -248,7 +249,7 @@ def merge_input(
                 prior_seen, weight, whole = inputs[first + 6], weights[i, 3, inner], totals[3, inner]
                 for j in range(kept):
                     prior_seen[j] = log(weight[j] / whole[j]) * _LOG_PRIOR_SCALE
-            store(inputs, x[y], 0)
+            store(inputs, x[y], 0, inverse_steps)
         last = r == height - 1
         for y in range(max(r - halo, top), (bottom if last else min(r - halo + 1, bottom))):
             for s in range(2):
@@ -259,7 +260,7 @@ def merge_input(
                     copy(weight, out)
                     for j in range(kept):
                         tone_seen[j] = weight[j] - HALF
-            store(smoothed_seen, x[y - region_top], inputs.shape[0])
+            store(smoothed_seen, x[y - region_top], inputs.shape[0], inverse_steps)
 
 
 @compiled

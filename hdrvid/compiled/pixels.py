@@ -28,7 +28,7 @@ from hdrvid.compiled.jit import (
     maximum,
     replicate,
 )
-from hdrvid.models.constants import HAT_HIGH, OUTSIDE_PX
+from hdrvid.models.constants import HAT_HIGH, HIGHEST_BYTE, OUTSIDE_PX, SIGNED_ZERO
 
 _INVERSE_MU = F(1 / MU)
 _MU = F(MU)
@@ -36,6 +36,8 @@ _LOG_WHITE = F(np.log1p(MU))
 _INVERSE_LOG_WHITE = F(1 / np.log1p(MU))
 _HAT_TOP = F(HAT_HIGH[1])
 _HAT_SLOPE = F(1 / (HAT_HIGH[1] - HAT_HIGH[0]))
+_SIGNED_ZERO = F(SIGNED_ZERO)
+_HIGHEST_BYTE = F(HIGHEST_BYTE)
 _OUTSIDE_LOW = F(-OUTSIDE_PX)
 _OUTSIDE_HIGH = F(OUTSIDE_PX - 1)
 QUARTER = F(1 / 4)
@@ -110,16 +112,51 @@ def _widened_for(value):
     return lambda value: value
 
 
-def store(planes, row, first):
-    """Planes (c, w) into channels `first` and on of a row (w, C), to the nearest even where that is bfloat16. They may
-    be overwritten."""
+@inline
+def byte(value, inverse_step, zero):
+    """The nearest multiple of a step, `zero` of them added, cut to 0..255; 0 of what is no number."""
+    return np.int32(clip(value * inverse_step + zero, ZERO, _HIGHEST_BYTE) + HALF)
+
+
+def store(planes, row, first, inverse_steps):
+    """Planes (c, w) into channels `first` and on of a row (w, C): as they are; to the nearest even where that is
+    bfloat16; as bytes of SIGNED_ZERO and (C,) steps where it is words (w, C / 4) of four each, one channel after the
+    other. They may be overwritten."""
 
 
 @overload(store, jit_options=INLINE)
-def _store_for(planes, row, first):
+def _store_for(planes, row, first, inverse_steps):
+    if row.dtype == types.uint32:
+
+        def in_words(planes, row, first, inverse_steps):
+            count, w = planes.shape
+            words = planes.view(np.uint32)
+            for c in range(count):
+                line, word, inverse_step = planes[c], words[c], inverse_steps[first + c]
+                place = np.uint32(8 * ((first + c) % 4))
+                for j in range(w):
+                    word[j] = np.uint32(byte(line[j], inverse_step, _SIGNED_ZERO)) << place
+            begun = first % 4  # bytes of the first word that are there already
+            done = 0
+            while done < count:
+                word, end = words[done], min(count, done + 4 - (first + done) % 4)
+                for c in range(done + 1, end):
+                    another = words[c]
+                    for j in range(w):
+                        word[j] |= another[j]
+                n = (first + done) // 4
+                if begun and not done:
+                    for j in range(w):
+                        row[j, n] |= word[j]
+                else:
+                    for j in range(w):
+                        row[j, n] = word[j]
+                done = end
+
+        return in_words
     if isinstance(row.dtype, types.Integer):
 
-        def rounded(planes, row, first):
+        def rounded(planes, row, first, inverse_steps):
             count, w = planes.shape
             bits = planes.view(np.uint32)
             for c in range(count):
@@ -134,7 +171,7 @@ def _store_for(planes, row, first):
 
         return rounded
 
-    def plain(planes, row, first):
+    def plain(planes, row, first, inverse_steps):
         channels = row[:, first : first + planes.shape[0]]
         for j in range(planes.shape[1]):
             for c in range(planes.shape[0]):

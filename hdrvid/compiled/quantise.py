@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from hdrvid.compiled.jit import HALF, ZERO, F, clip, compiled, inline
-
-_LARGEST = F(255)
+from hdrvid.compiled.jit import ZERO, compiled, inline
+from hdrvid.compiled.pixels import byte, widened
 
 
 @inline
 def _byte(value, step, zero, leak):
-    value = value if value > ZERO else value * leak
-    return np.uint8(np.int32(clip(value * step + zero, ZERO, _LARGEST) + HALF))
+    return np.uint8(byte(value if value > ZERO else value * leak, step, zero))
 
 
 @compiled
 def quantise(values, steps, zero, leak, rows, out):
-    """Some rows of a picture `values` (H, W, C) float32 under a leaky ReLU, as bytes in `out` (H, W, C): the nearest
-    multiple of a value's step, `zero` of them added, cut to a byte. `steps` (W * C,): 1 / step of every value of a row;
-    `leak` 1: no ReLU. What is no number becomes 0."""
+    """Some rows of a picture `values` (H, W, C), float32 or the bits of bfloat16, under a leaky ReLU, as bytes in `out`
+    (H, W, C): the nearest multiple of a value's step, `zero` of them added, cut to a byte. `steps` (W * C,): 1 / step
+    of every value of a row; `leak` 1: no ReLU. What is no number becomes 0."""
     _, w, channels = values.shape
     for y in range(rows[0], rows[1]):
         line, row = values[y].reshape(w * channels), out[y].reshape(w * channels)
         for j in range(w * channels):
-            row[j] = _byte(line[j], steps[j], zero, leak)
+            row[j] = _byte(widened(line[j]), steps[j], zero, leak)
 
 
 @compiled
@@ -36,7 +34,7 @@ def quantise_doubled(values, steps, zero, leak, rows, out):
         for x in range(w):
             pixel, left, right = line[x], row[2 * x], row[2 * x + 1]
             for c in range(channels):
-                value = _byte(pixel[c], steps[c], zero, leak)
+                value = _byte(widened(pixel[c]), steps[c], zero, leak)
                 left[c] = value
                 right[c] = value
         above, below = row.reshape(2 * w * channels), out[2 * y + 1].reshape(2 * w * channels)

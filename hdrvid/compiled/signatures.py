@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numba import typeof, types
 
-from hdrvid.compiled import evidence, flow_choice, inverse_search, merge, quantise, variational
+from hdrvid.compiled import contradiction, evidence, flow_choice, inverse_search, merge, quantise, variational
 from hdrvid.compiled.calls import Calls
 
 
@@ -61,7 +61,7 @@ def signatures(calls: Calls) -> list[Signature]:
     if calls.refine:
         found += _refine(calls)
     if calls.quantised:
-        found += _quantise()
+        found += _quantise(calls)
     return sorted(found, key=lambda signature: -signature.seconds)
 
 
@@ -98,21 +98,25 @@ def _search(calls: Calls) -> Iterator[Signature]:
 
 def _merge(calls: Calls) -> Iterator[Signature]:
     picture, channels, vector, bounds = _array(3), _array(4), _array(1), (0, 1, 0, 1)
-    network = _array(3, np.uint16 if calls.half else np.float32)
+    given = _array(3, np.uint32 if calls.quantised else np.uint16 if calls.half else np.float32)
+    result = _array(3, np.uint16 if calls.half or calls.half_between else np.float32)
     pictures = (picture,) * calls.neighbours
     yield _signature(
         merge.merge_input, 11.5, picture, pictures, pictures, pictures, picture, vector, _array(2), np.float32(1),
-        np.float32(1), (vector, vector), bounds, (0, 1), network, channels, channels, channels,
+        np.float32(1), (vector, vector), vector, bounds, (0, 1), given, channels, channels, channels,
     )  # fmt: skip
+    yield _signature(contradiction.half_means, 1.0, picture, picture, np.float32(1), np.float32(1), (0, 1), channels)
+    yield _signature(contradiction.contradicted, 1.5, channels, vector, picture, np.float32(1), vector, (0, 1), picture)
     yield _signature(
-        merge.merge_result, 3.6, network, channels, channels, channels, 1, (0, 1), (0, 1), (0, 1), picture, channels
+        merge.merge_result, 3.6, result, channels, channels, channels, 1, (0, 1), (0, 1), (0, 1), picture, channels
     )
 
 
-def _quantise() -> Iterator[Signature]:
-    picture, vector, one, bytes_ = _array(3), _array(1), np.float32(1), _array(3, np.uint8)
-    yield _signature(quantise.quantise, 0.7, picture, vector, one, one, (0, 1), bytes_)
-    yield _signature(quantise.quantise_doubled, 0.7, picture, vector, one, one, (0, 1), bytes_)
+def _quantise(calls: Calls) -> Iterator[Signature]:
+    vector, one, bytes_ = _array(1), np.float32(1), _array(3, np.uint8)
+    given = _array(3, np.uint16 if calls.half_between else np.float32)
+    for function in (quantise.quantise, quantise.quantise_doubled):
+        yield _signature(function, 0.7, given, vector, one, one, (0, 1), bytes_)
 
 
 def _refine(calls: Calls) -> Iterator[Signature]:

@@ -40,6 +40,27 @@ use up to 0.8 of it."""
 RESIDUAL_SCALE = 0.02
 """Unit of the residual in the mu-law domain: errors there are thousandths, so must be what a step of Adam changes."""
 
+# ---- what contradicts the reference: hdrvid.models.reference_check ---
+
+TOLERANCE = 0.015
+"""Difference of codes that is never a contradiction."""
+TOLERANCE_OF_CODE = 0.04
+"""The same as a share of the code: what an exposure or a curve known a few percent wrong explains."""
+NOISE_SIGMAS = 2.0
+"""Standard deviations of the local mean that are no contradiction."""
+CONTRADICTION_WINDOW = 3
+"""Side of the window of the local mean, at half the size of the picture."""
+USUAL_FACTOR = 8.0
+"""A contradiction is larger than so many times the usual difference: 5 standard deviations."""
+
+# ---- networks in 8 bits: hdrvid.models.quantised ---
+
+SIGNED_ZERO = 128
+"""The byte that stands for 0 where values have both signs."""
+ACTIVATED_ZERO = 32
+"""The same behind a leaky ReLU."""
+HIGHEST_BYTE = 255
+
 # ---- the flow refinement: hdrvid.models.flow_net ---
 
 WINDOW_SIGMA = 1.5

@@ -49,11 +49,13 @@ def exposure_agreement(
     exposures: Sequence[float],
     flows: Sequence[np.ndarray],
     black: float = 0.0,
+    blocks: FrameBlocks | None = None,
 ) -> float:
     """1 where the frames of a window agree on their light, 0 where they differ by more than DIFFERS at some level.
 
     `frames` and `exposures` of the window, the reference in the middle; `flows` from it to each of the others, in their
-    order; `black`: code at or below which frames are black. 1 as well where nothing can be compared.
+    order; `black`: code at or below which frames are black; `blocks`: those of the window before. 1 as well where
+    nothing can be compared.
     """
     middle = len(frames) // 2
     others = [i for i in range(len(frames)) if i != middle]
@@ -62,14 +64,15 @@ def exposure_agreement(
     side = step * BLOCK
     if min(height, width) < 3 * side:
         return 1.0
-    reference = _blocks(frames[middle], step)
+    blocks_of = (blocks or FrameBlocks()).of(frames, step)
+    reference = blocks_of[middle]
     rows, columns = (slice(side // 2, n // side * side, side) for n in (height, width))
     worst = 0.0
     for i, flow in zip(others, flows, strict=True):
         if exposures[i] == exposures[middle]:
             continue
         moved = flow[rows, columns] / np.float32(side)
-        neighbour = _Blocks(*(warp_picture(plane, moved) for plane in _blocks(frames[i], step)))
+        neighbour = _Blocks(*(warp_picture(plane, moved) for plane in blocks_of[i]))
         pair = (reference, neighbour) if exposures[middle] < exposures[i] else (neighbour, reference)
         ratio = max(exposures[i], exposures[middle]) / min(exposures[i], exposures[middle])
         worst = max(worst, _difference(*pair, ratio, black))
@@ -77,11 +80,15 @@ def exposure_agreement(
 
 
 def partly_clipped_weight(
-    frames: Sequence[np.ndarray], exposures: Sequence[float], flows: Sequence[np.ndarray], black: float = 0.0
+    frames: Sequence[np.ndarray],
+    exposures: Sequence[float],
+    flows: Sequence[np.ndarray],
+    black: float = 0.0,
+    blocks: FrameBlocks | None = None,
 ) -> float:
     """What a channel weighs in a window where another one clips: PARTLY_CLIPPED, as far as its exposures agree. See
     `exposure_agreement`."""
-    return PARTLY_CLIPPED * exposure_agreement(frames, exposures, flows, black)
+    return PARTLY_CLIPPED * exposure_agreement(frames, exposures, flows, black, blocks)
 
 
 class _Blocks(NamedTuple):
@@ -89,6 +96,23 @@ class _Blocks(NamedTuple):
     """(h, w, 3) mean light of the blocks, 1 where the frame clips."""
     clipped: np.ndarray
     """(h, w, 3) share of their pixels that clip."""
+
+
+class FrameBlocks:
+    """The blocks of the frames of a window, which the next window shares most of."""
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[np.ndarray, int, _Blocks]] = []
+
+    def of(self, frames: Sequence[np.ndarray], step: int) -> list[_Blocks]:
+        """Of each frame, which is not to be changed while it is kept."""
+
+        def find(frame: np.ndarray) -> tuple[np.ndarray, int, _Blocks]:
+            known = (entry for entry in self._kept if entry[0] is frame and entry[1] == step)
+            return next(known, None) or (frame, step, _blocks(frame, step))
+
+        self._kept = [find(frame) for frame in frames]
+        return [blocks for *_, blocks in self._kept]
 
 
 def _blocks(frame: np.ndarray, step: int) -> _Blocks:

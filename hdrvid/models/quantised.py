@@ -63,9 +63,10 @@ def _whole(name: str, conv: nn.Conv2d) -> Convolution:
     return Convolution(name, conv.weight, conv.bias, conv.stride[0], conv.padding[0])
 
 
-def _unshuffled(name: str, weight: torch.Tensor, bias: torch.Tensor | None, channels: int) -> Convolution:
-    """`pixel_unshuffle_conv` by 2 of so many channels."""
-    return Convolution(name, strided_weight(weight, channels, 2), bias, 2, weight.shape[-1] // 2 * 2)
+def _unshuffled(name: str, conv: nn.Conv2d) -> Convolution:
+    """`pixel_unshuffle_conv` by 2."""
+    weight = strided_weight(conv.weight, conv.in_channels // 4, 2)
+    return Convolution(name, weight, conv.bias, 2, conv.kernel_size[0] // 2 * 2)
 
 
 class Executor(Protocol[Seen]):
@@ -74,6 +75,9 @@ class Executor(Protocol[Seen]):
     def look(self, name: str, x: torch.Tensor, *, activate: bool = True, double: bool = False) -> Seen:
         """What convolutions take of values (1, C, H, W): under the leaky ReLU, unless that is not wanted, and twice as
         large, every value four times, where that is."""
+
+    def given(self, x: torch.Tensor) -> torch.Tensor:
+        """Values of float convolutions in the type in which this executor's convolutions give theirs."""
 
     def conv(self, seen: Seen, conv: Convolution, plus: torch.Tensor | None = None) -> torch.Tensor:
         """(1, O, H', W') float32; `plus`, of that size, is added and may be overwritten."""
@@ -98,8 +102,8 @@ def _fused(run: Executor[Seen], name: str, conv: nn.Conv2d, small: torch.Tensor,
 
 def merge_corrections(run: Executor[Seen], net: BlendNet, x: torch.Tensor) -> torch.Tensor:
     """`BlendNet.network` of one window."""
-    stem = _unshuffled("stem", net.stem.weight, net.stem.bias, x.shape[1])
-    y0 = _blocks(run, "enc0", net.enc0, run.conv(run.look("stem", x, activate=False), stem))
+    seen = run.look("stem", x, activate=False)
+    y0 = _blocks(run, "enc0", net.enc0, run.conv(seen, _unshuffled("stem", net.stem)))
     x0 = run.look("x0", y0)
     x1 = run.look("x1", _blocks(run, "enc1", net.enc1, run.conv(x0, _whole("down1", net.down1))))
     x2 = run.look("x2", _blocks(run, "enc2", net.enc2, run.conv(x1, _whole("down2", net.down2))))
@@ -122,13 +126,14 @@ def flow_corrections(
     """
     known = F.conv2d(ratio, net.stem.weight[:, -1:], padding=1)
     y0 = pixel_unshuffle_conv(fine, net.stem.weight[:, :-1], net.stem.bias, 2, plus=known)
-    y1 = _blocks(run, "enc1", net.enc1, net.down1(act(y0)) + net.matches(volume))
+    y1 = _blocks(run, "enc1", net.enc1, run.given(net.down1(act(y0)) + net.matches(volume)))
+    y0 = run.given(y0)
     y2 = _blocks(run, "enc2", net.enc2, run.conv(run.look("down2", y1), _whole("down2", net.down2)))
     y3 = _blocks(run, "enc3", net.enc3, run.conv(run.look("down3", y2), _whole("down3", net.down3)))
     y2 = _blocks(run, "dec2", net.dec2, upsample2x_plus(run.conv(run.look("up2", y3), _whole("up2", net.up2)), y2))
     y1 = _blocks(run, "dec1", net.dec1, upsample2x_plus(run.conv(run.look("up1", y2), _whole("up1", net.up1)), y1))
     y0 = _blocks(run, "dec0", net.dec0, upsample2x_plus(run.conv(run.look("up0", y1), _whole("up0", net.up0)), y0))
-    return net.head(act_inplace(y0))
+    return net.head(act_inplace(y0).float())
 
 
 class Ranging:
@@ -145,6 +150,9 @@ class Ranging:
         before = self.ranges.get(name, found)
         self.ranges[name] = torch.stack([torch.minimum(before[0], found[0]), torch.maximum(before[1], found[1])])
         return upsample2x(x) if double else x
+
+    def given(self, x: torch.Tensor) -> torch.Tensor:
+        return x
 
     def conv(self, seen: torch.Tensor, conv: Convolution, plus: torch.Tensor | None = None) -> torch.Tensor:
         y = F.conv2d(seen, conv.weight, conv.bias, stride=conv.stride, padding=conv.padding)

@@ -23,15 +23,14 @@ import numpy as np
 from hdrvid import threads
 from hdrvid.color.curves import NETWORK_GAMMA
 from hdrvid.color.radiance import code_gain, inverse_mu_law, mu_law, radiance_from_ldr
+from hdrvid.models.constants import (
+    CONTRADICTION_WINDOW,
+    NOISE_SIGMAS,
+    TOLERANCE,
+    TOLERANCE_OF_CODE,
+    USUAL_FACTOR,
+)
 
-TOLERANCE = 0.015
-"""Difference of codes that is never a contradiction."""
-TOLERANCE_OF_CODE = 0.04
-"""The same as a share of the code: what an exposure or a curve known a few percent wrong explains."""
-NOISE_SIGMAS = 2.0
-"""Standard deviations of the local mean that are no contradiction."""
-WINDOW = 3
-"""Side of the window of the local mean, at half the size of the picture."""
 CLOSED = 9
 """Gaps between contradictions that are closed, at half the size of the picture: what happens to agree inside of
 something that does not."""
@@ -41,8 +40,6 @@ DRIFT_CODES = (0.1, 0.8)
 """Codes that such a drift is measured at."""
 LEVEL_EDGES = (0.06, 0.12, 0.2, 0.3, 0.45, 0.65, 0.85)
 """Codes between the levels at which the usual difference of a frame is measured."""
-USUAL_FACTOR = 8.0
-"""A contradiction is larger than so many times the usual difference: 5 standard deviations."""
 LEVEL_FACTOR = 3.0
 """How much larger the usual difference of a level may be than that of the frame."""
 FEWEST_PIXELS = 200
@@ -63,46 +60,50 @@ def contradiction(
     `radiance` (H, W, 3) of the frame, `reference` (H, W, 3) network codes, `exposure` of the reference, `shortest` that
     of its window, `black` the code at or below which frames are black.
     """
+    means = under_window(half_means(radiance, reference, exposure, black))
+    level, difference, square = means
+    noise = np.sqrt(np.maximum(square - difference * difference, 0.0)) / np.float32(2 * CONTRADICTION_WINDOW)
+    usual = np.empty_like(level)
+    drifts = np.empty((3, 1, 1), np.float32)
+
+    def look_at(channel: int) -> None:
+        drifts[channel], levels = drift_and_usual(level[channel], difference[channel])
+        usual[channel] = np.interp(level[channel], levels[0], levels[1])
+
+    threads.each(look_at, range(3))
+    tolerance = np.float32(TOLERANCE) + np.float32(TOLERANCE_OF_CODE) * level
+    tolerance = np.maximum(tolerance, np.float32(USUAL_FACTOR) * usual)
+    excess = (np.abs(difference - drifts * level) - np.float32(NOISE_SIGMAS) * noise) / tolerance - 1
+    found = np.clip(excess, 0.0, 1.0)
+    for_all = found
+    if exposure > shortest:
+        low, high = SEEN_CODES
+        seen = level * np.float32(code_gain(exposure, shortest))
+        for_all = found * np.clip((seen - np.float32(low)) / np.float32(high - low), 0.0, 1.0)
+    return closed(np.maximum(found, for_all.max(0)).transpose(1, 2, 0))
+
+
+def closed(found: np.ndarray) -> np.ndarray:
+    """Contradictions (h, w, 3) without gaps, and with soft edges."""
     import cv2
 
-    planes = zip(*(cv2.split(mean) for mean in _local_means(radiance, reference, exposure, black)), strict=True)
-
-    def of_channel(means: tuple[np.ndarray, np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        level, difference, square = means
-        noise = np.sqrt(np.maximum(square - difference * difference, 0.0)) / np.float32(2 * WINDOW)
-        difference = difference - _drift(level, difference) * level
-        usual = _usual_difference(level, difference)
-        tolerance = np.float32(TOLERANCE) + np.float32(TOLERANCE_OF_CODE) * level
-        tolerance = np.maximum(tolerance, np.float32(USUAL_FACTOR) * usual)
-        excess = (np.abs(difference) - np.float32(NOISE_SIGMAS) * noise) / tolerance - 1
-        found = np.clip(excess, 0.0, 1.0)
-        if exposure <= shortest:
-            return found, found
-        seen = level * np.float32(code_gain(exposure, shortest))
-        low, high = SEEN_CODES
-        return found, found * np.clip((seen - np.float32(low)) / np.float32(high - low), 0.0, 1.0)
-
-    channels, for_all = zip(*threads.each(of_channel, list(planes)), strict=True)
-    whole = np.maximum(np.maximum(for_all[0], for_all[1]), for_all[2])
-    found = np.asarray(cv2.merge([np.maximum(channel, whole) for channel in channels]))
+    found = np.ascontiguousarray(found)
     if not found.any():
         return found
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (CLOSED, CLOSED))
     found = cv2.morphologyEx(found, cv2.MORPH_CLOSE, disc)
-    return np.asarray(cv2.blur(found, (WINDOW, WINDOW), borderType=cv2.BORDER_REPLICATE))
+    window = CONTRADICTION_WINDOW, CONTRADICTION_WINDOW
+    return np.asarray(cv2.blur(found, window, borderType=cv2.BORDER_REPLICATE))
 
 
-def keep_reference(
-    radiance: np.ndarray, reference: np.ndarray, exposure: float, shortest: float = 1.0, black: float = 0.0
-) -> np.ndarray:
+def keep_reference(radiance: np.ndarray, reference: np.ndarray, exposure: float, weight: np.ndarray) -> np.ndarray:
     """Bring a frame, in place, back to its reference where it contradicts it; returns where it did, (H, W) bool.
 
-    Arguments as for `contradiction`.
+    `weight` as `contradiction` returns it, the other arguments as it takes them.
     """
     import cv2
 
     height, width = reference.shape[:2]
-    weight = contradiction(radiance, reference, exposure, shortest, black)
     kept = np.zeros((height, width), bool)
     touched = np.flatnonzero(weight.any(axis=(1, 2)))
     if not len(touched):
@@ -120,15 +121,14 @@ def keep_reference(
     return kept
 
 
-def _local_means(
-    radiance: np.ndarray, reference: np.ndarray, exposure: float, black: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Means at half the size, (H / 2, W / 2, 3) each: of the larger of both codes, their difference, and its square."""
+def half_means(radiance: np.ndarray, reference: np.ndarray, exposure: float, black: float) -> np.ndarray:
+    """Means at half the size, (3, 3, H / 2, W / 2): of the larger of both codes, their difference, and its square, each
+    of the three channels. Arguments as for `contradiction`."""
     import cv2
 
-    half = max(reference.shape[0] // 2, 1), max(reference.shape[1] // 2, 1)
+    half = half_size(reference)
     width = 2 * half[1]
-    means = [np.empty((*half, 3), np.float32) for _ in range(3)]
+    means = np.empty((3, 3, *half), np.float32)
 
     def band(rows: slice) -> None:
         given = reference[rows, :width]
@@ -141,22 +141,40 @@ def _local_means(
         size = half[1], here.stop - here.start
         pictures = np.maximum(codes, given), difference, difference * difference
         for mean, picture in zip(means, pictures, strict=True):
-            cv2.resize(picture, size, dst=mean[here], interpolation=cv2.INTER_AREA)
+            resized = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+            mean[:, here] = resized.reshape(*size[::-1], 3).transpose(2, 0, 1)
 
     blocks = threads.row_blocks(slice(0, half[0]), 2 * width, _PIXELS_AT_ONCE)
     threads.each(band, [slice(2 * block.start, 2 * block.stop) for block in blocks])
-    window = WINDOW, WINDOW
-    level, difference, square = (cv2.blur(mean, window, borderType=cv2.BORDER_REPLICATE) for mean in means)
-    return level, difference, square
+    return means
 
 
-def _usual_difference(level: np.ndarray, difference: np.ndarray) -> np.ndarray:
-    """The median difference of a channel at the code of every pixel, (h, w), not negative.
+def half_size(picture: np.ndarray) -> tuple[int, int]:
+    """Half of height and width, rounded down, at least 1."""
+    return max(picture.shape[0] // 2, 1), max(picture.shape[1] // 2, 1)
+
+
+def under_window(means: np.ndarray) -> np.ndarray:
+    """Planes (n, 3, h, w) under the window of the local mean."""
+    import cv2
+
+    result = np.empty_like(means)
+    planes = list(zip(means.reshape(-1, *means.shape[2:]), result.reshape(-1, *means.shape[2:]), strict=True))
+    window = CONTRADICTION_WINDOW, CONTRADICTION_WINDOW
+    threads.each(lambda pair: cv2.blur(pair[0], window, pair[1], borderType=cv2.BORDER_REPLICATE), planes)
+    return result
+
+
+def drift_and_usual(level: np.ndarray, difference: np.ndarray) -> tuple[np.float32, np.ndarray]:
+    """Of a channel, (h, w) each: the share of its code by which it differs as a whole, and its usual differences beside
+    that, (2, n): codes, rising, and the median difference there, not negative; (2, 1) of zeros where nothing is known.
 
     What a codec does to dark codes is no noise that a local mean takes away, but it is alike all over the frame. Where
     one thing has a level to itself, it says little of it: no more than LEVEL_FACTOR times the median of all counts.
     """
-    levels, sizes = level[::2, ::2].ravel(), np.abs(difference[::2, ::2]).ravel()
+    levels, differences = level[::2, ::2].ravel(), difference[::2, ::2].ravel()
+    drift = _drift(levels, differences)
+    sizes = np.abs(differences - drift * levels)
     bins = np.digitize(levels, LEVEL_EDGES)
     centres, medians = [], []
     for number in range(len(LEVEL_EDGES) + 1):
@@ -165,14 +183,13 @@ def _usual_difference(level: np.ndarray, difference: np.ndarray) -> np.ndarray:
             centres.append(float(levels[inside].mean()))
             medians.append(float(np.median(sizes[inside])))
     if not centres:
-        return np.zeros_like(level)
+        return drift, np.zeros((2, 1), np.float32)
     most = LEVEL_FACTOR * float(np.median(sizes))
-    return np.interp(level, centres, np.minimum(medians, most)).astype(np.float32)
+    return drift, np.array([centres, np.minimum(medians, most)], np.float32)
 
 
-def _drift(level: np.ndarray, difference: np.ndarray) -> np.float32:
-    """The share of the code by which a channel differs as a whole: the median."""
-    levels, differences = level[::2, ::2], difference[::2, ::2]
+def _drift(levels: np.ndarray, differences: np.ndarray) -> np.float32:
+    """The median share of the code."""
     low, high = DRIFT_CODES
     counted = (levels > low) & (levels < high)
     if np.count_nonzero(counted) < FEWEST_PIXELS:

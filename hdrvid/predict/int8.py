@@ -15,16 +15,12 @@ from torch.nn import functional as F
 from hdrvid import machine
 from hdrvid.compiled import availability, bands
 from hdrvid.errors import ModelError
+from hdrvid.models.constants import ACTIVATED_ZERO, HIGHEST_BYTE, SIGNED_ZERO
 from hdrvid.models.flow_net import FlowRefiner
 from hdrvid.models.layers import LEAK
 from hdrvid.models.merge_net import BlendNet
 from hdrvid.models.quantised import Convolution, Ranges, flow_corrections, merge_corrections, ranges_of_zeros
 
-SIGNED_ZERO = 128
-"""The byte that stands for 0 where values have both signs."""
-ACTIVATED_ZERO = 32
-"""The same behind a leaky ReLU."""
-HIGHEST_BYTE = 255
 HIGHEST_WEIGHT = 127
 SMALLEST_STEP = 1e-8
 
@@ -54,19 +50,30 @@ class _Packed:
 class Bytes:
     """Computes in 8 bits, one network, windows of any size."""
 
-    def __init__(self, network: str, ranges: Ranges) -> None:
+    def __init__(self, network: str, ranges: Ranges, between: torch.dtype = torch.float32) -> None:
+        """`between`: in which convolutions give their results, float32 or bfloat16."""
         self.network = network
+        self.between = between
         self._ranges = ranges
         self._steps: dict[str, torch.Tensor] = {}
         self._packed: dict[str, _Packed] = {}
 
-    def look(self, name: str, x: torch.Tensor, *, activate: bool = True, double: bool = False) -> _Quantised:
-        zero = ACTIVATED_ZERO if activate else SIGNED_ZERO
+    def steps(self, name: str, zero: int) -> torch.Tensor:
+        """What a byte stands for, (C,), in every channel of what goes into a convolution."""
         if name not in self._steps:
             self._steps[name] = _steps(self._ranges[f"{self.network}.{name}"], zero)
-        steps = self._steps[name]
+        return self._steps[name]
+
+    def look(self, name: str, x: torch.Tensor, *, activate: bool = True, double: bool = False) -> _Quantised:
+        zero = ACTIVATED_ZERO if activate else SIGNED_ZERO
+        steps = self.steps(name, zero)
+        if x.dtype == torch.uint8:
+            return _Quantised(x, steps, zero)
         values = bands.quantised(x, steps, zero, LEAK if activate else 1.0, double=double)
         return _Quantised(values, steps, zero)
+
+    def given(self, x: torch.Tensor) -> torch.Tensor:
+        return x.to(self.between)
 
     def conv(self, seen: _Quantised, conv: Convolution, plus: torch.Tensor | None = None) -> torch.Tensor:
         packed = self._packed.get(conv.name)
@@ -76,8 +83,8 @@ class Bytes:
         given = seen.values, 1.0, seen.zero, packed.weight, packed.scales, packed.zeros
         operators = torch.ops.onednn.qconv2d_pointwise
         if plus is None:
-            return operators(*given, packed.bias, *place, 1.0, 0, torch.float32, "none", [], "")
-        result = 1.0, 0, torch.float32, 1.0, 0
+            return operators(*given, packed.bias, *place, 1.0, 0, self.between, "none", [], "")
+        result = 1.0, 0, plus.dtype, 1.0, 0
         return operators.binary(*given, plus, packed.bias, *place, *result, "sum", 1.0, "none", [], "")
 
 
@@ -93,6 +100,7 @@ def _steps(low_high: torch.Tensor, zero: int) -> torch.Tensor:
 
 def _pack(conv: Convolution, seen: _Quantised) -> _Packed:
     weight = conv.weight.float() * seen.steps[:, None, None]
+    weight = F.pad(weight, (0, 0, 0, 0, 0, seen.values.shape[1] - weight.shape[1]))
     scales = (weight.abs().amax((1, 2, 3)) / HIGHEST_WEIGHT).clamp(min=SMALLEST_STEP)
     whole = torch.round(weight / scales[:, None, None, None]).to(torch.int8)
     packed = torch.ops.onednn.qconv_prepack(whole, scales, 1.0, seen.zero, *_place(conv), None)
@@ -109,10 +117,15 @@ class QuantisedNetworks:
                 f"the weights '{name}' cannot be run in int8: they hold ranges of other networks: use --precision fp32"
             )
         self._networks = networks
-        self._executors = {name: Bytes(name, ranges) for name in networks}
+        self._executors = {name: Bytes(name, ranges, type_between()) for name in networks}
+
+    @property
+    def input_steps(self) -> torch.Tensor:
+        """What a byte stands for, (7 C + 6,), in every channel of what `merge` takes."""
+        return self._executors["merge"].steps("stem", SIGNED_ZERO)
 
     def merge(self, x: torch.Tensor) -> torch.Tensor:
-        """`BlendNet.network` of one window."""
+        """`BlendNet.network` of one window, in bytes of `input_steps` (`bands.merge_input`) or float32."""
         net = self._networks["merge"]
         assert isinstance(net, BlendNet)
         return merge_corrections(self._executors["merge"], net, x)
@@ -122,6 +135,12 @@ class QuantisedNetworks:
         net = self._networks["flow"]
         assert isinstance(net, FlowRefiner)
         return flow_corrections(self._executors["flow"], net, fine, ratio, volume)
+
+
+def type_between() -> torch.dtype:
+    """In which convolutions give their results here: bfloat16 is half of what memory has to move, but without AVX-512
+    oneDNN takes 500 times as long for it."""
+    return torch.bfloat16 if machine.has_avx512_vnni() else torch.float32
 
 
 def lacking(device: torch.device) -> str | None:

@@ -18,11 +18,12 @@ from hdrvid.compiled import availability, bands
 from hdrvid.compiled.calls import Calls
 from hdrvid.errors import ModelError, UsageError
 from hdrvid.flow.dense_inverse_search import DenseInverseSearch
+from hdrvid.models import reference_check
 from hdrvid.models.classical import Candidates, blend, candidates_and_prior
 from hdrvid.models.config import ModelConfig
 from hdrvid.models.constants import HALO_PX
 from hdrvid.models.edges import denoise_alone
-from hdrvid.models.exposure_agreement import partly_clipped_weight
+from hdrvid.models.exposure_agreement import FrameBlocks, partly_clipped_weight
 from hdrvid.models.flow_net import FlowRefiner, evidence
 from hdrvid.models.layers import in_half_precision
 from hdrvid.models.memo.candidates import memo_candidates
@@ -64,11 +65,6 @@ FRAME_BYTES_PER_PIXEL = 60
 LOOK_AHEAD = 3
 """Windows after the present one whose flow is searched while an accelerator computes: the search takes longer than the
 networks do there, and one of two pictures keeps one core busy."""
-
-
-def _partly_clipped(window: Window, flows: np.ndarray) -> float:
-    """See `partly_clipped_weight`; `flows` (K, H, W, 2)."""
-    return partly_clipped_weight(window.frames, window.exposures, list(flows), window.black)
 
 
 class _OverflowError(Exception):
@@ -144,6 +140,7 @@ class ModelRunner:
         """Set to measure where the time goes."""
         self.tile = resolve_tile(tile)
         self._chosen: dict[tuple[int, int], int | None] = {}
+        self._blocks = FrameBlocks()
         self._features: dict[tuple[int, float], tuple[np.ndarray, torch.Tensor]] = {}
         self.notes: list[str] = []
         """What the user should know, in sentences; grows while frames are made."""
@@ -204,6 +201,7 @@ class ModelRunner:
             neighbours=what.window_frames - 1,
             half=self._input_dtype() == torch.bfloat16,
             quantised=self._bytes is not None,
+            half_between=self._bytes is not None and int8.type_between() == torch.bfloat16,
         )
 
     @property
@@ -308,6 +306,10 @@ class ModelRunner:
     def _stage(self, name: str) -> AbstractContextManager[None]:
         return nullcontext() if self.clock is None else self.clock.stage(name)
 
+    def _partly_clipped(self, window: Window, flows: np.ndarray) -> float:
+        """See `partly_clipped_weight`; `flows` (K, H, W, 2)."""
+        return partly_clipped_weight(window.frames, window.exposures, list(flows), window.black, self._blocks)
+
     def _exposures(self, window: Window) -> torch.Tensor:
         return torch.tensor([window.exposures], dtype=torch.float32, device=self.device)
 
@@ -392,7 +394,7 @@ class ModelRunner:
         h, w = size = window.reference.shape[:2]
         with self._stage("flow"):
             forward, backward = self._classical_flow(window)
-            partly_clipped = 0.0 if self.networks is None else _partly_clipped(window, forward)
+            partly_clipped = 0.0 if self.networks is None else self._partly_clipped(window, forward)
         self._between_stages(h, w)
         with self._stage("prepare"):
             exposures = self._exposures(window)
@@ -444,7 +446,9 @@ class ModelRunner:
             kept = None
             if corrected:
                 shortest = min(window.exposures)
-                kept = keep_reference(radiance, window.reference, exposure, shortest, window.black)
+                compared = bands if self.in_bands and availability.usable() else reference_check
+                found = compared.contradiction(radiance, window.reference, exposure, shortest, window.black)
+                kept = keep_reference(radiance, window.reference, exposure, found)
             if exposure < max(window.exposures):
                 denoise_alone(radiance, window.reference, flows, kept)
 
@@ -454,7 +458,7 @@ class ModelRunner:
         h, w = size = window.reference.shape[:2]
         with self._stage("flow"):
             forward, backward = self._classical_flow(window)
-            partly_clipped = _partly_clipped(window, forward)
+            partly_clipped = self._partly_clipped(window, forward)
         self._between_stages(h, w)
         middle = len(window.frames) // 2
         others = [i for i in range(len(window.frames)) if i != middle]
@@ -487,6 +491,7 @@ class ModelRunner:
                     SIZE_MULTIPLE,
                     self._input_dtype(),
                     partly_clipped,
+                    None if self._bytes is None else self._bytes.input_steps,
                 )
             with self._stage("merge"):
                 out = network(given.x)

@@ -145,6 +145,17 @@ def _compared() -> tuple[np.ndarray, np.ndarray]:
     return (np.clip(codes, 0, 1) ** np.float32(2.2) / np.float32(4)).astype(np.float32), reference
 
 
+def quantise_sum() -> Pair:
+    (values, steps), plus = _values_and_steps(), torch.randn(1, 5, 18, 22).contiguous(memory_format=torch.channels_last)
+    expected, result = bands.quantised(values + plus, steps, 32, 0.1), values.clone()
+    once = bands.quantised_sum(result, plus, steps, 32, 0.1, again=False)
+    torch.testing.assert_close(result, values, rtol=0, atol=0)
+    assert torch.equal(once, expected)
+    again = bands.quantised_sum(result, plus, steps, 32, 0.1, again=True)
+    assert torch.equal(again, expected)
+    return result.numpy(), torch.add(values, plus).numpy(), 0
+
+
 def half_means() -> Pair:
     radiance, reference = _compared()
     result = np.empty((3, 3, 48, 65), np.float32)
@@ -171,7 +182,7 @@ PAIRS = {
     function.__name__: function
     for function in (
         *(luma, matched, search, refine, upsample2x_flow, misfit, consistent, correlation, evidence),
-        *(quantise, quantise_doubled, half_means, contradicted),
+        *(quantise, quantise_doubled, quantise_sum, half_means, contradicted),
     )
 } | dict.fromkeys(("merge_input", "merge_result", "refine_flow"), _reconstructed)
 

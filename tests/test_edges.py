@@ -16,13 +16,23 @@ from hdrvid.types import Window
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def test_unseen_is_outside_of_every_neighbour():
-    flows = 4 * np.random.default_rng(0).normal(size=(3, 17, 23, 2)).astype(np.float32)
+@pytest.mark.parametrize(
+    ("height", "width", "length"), [(17, 23, 4), (40, 61, 2), (61, 40, 1e-3), (3, 3, 1), (1, 9, 1)]
+)
+def test_unseen_is_outside_of_every_neighbour(height: int, width: int, length: float):
+    flows = np.float32(length) * np.random.default_rng(0).normal(size=(3, height, width, 2)).astype(np.float32)
+    flows[:, 0, :, 1] = -3
     inside = inside_picture(torch.from_numpy(flows.transpose(0, 3, 1, 2))).numpy()[:, 0]
-    seen = np.ones((17, 23), bool)
+    seen = np.ones((height, width), bool)
     seen[unseen_pixels(list(flows))] = False
     assert np.array_equal(seen, inside.any(0))
     assert not seen.all()
+
+
+def test_flow_that_is_no_number_hides_nothing():
+    flow = np.zeros((40, 60, 2), np.float32)
+    flow[20, 30], flow[5, 0, 0] = np.nan, -3
+    assert [place.tolist() for place in unseen_pixels([flow])] == [[5], [0]]
 
 
 def panned(pan: int, stops: float) -> tuple[list[np.ndarray], np.ndarray]:

@@ -97,6 +97,21 @@ def quantised(x: torch.Tensor, steps: torch.Tensor, zero: int, leak: float, *, d
     return out.permute(2, 0, 1)[None]
 
 
+def quantised_sum(
+    result: torch.Tensor, plus: torch.Tensor, steps: torch.Tensor, zero: int, leak: float, again: bool
+) -> torch.Tensor:
+    """`quantised` of `result` + `plus`; where it is wanted `again`, `result` becomes the sum."""
+    c, h, w = result.shape[1:]
+    out = torch.empty((h, w, c), dtype=torch.uint8)
+    given = _channels_last(result), _channels_last(plus), np.tile(1 / steps.numpy(), w), np.float32(zero)
+
+    def band(rows: tuple[int, int]) -> None:
+        _kernels().quantise_sum(*given, np.float32(leak), again, rows, out.numpy())
+
+    threads.each(band, _bands(slice(0, h), slice(0, w), share=8))
+    return out.permute(2, 0, 1)[None]
+
+
 # ---- candidates, their prior, and what the merging network sees ------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from hdrvid.compiled.evidence import correlation, evidence, matched, refine_flow
 from hdrvid.compiled.flow_choice import consistent, luma, misfit, upsample2x_flow
 from hdrvid.compiled.inverse_search import search
 from hdrvid.compiled.merge import merge_input, merge_result
-from hdrvid.compiled.quantise import quantise, quantise_doubled
+from hdrvid.compiled.quantise import quantise, quantise_doubled, quantise_sum
 from hdrvid.compiled.variational import refine
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "misfit",
     "quantise",
     "quantise_doubled",
+    "quantise_sum",
     "refine",
     "refine_flow",
     "search",
@@ -45,6 +46,7 @@ REPLACES = {
     "misfit": "hdrvid.flow.dense_inverse_search.DenseInverseSearch._misfit",
     "quantise": "torch.fake_quantize_per_channel_affine",
     "quantise_doubled": "torch.nn.functional.interpolate",
+    "quantise_sum": "torch.add",
     "refine": "cv2.VariationalRefinement.calcUV",
     "refine_flow": "hdrvid.models.flow_net.FlowRefiner.correct",
     "search": "cv2.DISOpticalFlow.calc",

@@ -112,6 +112,26 @@ def _widened_for(value):
     return lambda value: value
 
 
+def narrow(row, j, value):
+    """Write float32 to a row, to the nearest even where that is the bits of bfloat16."""
+
+
+@overload(narrow, jit_options=INLINE)
+def _narrow_for(row, j, value):
+    if isinstance(row.dtype, types.Integer):
+
+        def rounded(row, j, value):
+            bits = F(value).view(np.uint32)
+            row[j] = np.uint16((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))
+
+        return rounded
+
+    def plain(row, j, value):
+        row[j] = value
+
+    return plain
+
+
 @inline
 def byte(value, inverse_step, zero):
     """The nearest multiple of a step, `zero` of them added, cut to 0..255; 0 of what is no number."""

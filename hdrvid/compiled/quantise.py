@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hdrvid.compiled.jit import ZERO, compiled, inline
-from hdrvid.compiled.pixels import byte, widened
+from hdrvid.compiled.pixels import byte, narrow, widened
 
 
 @inline
@@ -23,6 +23,23 @@ def quantise(values, steps, zero, leak, rows, out):
         line, row = values[y].reshape(w * channels), out[y].reshape(w * channels)
         for j in range(w * channels):
             row[j] = _byte(widened(line[j]), steps[j], zero, leak)
+
+
+@compiled
+def quantise_sum(values, plus, steps, zero, leak, again, rows, out):
+    """The same of `values` + `plus`, both (H, W, C); where they are wanted `again`, `values` become the sum."""
+    _, w, channels = values.shape
+    for y in range(rows[0], rows[1]):
+        line, more = values[y].reshape(w * channels), plus[y].reshape(w * channels)
+        row = out[y].reshape(w * channels)
+        if again:
+            for j in range(w * channels):
+                total = widened(line[j]) + widened(more[j])
+                narrow(line, j, total)
+                row[j] = _byte(total, steps[j], zero, leak)
+        else:
+            for j in range(w * channels):
+                row[j] = _byte(widened(line[j]) + widened(more[j]), steps[j], zero, leak)
 
 
 @compiled

@@ -117,6 +117,7 @@ def _quantise(calls: Calls) -> Iterator[Signature]:
     given = _array(3, np.uint16 if calls.half_between else np.float32)
     for function in (quantise.quantise, quantise.quantise_doubled):
         yield _signature(function, 0.7, given, vector, one, one, (0, 1), bytes_)
+    yield _signature(quantise.quantise_sum, 0.9, given, given, vector, one, one, True, (0, 1), bytes_)
 
 
 def _refine(calls: Calls) -> Iterator[Signature]:

@@ -30,13 +30,33 @@ def unseen_pixels(flows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     height, width = flows[0].shape[:2]
     x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
     left, right, top, bottom = -OUTSIDE_PX, width - 1 + OUTSIDE_PX, -OUTSIDE_PX, height - 1 + OUTSIDE_PX
-    u, v = flows[0][..., 0], flows[0][..., 1]
-    rows, columns = np.nonzero((u < left - x) | (u > right - x) | (v < top - y) | (v > bottom - y))
+    found = []
+    for block in _where_flow_may_leave(flows[0]):
+        (u, v), there, here = (flows[0][(*block, i)] for i in range(2)), x[block[1]], y[block[0]]
+        outside = (u < left - there) | (u > right - there) | (v < top - here) | (v > bottom - here)
+        found.append(np.argwhere(outside) + np.array([part.start for part in block]))
+    rows, columns = np.concatenate(found).T
     for flow in flows[1:]:
         at = flow[rows, columns] + np.stack([columns, rows], -1).astype(np.float32)
         outside = (at[:, 0] < left) | (at[:, 0] > right) | (at[:, 1] < top) | (at[:, 1] > bottom)
         rows, columns = rows[outside], columns[outside]
     return rows, columns
+
+
+def _where_flow_may_leave(flow: np.ndarray) -> list[tuple[slice, slice]]:
+    """Rows and columns of the parts of a picture that lie as near to its edge as the flow (H, W, 2) is long."""
+    import cv2
+
+    height, width = flow.shape[:2]
+    longest = max(abs(value) for value in cv2.minMaxLoc(flow.reshape(height, 2 * width))[:2])
+    if not longest + 2 < min(height, width) / 2:  # or it is no number
+        return [(slice(0, height), slice(0, width))]
+    reach = int(longest) + 2
+    between, across = slice(reach, height - reach), slice(0, width)
+    return [
+        (slice(0, reach), across), (slice(height - reach, height), across),
+        (between, slice(0, reach)), (between, slice(width - reach, width)),
+    ]  # fmt: skip
 
 
 def denoise_alone(

@@ -32,7 +32,6 @@ from hdrvid.models.layers import (
     pixel_unshuffle_conv,
     strided_weight,
     upsample2x,
-    upsample2x_plus,
 )
 from hdrvid.models.merge_net import BlendNet
 
@@ -72,32 +71,55 @@ def _unshuffled(name: str, conv: nn.Conv2d) -> Convolution:
 class Executor(Protocol[Seen]):
     """How the steps of a network are computed."""
 
-    def look(self, name: str, x: torch.Tensor, *, activate: bool = True, double: bool = False) -> Seen:
+    def look(self, name: str, x: Values, *, activate: bool = True, double: bool = False, again: bool = False) -> Seen:
         """What convolutions take of values (1, C, H, W): under the leaky ReLU, unless that is not wanted, and twice as
-        large, every value four times, where that is."""
+        large, every value four times, where that is. `again`: the values are wanted once more."""
 
     def given(self, x: torch.Tensor) -> torch.Tensor:
         """Values of float convolutions in the type in which this executor's convolutions give theirs."""
 
-    def conv(self, seen: Seen, conv: Convolution, plus: torch.Tensor | None = None) -> torch.Tensor:
-        """(1, O, H', W') float32; `plus`, of that size, is added and may be overwritten."""
+    def conv(self, seen: Seen, conv: Convolution) -> torch.Tensor:
+        """(1, O, H', W')."""
 
 
-def _blocks(run: Executor[Seen], name: str, blocks: nn.Module, x: torch.Tensor) -> torch.Tensor:
+class Sum:
+    """Two tensors of one size and type that are added up when somebody looks at them: one walk through the memory."""
+
+    def __init__(self, result: torch.Tensor, plus: torch.Tensor) -> None:
+        """The sum is written to `result`."""
+        self.result = result
+        self.plus: torch.Tensor | None = plus
+        """None once it is there."""
+
+
+Values = torch.Tensor | Sum
+
+
+def tensor(x: Values) -> torch.Tensor:
+    """Values that were added up."""
+    if isinstance(x, torch.Tensor):
+        return x
+    if x.plus is not None:
+        x.result.add_(x.plus)
+        x.plus = None
+    return x.result
+
+
+def _blocks(run: Executor[Seen], name: str, blocks: nn.Module, x: Values) -> Values:
     for i, block in enumerate(blocks if isinstance(blocks, nn.Sequential) else [blocks]):
         assert isinstance(block, ResidualBlock)
         first, second = f"{name}.{i}.conv1", f"{name}.{i}.conv2"
-        y = run.conv(run.look(first, x), _whole(first, block.conv1))
-        x = run.conv(run.look(second, y), _whole(second, block.conv2), x)
+        y = run.conv(run.look(first, x, again=True), _whole(first, block.conv1))
+        x = Sum(run.conv(run.look(second, y), _whole(second, block.conv2)), tensor(x))
     return x
 
 
-def _fused(run: Executor[Seen], name: str, conv: nn.Conv2d, small: torch.Tensor, large: Seen) -> torch.Tensor:
+def _fused(run: Executor[Seen], name: str, conv: nn.Conv2d, small: torch.Tensor, large: Seen) -> Sum:
     """`conv_of_concat`, of values that are not yet under the leaky ReLU and others that are seen already."""
     c = small.shape[1]
     of_large = Convolution(f"{name}.large", conv.weight[:, c:], conv.bias, 1, 1)
     of_small = Convolution(f"{name}.small", conv.weight[:, :c], None, 1, 1)
-    return run.conv(run.look(name, small, double=True), of_small, run.conv(large, of_large))
+    return Sum(run.conv(run.look(name, small, double=True), of_small), run.conv(large, of_large))
 
 
 def merge_corrections(run: Executor[Seen], net: BlendNet, x: torch.Tensor) -> torch.Tensor:
@@ -108,12 +130,12 @@ def merge_corrections(run: Executor[Seen], net: BlendNet, x: torch.Tensor) -> to
     x1 = run.look("x1", _blocks(run, "enc1", net.enc1, run.conv(x0, _whole("down1", net.down1))))
     x2 = run.look("x2", _blocks(run, "enc2", net.enc2, run.conv(x1, _whole("down2", net.down2))))
     x3 = run.look("x3", _blocks(run, "enc3", net.enc3, run.conv(x2, _whole("down3", net.down3))))
-    y2 = _fused(run, "fuse2", net.fuse2, run.conv(x3, _whole("up2", net.up2)), x2)
-    y2 = _blocks(run, "dec2", net.dec2, y2)
-    y1 = _fused(run, "fuse1", net.fuse1, run.conv(run.look("up1", y2), _whole("up1", net.up1)), x1)
-    y1 = _blocks(run, "dec1", net.dec1, y1)
-    y0 = _fused(run, "fuse0", net.fuse0, run.conv(run.look("up0", y1), _whole("up0", net.up0)), x0)
-    y0 = _blocks(run, "dec0", net.dec0, y0)
+    fused = _fused(run, "fuse2", net.fuse2, run.conv(x3, _whole("up2", net.up2)), x2)
+    y2 = _blocks(run, "dec2", net.dec2, fused)
+    fused = _fused(run, "fuse1", net.fuse1, run.conv(run.look("up1", y2), _whole("up1", net.up1)), x1)
+    y1 = _blocks(run, "dec1", net.dec1, fused)
+    fused = _fused(run, "fuse0", net.fuse0, run.conv(run.look("up0", y1), _whole("up0", net.up0)), x0)
+    y0 = _blocks(run, "dec0", net.dec0, fused)
     return run.conv(run.look("head", y0), _whole("head", net.head))
 
 
@@ -128,12 +150,15 @@ def flow_corrections(
     y0 = pixel_unshuffle_conv(fine, net.stem.weight[:, :-1], net.stem.bias, 2, plus=known)
     y1 = _blocks(run, "enc1", net.enc1, run.given(net.down1(act(y0)) + net.matches(volume)))
     y0 = run.given(y0)
-    y2 = _blocks(run, "enc2", net.enc2, run.conv(run.look("down2", y1), _whole("down2", net.down2)))
-    y3 = _blocks(run, "enc3", net.enc3, run.conv(run.look("down3", y2), _whole("down3", net.down3)))
-    y2 = _blocks(run, "dec2", net.dec2, upsample2x_plus(run.conv(run.look("up2", y3), _whole("up2", net.up2)), y2))
-    y1 = _blocks(run, "dec1", net.dec1, upsample2x_plus(run.conv(run.look("up1", y2), _whole("up1", net.up1)), y1))
-    y0 = _blocks(run, "dec0", net.dec0, upsample2x_plus(run.conv(run.look("up0", y1), _whole("up0", net.up0)), y0))
-    return net.head(act_inplace(y0).float())
+    y2 = _blocks(run, "enc2", net.enc2, run.conv(run.look("down2", y1, again=True), _whole("down2", net.down2)))
+    y3 = _blocks(run, "enc3", net.enc3, run.conv(run.look("down3", y2, again=True), _whole("down3", net.down3)))
+    raised = run.conv(run.look("up2", y3), _whole("up2", net.up2))
+    y2 = _blocks(run, "dec2", net.dec2, Sum(upsample2x(raised), tensor(y2)))
+    raised = run.conv(run.look("up1", y2), _whole("up1", net.up1))
+    y1 = _blocks(run, "dec1", net.dec1, Sum(upsample2x(raised), tensor(y1)))
+    raised = run.conv(run.look("up0", y1), _whole("up0", net.up0))
+    last = _blocks(run, "dec0", net.dec0, Sum(upsample2x(raised), y0))
+    return net.head(act_inplace(tensor(last).float()))
 
 
 class Ranging:
@@ -143,20 +168,21 @@ class Ranging:
         self.network = network
         self.ranges = ranges
 
-    def look(self, name: str, x: torch.Tensor, *, activate: bool = True, double: bool = False) -> torch.Tensor:
-        x = act(x) if activate else x
+    def look(
+        self, name: str, x: Values, *, activate: bool = True, double: bool = False, again: bool = False
+    ) -> torch.Tensor:
+        values = act(tensor(x)) if activate else tensor(x)
         name = f"{self.network}.{name}"
-        found = torch.stack([x.amin((0, 2, 3)), x.amax((0, 2, 3))]).float().cpu()
+        found = torch.stack([values.amin((0, 2, 3)), values.amax((0, 2, 3))]).float().cpu()
         before = self.ranges.get(name, found)
         self.ranges[name] = torch.stack([torch.minimum(before[0], found[0]), torch.maximum(before[1], found[1])])
-        return upsample2x(x) if double else x
+        return upsample2x(values) if double else values
 
     def given(self, x: torch.Tensor) -> torch.Tensor:
         return x
 
-    def conv(self, seen: torch.Tensor, conv: Convolution, plus: torch.Tensor | None = None) -> torch.Tensor:
-        y = F.conv2d(seen, conv.weight, conv.bias, stride=conv.stride, padding=conv.padding)
-        return y if plus is None else y + plus
+    def conv(self, seen: torch.Tensor, conv: Convolution) -> torch.Tensor:
+        return F.conv2d(seen, conv.weight, conv.bias, stride=conv.stride, padding=conv.padding)
 
 
 @contextmanager

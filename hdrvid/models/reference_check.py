@@ -18,6 +18,8 @@ Convention: radiance in units of the shortest exposure's clipping, codes in netw
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from hdrvid import threads
@@ -42,6 +44,8 @@ LEVEL_EDGES = (0.06, 0.12, 0.2, 0.3, 0.45, 0.65, 0.85)
 """Codes between the levels at which the usual difference of a frame is measured."""
 LEVEL_FACTOR = 3.0
 """How much larger the usual difference of a level may be than that of the frame."""
+SAMPLES = 30_000
+"""About how many pixels of a channel medians are taken of, at most: every second or third ... row and column."""
 FEWEST_PIXELS = 200
 """That a drift, or a usual difference, is measured on."""
 SEEN_CODES = (0.07, 0.14)
@@ -172,19 +176,19 @@ def drift_and_usual(level: np.ndarray, difference: np.ndarray) -> tuple[np.float
     What a codec does to dark codes is no noise that a local mean takes away, but it is alike all over the frame. Where
     one thing has a level to itself, it says little of it: no more than LEVEL_FACTOR times the median of all counts.
     """
-    levels, differences = level[::2, ::2].ravel(), difference[::2, ::2].ravel()
+    step = max(2, round(math.sqrt(level.size / SAMPLES)))
+    levels, differences = level[::step, ::step].ravel(), difference[::step, ::step].ravel()
     drift = _drift(levels, differences)
     sizes = np.abs(differences - drift * levels)
-    bins = np.digitize(levels, LEVEL_EDGES)
-    centres, medians = [], []
-    for number in range(len(LEVEL_EDGES) + 1):
-        inside = bins == number
-        if np.count_nonzero(inside) >= FEWEST_PIXELS:
-            centres.append(float(levels[inside].mean()))
-            medians.append(float(np.median(sizes[inside])))
-    if not centres:
+    bins = np.digitize(levels, LEVEL_EDGES).astype(np.uint8)
+    counts = np.bincount(bins, minlength=len(LEVEL_EDGES) + 1)
+    known = counts >= FEWEST_PIXELS
+    if not known.any():
         return drift, np.zeros((2, 1), np.float32)
-    most = LEVEL_FACTOR * float(np.median(sizes))
+    of_each = np.split(sizes[np.argsort(bins, kind="stable")], np.cumsum(counts)[:-1])
+    medians = [np.median(some) for some, enough in zip(of_each, known, strict=True) if enough]
+    centres = np.bincount(bins, levels, len(counts))[known] / counts[known]
+    most = LEVEL_FACTOR * np.median(sizes)
     return drift, np.array([centres, np.minimum(medians, most)], np.float32)
 
 

@@ -19,7 +19,16 @@ from hdrvid.models.constants import ACTIVATED_ZERO, HIGHEST_BYTE, SIGNED_ZERO
 from hdrvid.models.flow_net import FlowRefiner
 from hdrvid.models.layers import LEAK
 from hdrvid.models.merge_net import BlendNet
-from hdrvid.models.quantised import Convolution, Ranges, flow_corrections, merge_corrections, ranges_of_zeros
+from hdrvid.models.quantised import (
+    Convolution,
+    Ranges,
+    Sum,
+    Values,
+    flow_corrections,
+    merge_corrections,
+    ranges_of_zeros,
+    tensor,
+)
 
 HIGHEST_WEIGHT = 127
 SMALLEST_STEP = 1e-8
@@ -64,28 +73,30 @@ class Bytes:
             self._steps[name] = _steps(self._ranges[f"{self.network}.{name}"], zero)
         return self._steps[name]
 
-    def look(self, name: str, x: torch.Tensor, *, activate: bool = True, double: bool = False) -> _Quantised:
-        zero = ACTIVATED_ZERO if activate else SIGNED_ZERO
+    def look(
+        self, name: str, x: Values, *, activate: bool = True, double: bool = False, again: bool = False
+    ) -> _Quantised:
+        zero, leak = (ACTIVATED_ZERO, LEAK) if activate else (SIGNED_ZERO, 1.0)
         steps = self.steps(name, zero)
-        if x.dtype == torch.uint8:
-            return _Quantised(x, steps, zero)
-        values = bands.quantised(x, steps, zero, LEAK if activate else 1.0, double=double)
+        if isinstance(x, Sum) and x.plus is not None and not double:
+            x.result = x.result.contiguous(memory_format=torch.channels_last)  # written to where it lies
+            values = bands.quantised_sum(x.result, x.plus, steps, zero, leak, again)
+            x.plus = None if again else x.plus
+        else:
+            x = tensor(x)
+            values = x if x.dtype == torch.uint8 else bands.quantised(x, steps, zero, leak, double=double)
         return _Quantised(values, steps, zero)
 
     def given(self, x: torch.Tensor) -> torch.Tensor:
         return x.to(self.between)
 
-    def conv(self, seen: _Quantised, conv: Convolution, plus: torch.Tensor | None = None) -> torch.Tensor:
+    def conv(self, seen: _Quantised, conv: Convolution) -> torch.Tensor:
         packed = self._packed.get(conv.name)
         if packed is None:
             packed = self._packed[conv.name] = _pack(conv, seen)
         place = _place(conv)
-        given = seen.values, 1.0, seen.zero, packed.weight, packed.scales, packed.zeros
-        operators = torch.ops.onednn.qconv2d_pointwise
-        if plus is None:
-            return operators(*given, packed.bias, *place, 1.0, 0, self.between, "none", [], "")
-        result = 1.0, 0, plus.dtype, 1.0, 0
-        return operators.binary(*given, plus, packed.bias, *place, *result, "sum", 1.0, "none", [], "")
+        given = seen.values, 1.0, seen.zero, packed.weight, packed.scales, packed.zeros, packed.bias
+        return torch.ops.onednn.qconv2d_pointwise(*given, *place, 1.0, 0, self.between, "none", [], "")
 
 
 def _place(conv: Convolution) -> tuple[list[int], list[int], list[int], int]:
@@ -161,10 +172,8 @@ def available() -> bool:
     weight = torch.ones(2, 2, 3, 3)
     weight[1, :, :, 1] = -2.0
     conv = Convolution("probe", weight, torch.tensor([3.0, -1.0]), 1, 1)
-    plus = torch.ones(1, 2, 5, 6).contiguous(memory_format=torch.channels_last)
-    run = Bytes("", {})
     try:
-        results = run.conv(seen, conv), run.conv(seen, conv, plus.clone()) - 1
+        results = [Bytes("", {}, between).conv(seen, conv).float() for between in {torch.float32, type_between()}]
     except (AttributeError, RuntimeError, TypeError, NotImplementedError):
         return False
     exact = F.conv2d((values.float() - ACTIVATED_ZERO) * seen.steps[:, None, None], weight, conv.bias, padding=1)

@@ -14,8 +14,9 @@ from test_bands import model, neighbours_of, whole_of
 from test_inverse_search import frames, opencv, pair
 from test_models import window
 
+from hdrvid.color import neutral
 from hdrvid.color.radiance import match_exposure
-from hdrvid.compiled import bands
+from hdrvid.compiled import bands, shown
 from hdrvid.flow.dense_inverse_search import DenseInverseSearch, matched_luma8
 from hdrvid.models import reference_check
 from hdrvid.models.flow_net import FlowRefiner, fine_evidence
@@ -169,6 +170,22 @@ def contradicted() -> Pair:
     return compiled, expected, 2e-3
 
 
+def show_rows() -> Pair:
+    rng = np.random.default_rng(0)
+    light = np.exp2(rng.uniform(-26, 17, (48, 60, 3))).astype(np.float32)
+    light[:8] = np.exp2(rng.uniform(-6, 4, (8, 60, 1)))  # grey
+    light[8:40] = np.exp2(rng.uniform(-6, 4, (32, 60, 3)))
+    light[40, :6] = [[-1, 0, 1], [0, 0, 0], [65504, 1, 1], [2**-24, 2**-25, 0], [8, 8, 8], [0, 0, 7.9]]
+    results = []
+    for gain in (0.3, 1.0, 7.0):
+        tables = neutral.tables(8.0, gain)
+        compiled, plain = shown.show_rows(light, *tables).astype(int), neutral.show_rows(light, *tables).astype(int)
+        assert np.array_equal(compiled[:8], plain[:8])
+        assert (compiled != plain).mean() < 1e-3
+        results.append((compiled, plain))
+    return *(np.stack(pictures) for pictures in zip(*results, strict=True)), 1
+
+
 def _reconstructed() -> Pair:
     """A whole frame, whose flow and merge networks give large corrections."""
     w, _ = window((96, 160))
@@ -182,7 +199,7 @@ PAIRS = {
     function.__name__: function
     for function in (
         *(luma, matched, search, refine, upsample2x_flow, misfit, consistent, correlation, evidence),
-        *(quantise, quantise_doubled, quantise_sum, half_means, contradicted),
+        *(quantise, quantise_doubled, quantise_sum, half_means, contradicted, show_rows),
     )
 } | dict.fromkeys(("merge_input", "merge_result", "refine_flow"), _reconstructed)
 

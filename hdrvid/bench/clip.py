@@ -17,6 +17,7 @@ from hdrvid.color.curves import gamma_linearize
 from hdrvid.color.half import HALF_MAX
 from hdrvid.color.response import RESPONSES
 from hdrvid.color.tonemap import Tonemapper
+from hdrvid.compiled.shown import show_rows
 from hdrvid.data.camera import SynthesisOptions, expose, normalise
 from hdrvid.data.scenes import procedural_scene
 from hdrvid.io import open_clip
@@ -117,7 +118,7 @@ def _media_once(path: Path, folder: Path, radiance: Sequence[np.ndarray], cycle:
         ms["linearise"] = linearising / count * 1e3
     count = max(8, len(radiance))
     pictures = [radiance[i % len(radiance)] for i in range(count)]
-    tonemap = Tonemapper(max_value=cycle.max_exposure, frames_per_second=FRAMES_PER_SECOND)
+    tonemap = Tonemapper(max_value=cycle.max_exposure, frames_per_second=FRAMES_PER_SECOND, show=show_rows)
     started = time.perf_counter()
     shown = [tonemap(picture / np.float32(cycle.max_exposure)) for picture in pictures]
     ms["tonemap"] = (time.perf_counter() - started) / count * 1e3

@@ -19,6 +19,7 @@ Convention:
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -47,7 +48,8 @@ FADE_AT_WHITE = 0.5
 FADE_POWER = 1.5
 """Power of the excess over FADE_START that the fade grows with."""
 
-_SMALLEST = 2.0**-24  # half float
+SMALLEST = 2.0**-24
+"""The smallest half float above 0."""
 _LUMINANCE = [float(weight) for weight in LUMINANCE_BT709]
 _TO_LMS, _FROM_LMS = (matrix.astype(np.float32) for matrix in (RGB_TO_LMS, LMS_TO_RGB))
 
@@ -93,16 +95,27 @@ def neutral(pixels: np.ndarray, *, max_value: float, gain: float = 1.0) -> np.nd
     `max_value` is the largest value the clip can hold, > 0, and becomes white; `gain` multiplies the pixels before.
     Negative values and NaN are black, infinite ones white. Raises InputError where the shape is not (H, W, 3).
     """
-    frame = finite_frame(pixels)
+    return show_rows(finite_frame(pixels), *tables(float(max_value), float(gain)))
+
+
+def show_rows(frame: np.ndarray, curve: np.ndarray, fades: np.ndarray) -> np.ndarray:
+    """A finite frame (H, W, 3) float32, shown; the tables are over half floats of the largest channel."""
+    out = np.empty(frame.shape, np.uint8)
+    for rows in row_blocks(frame):
+        out[rows] = _block(np.clip(frame[rows], 0.0, HALF_MAX), curve, fades)
+    return out
+
+
+@lru_cache(2)
+def tables(max_value: float, gain: float) -> tuple[np.ndarray, np.ndarray]:
+    """Display light and share of the colour that is gone, of every largest channel."""
     values = half_values()
     white = white_value(max_value * gain)
     # half floats, as the table of codes takes them: the last bit of a product decides nothing
     curve = log_sigmoid(values * gain, white).astype(np.float16).astype(np.float32)
     fades = fade(values * gain, white).astype(np.float32)
-    out = np.empty(frame.shape, np.uint8)
-    for rows in row_blocks(frame):
-        out[rows] = _block(np.clip(frame[rows], 0.0, HALF_MAX), curve, fades)
-    return out
+    curve.flags.writeable = fades.flags.writeable = False
+    return curve, fades
 
 
 def _block(light: np.ndarray, curve: np.ndarray, fades: np.ndarray) -> np.ndarray:
@@ -111,7 +124,7 @@ def _block(light: np.ndarray, curve: np.ndarray, fades: np.ndarray) -> np.ndarra
     largest = cv2.max(cv2.max(planes[0], planes[1]), planes[2])
     index = half_index(largest)
     level = curve.take(index)
-    scale = level / np.maximum(largest, _SMALLEST)
+    scale = level / np.maximum(largest, SMALLEST)
     shown = np.stack([np.minimum(plane * scale, 1.0) for plane in planes])
     share = fades.take(index)
     if share.any():

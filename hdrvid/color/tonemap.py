@@ -24,7 +24,7 @@ import numpy as np
 from hdrvid.color.constants import LUMINANCE_BT709
 from hdrvid.color.half import HALF_MAX
 from hdrvid.color.half_tables import finite_frame, half_index, half_values, row_blocks, srgb_codes
-from hdrvid.color.neutral import MIDDLE_GREY, neutral
+from hdrvid.color.neutral import MIDDLE_GREY, show_rows, tables
 from hdrvid.color.radiance import luminance, mu_law
 from hdrvid.errors import UsageError
 
@@ -165,9 +165,17 @@ class Tonemapper:
     Deterministic: the same frames in the same order give the same pictures.
     """
 
-    def __init__(self, operator: str = "neutral", *, max_value: float = 8.0, frames_per_second: float = 24.0) -> None:
+    def __init__(
+        self,
+        operator: str = "neutral",
+        *,
+        max_value: float = 8.0,
+        frames_per_second: float = 24.0,
+        show: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] = show_rows,
+    ) -> None:
         """`max_value` is the largest value the frames can hold, the ratio of the longest to the shortest exposure: it
-        becomes white. Raises UsageError for an unknown operator or numbers that are not positive.
+        becomes white. `show`: how `neutral` shows a frame. Raises UsageError for an unknown operator or numbers that
+        are not positive.
         """
         if operator not in OPERATORS:
             raise UsageError(f"there is no tone mapping '{operator}': give one of {', '.join(OPERATORS)}")
@@ -176,6 +184,7 @@ class Tonemapper:
                 raise UsageError(f"{name} must be a positive number, not {value}")
         self.operator = operator
         self.max_value = float(max_value)
+        self._show = show
         self._follow = 1 - math.exp(-1 / (TIME_CONSTANT_SECONDS * float(frames_per_second)))
         self._log_key: float | None = None
         self._histogram_curve = HistogramCurve(self.max_value, self._follow) if operator == "mantiuk" else None
@@ -200,7 +209,7 @@ class Tonemapper:
             return self._per_channel(frame)
         self._adapt(frame)
         if self.operator == "neutral":
-            return neutral(frame, max_value=self.max_value, gain=self.gain)
+            return self._show(frame, *tables(self.max_value, self.gain))
         return self._by_luminance(frame)
 
     def _adapt(self, frame: np.ndarray) -> None:

@@ -23,5 +23,7 @@ class Calls:
     """Whether the networks take bfloat16."""
     quantised: bool = False
     """Whether the networks take bytes."""
+    display: bool = False
+    """The display transform of the preview."""
     half_between: bool = False
     """Whether their convolutions give bfloat16 then."""

@@ -6,6 +6,7 @@ A machine without Numba, an accelerator and training use these; `tests/test_comp
 from __future__ import annotations
 
 from hdrvid.compiled.contradiction import contradicted, half_means
+from hdrvid.compiled.display import show_rows
 from hdrvid.compiled.evidence import correlation, evidence, matched, refine_flow
 from hdrvid.compiled.flow_choice import consistent, luma, misfit, upsample2x_flow
 from hdrvid.compiled.inverse_search import search
@@ -30,6 +31,7 @@ __all__ = [
     "refine",
     "refine_flow",
     "search",
+    "show_rows",
     "upsample2x_flow",
 ]
 
@@ -50,6 +52,7 @@ REPLACES = {
     "refine": "cv2.VariationalRefinement.calcUV",
     "refine_flow": "hdrvid.models.flow_net.FlowRefiner.correct",
     "search": "cv2.DISOpticalFlow.calc",
+    "show_rows": "hdrvid.color.neutral.show_rows",
     "upsample2x_flow": "cv2.resize",
 }
 """What each function replaces; a method of `DenseInverseSearch` does the same without Numba."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numba import typeof, types
 
-from hdrvid.compiled import contradiction, evidence, flow_choice, inverse_search, merge, quantise, variational
+from hdrvid.compiled import contradiction, display, evidence, flow_choice, inverse_search, merge, quantise, variational
 from hdrvid.compiled.calls import Calls
 
 
@@ -60,6 +60,8 @@ def signatures(calls: Calls) -> list[Signature]:
         found += _merge(calls)
     if calls.refine:
         found += _refine(calls)
+    if calls.display:
+        found.append(_display())
     if calls.quantised:
         found += _quantise(calls)
     return sorted(found, key=lambda signature: -signature.seconds)
@@ -110,6 +112,12 @@ def _merge(calls: Calls) -> Iterator[Signature]:
     yield _signature(
         merge.merge_result, 3.6, result, channels, channels, channels, 1, (0, 1), (0, 1), (0, 1), picture, channels
     )
+
+
+def _display() -> Signature:
+    picture, table, codes = _array(3), _array(1), _array(1, np.int32)
+    table.flags.writeable = codes.flags.writeable = False
+    return _signature(display.show_rows, 1.5, picture, table, table, codes, (0, 1), _array(3, np.uint8))
 
 
 def _quantise(calls: Calls) -> Iterator[Signature]:

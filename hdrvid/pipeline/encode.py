@@ -5,12 +5,16 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
 
+from hdrvid.color.half_tables import row_blocks
 from hdrvid.color.response import NETWORK_RESPONSE, Response
 from hdrvid.types import Frame
+
+_STEPS: Any = 65535.0
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,17 @@ def network_code_by_table(pixels: np.ndarray, response: Response) -> np.ndarray:
 
     By a table of 65536 codes, which is exact for pictures of 8 and 16 bits and far below a step of any video.
     """
-    levels = (np.clip(pixels, 0.0, 1.0) * np.float32(65535) + np.float32(0.5)).astype(np.uint16)
     tables = _network_codes(response)
-    if len(tables) == 1:
-        return tables[0].take(levels)
-    return np.stack([table.take(levels[..., c]) for c, table in enumerate(tables)], -1)
+    result = np.empty(pixels.shape, np.float32)
+    for rows in row_blocks(pixels):
+        # rounded, and cut to 0..65535; what is no number is 0
+        levels = np.asarray(cv2.multiply(np.asarray(pixels[rows], np.float32), _STEPS, dtype=cv2.CV_16U))
+        if len(tables) == 1:
+            tables[0].take(levels, out=result[rows], mode="clip")
+        else:
+            for c, table in enumerate(tables):
+                result[rows, :, c] = table.take(levels[..., c])
+    return result
 
 
 def encode_frame(frame: Frame, response: Response, linear: bool) -> EncodedFrame:

@@ -14,6 +14,7 @@ import numpy as np
 
 from hdrvid.color.half import from_half
 from hdrvid.color.tonemap import Tonemapper
+from hdrvid.compiled.shown import show_rows
 from hdrvid.io.preview import PreviewWriter
 from hdrvid.pipeline.job import Job
 from hdrvid.pipeline.resume import read_output
@@ -53,7 +54,10 @@ class PreviewThread:
         self._timecode_of = job.video_timecode
         self._first_index: int | None = None
         self._tonemap = Tonemapper(
-            job.options.tonemap, max_value=job.exposures.max_exposure, frames_per_second=float(self._rate)
+            job.options.tonemap,
+            max_value=job.exposures.max_exposure,
+            frames_per_second=float(self._rate),
+            show=show_rows,
         )
         self.warnings: list[str] = []
         """Complete after `finish`."""

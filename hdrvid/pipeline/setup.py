@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from hdrvid.color.gamuts import GAMUTS
@@ -92,7 +93,8 @@ def prepare_job(
     from hdrvid.predict.runner import ModelRunner
 
     if isinstance(reconstructor, ModelRunner):
-        first_run.add(reconstructor.compiled_calls)
+        shown = options.preview and options.tonemap == "neutral"
+        first_run.add(replace(reconstructor.compiled_calls, display=shown))
         seconds = first_run.finish()
         if seconds is not None:
             phase("compiling", f"{seconds:.0f} s")

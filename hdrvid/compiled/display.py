@@ -8,7 +8,8 @@ from hdrvid.color.constants import LUMINANCE_BT709
 from hdrvid.color.half import HALF_MAX
 from hdrvid.color.neutral import SMALLEST
 from hdrvid.color.oklab import LMS_TO_RGB, RGB_TO_LMS
-from hdrvid.compiled.jit import ONE, SOURCE, ZERO, F, clip, compiled, inline, inline_noalias, maximum, minimum
+from hdrvid.compiled.jit import ONE, ZERO, F, clip, compiled, constants_key, inline, inline_noalias, maximum, minimum
+from hdrvid.compiled.pixels import CONSTANTS as PIXEL_CONSTANTS
 from hdrvid.compiled.pixels import exp, largest, log
 
 _HALF_MAX = F(HALF_MAX)
@@ -22,6 +23,10 @@ _THIRD = F(1 / 3)
 _SMALLEST_NORMAL = F(2.0**-14)
 _SUBNORMAL_STEPS = F(2.0**24)
 _TO_EVEN = F(1.5 * 2.0**23)
+
+_MATRICES = {f"matrix {i}": value for i, value in enumerate(sum(_TO_LMS + _FROM_LMS, ()))}
+_CONSTANTS = constants_key(globals() | _MATRICES) ^ PIXEL_CONSTANTS
+"""Key of the constants above, for Numba's cache."""
 
 
 @inline
@@ -78,7 +83,7 @@ def _take(table, values, out):
 
 
 @compiled
-def show_rows(light, curve, fades, codes, band, out, constants=SOURCE):
+def show_rows(light, curve, fades, codes, band, out, constants=_CONSTANTS):
     """`neutral.show_rows` of some rows of light (H, W, 3) float32 into `out`, with the tables `neutral` has; `codes`
     int32."""
     w = light.shape[1]

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from hdrvid.compiled import vectors
+
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+# as the command does, which some tests start: what one compiles others find
+os.environ[vectors.OWN_PROCESS] = "1"
+vectors.widen()
 
 
 @pytest.fixture(scope="module")

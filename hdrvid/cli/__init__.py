@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from hdrvid.compiled.vectors import OWN_PROCESS
+
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Entry point of the `hdrvid` console script; `arguments` default to those of the process. Always exits."""
@@ -24,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _run(arguments: Sequence[str] | None) -> int:
     _open_standard_streams()
+    if arguments is None:
+        os.environ[OWN_PROCESS] = "1"
     from hdrvid.cli.console import exit_code_of, flush_stdout, signals_as_exceptions
 
     with signals_as_exceptions(restore=arguments is not None):

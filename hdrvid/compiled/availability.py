@@ -6,6 +6,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from hdrvid.compiled import vectors
+
 
 class CompiledError(Exception):
     """A compiled function failed; from now on PyTorch does its work in this process, and `problem` says why."""
@@ -47,6 +49,7 @@ def give_up(error: BaseException) -> None:
 @cache
 def loaded() -> Compiled | None:
     """`compiled.kernels`; None where it cannot be loaded: Numba supports a new Python later than others do."""
+    vectors.widen()
     try:
         from hdrvid.compiled import kernels
     except Exception as error:

@@ -7,10 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 from numba import njit
-from numba.core import config as numba_config
 from numba.core.compiler import Compiler
 
 # a literal would turn float32 into float64
@@ -28,20 +26,6 @@ def constants_key(namespace: dict[str, Any]) -> int:
     numbers = sorted((name, value) for name, value in namespace.items() if isinstance(value, int | float | F))
     return SOURCE ^ zlib.crc32(repr(numbers).encode())
 
-
-def _use_wide_vectors() -> None:
-    """Let Numba use vectors of 512 bits on Intel's CPUs since Sapphire Rapids: a tenth of the time of `merge_input`.
-
-    LLVM keeps to 256 bits on all of them, for the sake of older ones, whose clock falls. For the process, and only
-    where it has not compiled anything yet and NUMBA_CPU_FEATURES is not set; Numba keeps what it compiled by features.
-    """
-    config: Any = numba_config
-    features = llvm.get_host_cpu_features()
-    if config.CPU_FEATURES is None and features.get("avx512fp16"):
-        config.CPU_FEATURES = f"{features.flatten()},-prefer-256-bit"
-
-
-_use_wide_vectors()
 
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
 INLINE: Any = {**OPTIONS, "forceinline": True}

@@ -43,8 +43,8 @@ def network_code_by_table(pixels: np.ndarray, response: Response) -> np.ndarray:
     tables = _network_codes(response)
     result = np.empty(pixels.shape, np.float32)
     for rows in row_blocks(pixels):
-        some = np.ascontiguousarray(pixels[rows], np.float32)
-        # rounded, and cut to 0..65535; what is no number is 0
+        some = np.minimum(np.ascontiguousarray(pixels[rows], np.float32), np.float32(1))
+        # rounded, negative values to 0; what is no number is 0
         levels = np.asarray(cv2.multiply(some.reshape(len(some), -1), _STEPS, dtype=cv2.CV_16U)).reshape(some.shape)
         if len(tables) == 1:
             tables[0].take(levels, out=result[rows], mode="clip")

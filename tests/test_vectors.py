@@ -17,7 +17,7 @@ SHOW = "from hdrvid.compiled import availability; availability.loaded(); import 
 
 
 def features(code: str = SHOW, own: bool = True, **variables: str) -> str:
-    """What Numba is told about the CPU in a fresh process."""
+    """Numba's CPU_FEATURES in a fresh process."""
     environment = {name: value for name, value in os.environ.items() if name not in (OWN_PROCESS, "NUMBA_CPU_FEATURES")}
     environment |= variables | ({OWN_PROCESS: "1"} if own else {})
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)

@@ -42,7 +42,6 @@ class ConvolutionCounter(TorchDispatchMode):
         "mkldnn::_convolution_pointwise": (0, 1),
         "mkldnn::_convolution_pointwise_.binary": (1, 2),
         "onednn::qconv2d_pointwise": (0, 3),
-        "onednn::qconv2d_pointwise.binary": (0, 3),
     }
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ Convention:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,29 +84,32 @@ def _channels_last(out: torch.Tensor) -> np.ndarray:
 def quantised(x: torch.Tensor, steps: torch.Tensor, zero: int, leak: float, *, double: bool = False) -> torch.Tensor:
     """Values (1, C, h, w), float32 or bfloat16, under a leaky ReLU of this slope as bytes, channels last: multiples of
     `steps` (C,), `zero` added; see `hdrvid.models.quantised`. `double`: every value four times, (1, C, 2 h, 2 w)."""
-    c, h, w = x.shape[1:]
-    out = torch.empty((2 * h, 2 * w, c) if double else (h, w, c), dtype=torch.uint8)
     function = _kernels().quantise_doubled if double else _kernels().quantise
     inverse = 1 / steps.numpy()
-    given = _channels_last(x), inverse if double else np.tile(inverse, w), np.float32(zero), np.float32(leak)
-
-    def band(rows: tuple[int, int]) -> None:
-        function(*given, rows, out.numpy())
-
-    threads.each(band, _bands(slice(0, h), slice(0, w), share=8))
-    return out.permute(2, 0, 1)[None]
+    inverse = inverse if double else np.tile(inverse, x.shape[3])
+    given = _channels_last(x), inverse, np.float32(zero), np.float32(leak)
+    return _bytes_by(function, given, x.shape, 2 if double else 1)
 
 
 def quantised_sum(
     result: torch.Tensor, plus: torch.Tensor, steps: torch.Tensor, zero: int, leak: float, again: bool
 ) -> torch.Tensor:
     """`quantised` of `result` + `plus`; where it is wanted `again`, `result` becomes the sum."""
-    c, h, w = result.shape[1:]
-    out = torch.empty((h, w, c), dtype=torch.uint8)
-    given = _channels_last(result), _channels_last(plus), np.tile(1 / steps.numpy(), w), np.float32(zero)
+    inverse = np.tile(1 / steps.numpy(), result.shape[3])
+    given = _channels_last(result), _channels_last(plus), inverse, np.float32(zero), np.float32(leak), again
+    return _bytes_by(_kernels().quantise_sum, given, result.shape)
+
+
+def _bytes_by(
+    function: Callable[..., None], given: Sequence[Any], shape: Sequence[int], factor: int = 1
+) -> torch.Tensor:
+    """Bytes (1, C, factor h, factor w), channels last, that a function makes in bands of values of `shape`
+    (1, C, h, w)."""
+    c, h, w = shape[1:]
+    out = torch.empty((factor * h, factor * w, c), dtype=torch.uint8)
 
     def band(rows: tuple[int, int]) -> None:
-        _kernels().quantise_sum(*given, np.float32(leak), again, rows, out.numpy())
+        function(*given, rows, out.numpy())
 
     threads.each(band, _bands(slice(0, h), slice(0, w), share=8))
     return out.permute(2, 0, 1)[None]

@@ -210,7 +210,7 @@ def evidence(
         for j in range(kept):
             brightest[j] = largest(pixels[j, 0], pixels[j, 1], pixels[j, 2])
             brightest_own[j] = largest(red[j], green[j], blue[j])
-        store(inputs, fine[row_in_region], 0, taps)
+        store(inputs, fine[row_in_region], 0)
 
 
 @inline
@@ -279,7 +279,7 @@ def correlation(reference, warped, sharpness, band, volume, shift, constants=_CO
                 down[x] += i * likely
         for x in range(w):
             shift[0, y, x], shift[1, y, x] = right[x] / total[x], down[x] / total[x]
-        store(scores, volume[y], 0, peak)
+        store(scores, volume[y], 0)
 
 
 @inline

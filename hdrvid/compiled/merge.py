@@ -37,7 +37,7 @@ from hdrvid.compiled.pixels import (
     mu_law,
     sample_at,
     sample_row,
-    store,
+    store_input,
     widened,
 )
 from hdrvid.models.constants import (
@@ -249,7 +249,7 @@ def merge_input(
                 prior_seen, weight, whole = inputs[first + 6], weights[i, 3, inner], totals[3, inner]
                 for j in range(kept):
                     prior_seen[j] = log(weight[j] / whole[j]) * _LOG_PRIOR_SCALE
-            store(inputs, x[y], 0, inverse_steps)
+            store_input(inputs, x[y], 0, inverse_steps)
         last = r == height - 1
         for y in range(max(r - halo, top), (bottom if last else min(r - halo + 1, bottom))):
             for s in range(2):
@@ -260,7 +260,7 @@ def merge_input(
                     copy(weight, out)
                     for j in range(kept):
                         tone_seen[j] = weight[j] - HALF
-            store(smoothed_seen, x[y - region_top], inputs.shape[0], inverse_steps)
+            store_input(smoothed_seen, x[y - region_top], inputs.shape[0], inverse_steps)
 
 
 @compiled

@@ -112,6 +112,12 @@ def _widened_for(value):
     return lambda value: value
 
 
+@inline
+def _rounded(bits):
+    """The bits of float32, to the nearest even of bfloat16."""
+    return (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+
+
 def narrow(row, j, value):
     """Write float32 to a row, to the nearest even where that is the bits of bfloat16."""
 
@@ -121,8 +127,7 @@ def _narrow_for(row, j, value):
     if isinstance(row.dtype, types.Integer):
 
         def rounded(row, j, value):
-            bits = F(value).view(np.uint32)
-            row[j] = np.uint16((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))
+            row[j] = np.uint16(_rounded(F(value).view(np.uint32)))
 
         return rounded
 
@@ -138,14 +143,13 @@ def byte(value, inverse_step, zero):
     return np.int32(clip(value * inverse_step + zero, ZERO, _HIGHEST_BYTE) + HALF)
 
 
-def store(planes, row, first, inverse_steps):
-    """Planes (c, w) into channels `first` and on of a row (w, C): as they are; to the nearest even where that is
-    bfloat16; as bytes of SIGNED_ZERO and (C,) steps where it is words (w, C / 4) of four each, one channel after the
-    other. They may be overwritten."""
+def store_input(planes, row, first, inverse_steps):
+    """As `store`; where the row is words (w, C / 4) as bytes, four in each, of SIGNED_ZERO and (C,) steps, one channel
+    after the other."""
 
 
-@overload(store, jit_options=INLINE)
-def _store_for(planes, row, first, inverse_steps):
+@overload(store_input, jit_options=INLINE)
+def _store_input_for(planes, row, first, inverse_steps):
     if row.dtype == types.uint32:
 
         def in_words(planes, row, first, inverse_steps):
@@ -174,16 +178,25 @@ def _store_for(planes, row, first, inverse_steps):
                 done = end
 
         return in_words
+    return lambda planes, row, first, inverse_steps: store(planes, row, first)
+
+
+def store(planes, row, first):
+    """Planes (c, w) into channels `first` and on of a row (w, C), to the nearest even where that is bfloat16. They may
+    be overwritten."""
+
+
+@overload(store, jit_options=INLINE)
+def _store_for(planes, row, first):
     if isinstance(row.dtype, types.Integer):
 
-        def rounded(planes, row, first, inverse_steps):
+        def rounded(planes, row, first):
             count, w = planes.shape
             bits = planes.view(np.uint32)
             for c in range(count):
                 line = bits[c]
                 for j in range(w):
-                    odd = (line[j] >> np.uint32(16)) & np.uint32(1)
-                    line[j] = (line[j] + np.uint32(0x7FFF) + odd) >> np.uint32(16)
+                    line[j] = _rounded(line[j])
             channels = row[:, first : first + count]
             for j in range(w):
                 for c in range(count):
@@ -191,7 +204,7 @@ def _store_for(planes, row, first, inverse_steps):
 
         return rounded
 
-    def plain(planes, row, first, inverse_steps):
+    def plain(planes, row, first):
         channels = row[:, first : first + planes.shape[0]]
         for j in range(planes.shape[1]):
             for c in range(planes.shape[0]):

@@ -128,7 +128,9 @@ class QuantisedNetworks:
                 f"the weights '{name}' cannot be run in int8: they hold ranges of other networks: use --precision fp32"
             )
         self._networks = networks
-        self._executors = {name: Bytes(name, ranges, type_between()) for name in networks}
+        self.between = type_between()
+        """In which their convolutions give their results."""
+        self._executors = {name: Bytes(name, ranges, self.between) for name in networks}
 
     @property
     def input_steps(self) -> torch.Tensor:

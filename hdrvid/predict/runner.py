@@ -201,7 +201,7 @@ class ModelRunner:
             neighbours=what.window_frames - 1,
             half=self._input_dtype() == torch.bfloat16,
             quantised=self._bytes is not None,
-            half_between=self._bytes is not None and int8.type_between() == torch.bfloat16,
+            half_between=self._bytes is not None and self._bytes.between == torch.bfloat16,
         )
 
     @property

@@ -447,6 +447,8 @@ class ClipInfo:
     """Files whose frames show the same moments in turn (`hdrvid.io.tracks`)."""
     one_channel: bool = False
     """Whether the samples are grey: the frames have it in all three channels."""
+    compressed: bool = False
+    """Whether a codec has taken detail away, as far as the file tells (`hdrvid.io.compression`)."""
 
 
 @dataclass(frozen=True)

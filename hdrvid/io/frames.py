@@ -22,6 +22,7 @@ from av.video.reformatter import ColorTrc
 from hdrvid.bounds import MAX_DIGITS, require_pixels
 from hdrvid.color.gamuts import REC709, Gamut, convert, known_gamut
 from hdrvid.errors import InputError, UsageError
+from hdrvid.io.compression import loses_detail
 from hdrvid.io.exr import read_exr_picture
 from hdrvid.io.frame_metadata import read_frame_metadata
 from hdrvid.io.grey_video import GREY
@@ -541,6 +542,7 @@ class FramesReader:
             self._has_timecodes = True
         metadata = self._with_own_timecode(metadata)
         details = {k: v for k, v in first.details.items() if k != "grey" or not samples.is_mosaic}
+        image_kind = IMAGE_KINDS[self.paths[0].suffix.lower()]
         self.info = ClipInfo(
             source=source,
             stem=sequence_stem(source, self.paths),
@@ -552,7 +554,7 @@ class FramesReader:
             bit_depth=first.bit_depth,
             linear=first.linear,
             details={
-                "format": IMAGE_KINDS[self.paths[0].suffix.lower()],
+                "format": image_kind,
                 "first": self.paths[0].name,
                 "last": self.paths[-1].name,
                 **details,
@@ -563,6 +565,7 @@ class FramesReader:
             first=metadata,
             numbers=None if named is None else named[1],
             one_channel=first.one_channel and not samples.is_mosaic,
+            compressed=loses_detail(image_kind, 8 * self.paths[0].stat().st_size / (height * width)),
         )
         self._note_gap()
 

@@ -32,6 +32,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from hdrvid.bounds import require_pixels
 from hdrvid.color.gamuts import GAMUT_OF_TAG, GAMUTS
 from hdrvid.errors import InputError
+from hdrvid.io.compression import bits_per_pixel, loses_detail
 from hdrvid.io.frame_metadata import aspect_of, date_and_offset, later
 from hdrvid.io.grey_video import GREY, RANGE_FRAMES, has_no_chroma, luma_plane, measured_range
 from hdrvid.io.samples import Levels, SampleFormat, developed, require_mosaic, with_levels
@@ -726,6 +727,9 @@ class VideoReader:
             details["scan"] = "interlaced"
         if str(self._orientation):
             details["rotation"] = str(self._orientation)
+        bits = bits_per_pixel(container, stream, self._rate)
+        if bits is not None:
+            details["bit_rate"] = f"{bits:.2g} bits a pixel"
         metadata = self._first_metadata(container, stream)
         details |= described(metadata)
         return ClipInfo(
@@ -742,6 +746,7 @@ class VideoReader:
             gamut=GAMUTS.get(GAMUT_OF_TAG.get(details["primaries"], "")),
             first=metadata,
             one_channel=self._one_channel and not self.samples.is_mosaic,
+            compressed=loses_detail(details["codec"], bits),
         )
 
     def _first_metadata(self, container: Any, stream: Any) -> FrameMetadata:

@@ -11,6 +11,9 @@ from hdrvid.options.parse import parse_factors, parse_frame_range, parse_rate
 EXPOSURE_CLASSES = ("all", "short", "middle", "long")
 """What `--only` takes, beside a number."""
 
+COMPRESSED = ("auto", "yes", "no")
+"""What `--compressed` takes."""
+
 RESULTS = ("frame", "bracket")
 """What `--every` takes."""
 
@@ -215,6 +218,16 @@ class ReconstructOptions(DetectOptions):
             "Frames per second of an image sequence, 24 without it. Frames of another rate are made again.",
             metavar="RATE",
             parse=parse_rate,
+            panel=CAMERA,
+        ),
+    )
+    compressed: str = field(
+        default="auto",
+        metadata=option(
+            "Whether camera and codec have sharpened, smoothed and compressed the pictures: models then have other "
+            "weights. auto: JPEG, H.264, HEVC and the like below 2.5 bits a pixel. yes: also what became ProRes or PNG "
+            "later.",
+            metavar="|".join(COMPRESSED),
             panel=CAMERA,
         ),
     )

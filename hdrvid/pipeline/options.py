@@ -19,6 +19,7 @@ from hdrvid.io.hdr_video import check_peak
 from hdrvid.io.master_video import check_master
 from hdrvid.io.response_files import load_response
 from hdrvid.options.reconstruct import (
+    COMPRESSED,
     EXPOSURE_CLASSES,
     FORMATS,
     MAX_START_NUMBER,
@@ -85,6 +86,8 @@ def validate_options(options: ReconstructOptions, out: PathLike) -> None:
         raise UsageError(f"--every takes {' or '.join(RESULTS)}, not '{options.every}'")
     if options.every == "bracket" and options.only == "middle":
         raise UsageError("--every bracket makes one frame of a bracket: --only short, long or a number names it")
+    if options.compressed not in COMPRESSED:
+        raise UsageError(f"--compressed takes auto, yes or no, not '{options.compressed[:60]}'")
     if options.align not in ("auto", "off"):
         raise UsageError(f"--align takes auto or off, not '{options.align}'")
     if options.prores is not None:

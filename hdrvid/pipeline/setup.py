@@ -25,14 +25,14 @@ from hdrvid.pipeline.options import (
     parse_white,
     validate_options,
 )
-from hdrvid.predict.registry import load_reconstructor
+from hdrvid.predict.registry import FOR_COMPRESSED, load_reconstructor, weights_for
 from hdrvid.ranks import Ranks, local_device
 from hdrvid.types import ClipInfo, ClipReader, Reconstructor
 
 Phase = Callable[[str, str | None], None]
 """Called with the name of a part of the work and None where it begins, and with what came of it where it ends."""
 
-SEARCHES_OF = {"default": Calls(search=True, candidates=True), "fast": Calls(search=True)}
+SEARCHES = {"default": Calls(search=True, candidates=True), "fast": Calls(search=True)}
 """Of the models whose search is known before they are loaded, what it calls where its options are the usual ones."""
 
 
@@ -72,8 +72,8 @@ def prepare_job(
     """Look at an open clip and load the model. Processes that compile end with `stack`."""
     first_run = stack.enter_context(FirstRun(ranks.world == 1, lambda: phase("compiling", None)))
     background = stack.enter_context(ThreadPoolExecutor(1, "hdrvid-prepare"))
-    is_known = options.model in SEARCHES_OF and options.align == "auto"
-    loading = background.submit(_load_libraries, first_run, SEARCHES_OF[options.model] if is_known else None)
+    search = SEARCHES.get(options.model.removesuffix(FOR_COMPRESSED)) if options.align == "auto" else None
+    loading = background.submit(_load_libraries, first_run, search)
     phase("exposures", None)
     detection = agreed_detection(reader, options, ranks)
     exposures = required_exposures(detection)
@@ -145,10 +145,11 @@ def _load_model(options: ReconstructOptions, num_exposures: int, info: ClipInfo,
     """The model, which cuts frames into the same tiles in every process: those of the one with the least memory."""
     from hdrvid.predict.runner import ModelRunner
 
+    is_compressed = info.compressed if options.compressed == "auto" else options.compressed == "yes"
     model = in_each(
         ranks,
         lambda: load_reconstructor(
-            options.model,
+            weights_for(options.model, num_exposures, is_compressed),
             num_exposures,
             device=local_device(options.device),
             precision=options.precision,

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 BUILT_IN = ("classical", "reference")
 """Models without weights: the OpenCV pipeline, and the reference frame alone."""
 
+FOR_COMPRESSED = "-compressed"
+"""What the name of a model for compressed clips ends in."""
+
 
 def weights_folder() -> Path:
     """The folder of the shipped weights: inside the installed package, else beside the source tree."""
@@ -45,6 +48,13 @@ def find_weights(model: str, num_exposures: int) -> Path:
             "use --model classical or a .safetensors file"
         )
     raise ModelError(f"unknown model '{model}': use one of {', '.join(available_models())} or a .safetensors file")
+
+
+def weights_for(model: str, num_exposures: int, compressed: bool) -> str:
+    """The model that a clip gets where `model` is asked for: that for compressed clips, where there is one."""
+    other = f"{model}{FOR_COMPRESSED}"
+    has_other = (weights_folder() / f"{other}-{num_exposures}exp.safetensors").is_file()
+    return other if compressed and has_other else model
 
 
 def load_reconstructor(

@@ -29,6 +29,11 @@ SHIPPED = [
 STOPS = {2: (0.0, 3.0), 3: (0.0, 2.0, 4.0)}
 
 
+def smooth(count: int = 8, height: int = 96, width: int = 160) -> list[np.ndarray]:
+    x = np.arange(width) / width
+    return [np.broadcast_to((0.5 + 0.4 * np.sin(6 * x + i))[:, None], (height, width, 3)) for i in range(count)]
+
+
 def noisy(count: int = 8, height: int = 96, width: int = 160) -> list[np.ndarray]:
     rng = np.random.default_rng(5)
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
@@ -61,6 +66,11 @@ def test_the_file_tells_whether_detail_is_lost(name, codec, pixel_format, option
 
 
 def test_what_loses_nothing_is_not_compressed(tmp_path):
+    frames = [frame_of_planes(yuv_planes(p, 8), "yuv420p") for p in smooth()]
+    path = write_frames(tmp_path / "a.mp4", frames, "libx264", options={"qp": "0"}, matrix=1)
+    assert 8 * path.stat().st_size < 2 * 8 * 96 * 160, "fewer bits than many a lossy clip"
+    with open_clip(path) as reader:
+        assert not reader.info.compressed
     with open_clip(write_ffv1(tmp_path / "a.mkv", noisy(2))) as reader:
         assert not reader.info.compressed
     with open_clip(write_images(tmp_path / "frames", noisy(2), ".png")) as reader:

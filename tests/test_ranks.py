@@ -171,20 +171,14 @@ def test_more_processes_than_frames_and_a_second_job(clip: Path, undisturbed: Pa
     out = tmp_path / "out"
     arguments = (clip, "-o", out, *ARGUMENTS)
     with frames_lock(out, "clip", 8, None):
-        refused = finished(start(3, *arguments))
+        refused = finished(start(2, *arguments))
     assert refused.returncode == 1
     (line,) = [line for line in ours(refused.stderr) if "error" in line]
     assert line.startswith("hdrvid: error: another run is writing frames of clip")
-    done = finished(start(3, *arguments, "--frames", "4-5", "--no-preview"))
+    done = finished(start(2, *arguments, "--frames", "4-4", "--no-preview"))
     assert done.returncode == 0, done.stderr
-    assert sorted(p.name for p in out.iterdir()) == [
-        "clip.000004-000005.json",
-        "clip.000004.exr",
-        "clip.000005.exr",
-    ]
-    for i in (4, 5):
-        name = f"clip.{i:06d}.exr"
-        assert (out / name).read_bytes() == (undisturbed / name).read_bytes()
+    assert sorted(p.name for p in out.iterdir()) == ["clip.000004-000004.json", "clip.000004.exr"]
+    assert (out / "clip.000004.exr").read_bytes() == (undisturbed / "clip.000004.exr").read_bytes()
 
 
 @pytest.mark.parametrize(

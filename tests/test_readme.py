@@ -101,12 +101,13 @@ def test_every_choice_is_in_the_help(command, option, names, capsys, monkeypatch
 
 
 def test_models_of_the_readme_are_those_there_are():
-    from hdrvid.predict.registry import FOR_COMPRESSED, available_models
+    from hdrvid.predict.registry import FOR_COMPRESSED, available_models, offered_models
 
     table = README[README.index("| `--model` |") :].split("\n\n")[0]
     named = set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
-    assert named == {name for name in available_models() if not name.endswith(FOR_COMPRESSED)}
-    assert f"`default{FOR_COMPRESSED}`" in README and f"default{FOR_COMPRESSED}" in available_models()
+    assert named == set(offered_models())
+    assert f"`default{FOR_COMPRESSED}`" in README
+    assert f"default{FOR_COMPRESSED}" in available_models()
 
 
 def test_options_in_messages_exist(capsys, monkeypatch):

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from hdrvid.errors import ModelError
 from hdrvid.models.config import ModelConfig
 from hdrvid.models.forward import build
-from hdrvid.predict.registry import available_models, find_weights, load_reconstructor, weights_folder
+from hdrvid.predict.registry import FOR_COMPRESSED, available_models, find_weights, load_reconstructor, weights_folder
 from hdrvid.weights import read_weights, save_weights, sha256_of
 
 CONFIGS = [
@@ -121,8 +121,8 @@ def test_the_default_is_shipped_for_both_cycles():
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
 def test_shipped_weights_load_and_are_on_the_card(path):
     _, config, provenance = read_weights(path)
-    preset, cycle = path.stem.split("-")
-    assert (config.preset, f"{config.num_exposures}exp") == (preset, cycle)
+    name, cycle = path.stem.rsplit("-", 1)
+    assert (config.preset, f"{config.num_exposures}exp") == (name.removesuffix(FOR_COMPRESSED), cycle)
     assert int(provenance["steps"]) > 0
     card = (weights_folder() / "README.md").read_text(encoding="utf-8")
     assert sha256_of(path) in card

@@ -159,7 +159,8 @@ def _print_clip(detection: Detection) -> None:
     frames = "unknown number of" if info.num_frames is None else info.num_frames
     rate = float(info.frames_per_second)
     kind = "video" if info.kind == "video" else "image sequence"
-    depth = f"{info.bit_depth} bits{', scene-linear' if info.linear else ''}{', grey' if info.one_channel else ''}"
+    kinds = {"scene-linear": info.linear, "grey": info.one_channel, "compressed": info.compressed}
+    depth = ", ".join([f"{info.bit_depth} bits", *(name for name, holds in kinds.items() if holds)])
     typer.echo(f"{printable(info.source)}: {kind}, {info.width}x{info.height}, {frames} frames, {rate:g} fps, {depth}")
     for name, value in info.details.items():
         typer.echo(f"  {name}: {value}")

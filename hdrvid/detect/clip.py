@@ -167,6 +167,7 @@ class Detection:
             "frames_per_second": str(info.frames_per_second),
             "bit_depth": info.bit_depth,
             "linear": info.linear,
+            "compressed": info.compressed,
             "details": dict(info.details),
             "stops": None if self.cycle is None else list(self.cycle.stops),
             "cycle": None if self.cycle is None else self.cycle.period,

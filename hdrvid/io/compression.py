@@ -12,6 +12,9 @@ LOSSY = {
 }
 """What cameras and programs deliver pictures in: FFmpeg's names of decoders, and the kinds of image files."""
 
+LOSSLESS_PROFILES = {"High 4:4:4 Predictive", "CAVLC 4:4:4 Intra"}
+"""Profiles of H.264 that allow lossless pictures (ITU-T H.264, A.2.11 and A.2.12)."""
+
 FINE_BITS = 2.5
 """Bits a pixel above which these lose little. Pictures of 448x256: H.264 has 1.6 to 2 at CRF 10 and 0.7 to 1.2 at CRF
 16, JPEG 2 to 3 at quality 94."""
@@ -28,6 +31,10 @@ def bits_per_pixel(container: Any, stream: Any, rate: Fraction) -> float | None:
     return float(bit_rate / (rate * pixels)) if bit_rate and rate and pixels else None
 
 
-def loses_detail(codec: str, bits: float | None) -> bool:
-    """Whether pictures of a codec and so many bits a pixel have lost detail; None: the bits are not known."""
-    return codec in LOSSY and (bits is None or bits < FINE_BITS)
+def loses_detail(codec: str, bits: float | None, profile: str | None = None) -> bool:
+    """Whether pictures of a codec and so many bits a pixel have lost detail; None: the bits are not known.
+
+    `profile`: FFmpeg's name of what a decoder has to be able to do. That of H.264 which can be lossless is hardly used
+    for anything else.
+    """
+    return codec in LOSSY and profile not in LOSSLESS_PROFILES and (bits is None or bits < FINE_BITS)

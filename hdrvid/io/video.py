@@ -746,7 +746,7 @@ class VideoReader:
             gamut=GAMUTS.get(GAMUT_OF_TAG.get(details["primaries"], "")),
             first=metadata,
             one_channel=self._one_channel and not self.samples.is_mosaic,
-            compressed=loses_detail(details["codec"], bits),
+            compressed=loses_detail(details["codec"], bits, stream.codec_context.profile),
         )
 
     def _first_metadata(self, container: Any, stream: Any) -> FrameMetadata:

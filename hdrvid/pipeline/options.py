@@ -28,7 +28,7 @@ from hdrvid.options.reconstruct import (
     ReconstructOptions,
 )
 from hdrvid.predict.device import check_precision
-from hdrvid.predict.registry import available_models
+from hdrvid.predict.registry import available_models, offered_models
 from hdrvid.predict.tiling import resolve_tile
 from hdrvid.types import Exposures, PathLike
 
@@ -104,7 +104,7 @@ def validate_options(options: ReconstructOptions, out: PathLike) -> None:
     check_folder(Path(out))
     if options.model not in available_models() and not Path(options.model).is_file():
         raise ModelError(
-            f"there is no model '{options.model}': choose one of {', '.join(available_models())}, "
+            f"there is no model '{options.model}': choose one of {', '.join(offered_models())}, "
             "or give the path of a .safetensors file"
         )
     check_declared(options)

@@ -32,6 +32,11 @@ def available_models() -> list[str]:
     return sorted(names, key=lambda n: (n != "default", n)) + list(BUILT_IN)
 
 
+def offered_models() -> list[str]:
+    """Those of them that a user chooses between: weights for compressed clips go with these."""
+    return [name for name in available_models() if not name.endswith(FOR_COMPRESSED)]
+
+
 def find_weights(model: str, num_exposures: int) -> Path:
     """The weights file of a model name or path. Raises ModelError with the names there are."""
     path = Path(model)
@@ -47,7 +52,7 @@ def find_weights(model: str, num_exposures: int) -> Path:
             f"model '{model}' has no weights for {num_exposures} exposures: "
             "use --model classical or a .safetensors file"
         )
-    raise ModelError(f"unknown model '{model}': use one of {', '.join(available_models())} or a .safetensors file")
+    raise ModelError(f"unknown model '{model}': use one of {', '.join(offered_models())} or a .safetensors file")
 
 
 def weights_for(model: str, num_exposures: int, compressed: bool) -> str:

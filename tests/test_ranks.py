@@ -184,8 +184,8 @@ def test_more_processes_than_frames_and_a_second_job(clip: Path, undisturbed: Pa
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("--exposures", "0,x"), 1, "hdrvid: error: "),
-        (("--frames", "40-50"), 1, "hdrvid: error: "),
+        pytest.param(("--exposures", "0,x"), 1, "hdrvid: error: ", marks=pytest.mark.slow),
+        pytest.param(("--frames", "40-50"), 1, "hdrvid: error: ", marks=pytest.mark.slow),
         (("--tile", "3"), 2, "hdrvid: error: --tile takes"),
     ],
 )

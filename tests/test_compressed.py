@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from clips import frame_of_planes, write_ffv1, write_frames, write_images, yuv_planes
 
+import hdrvid
 from hdrvid.cli.app import run
 from hdrvid.data.synth import synthesise
 from hdrvid.data.windows import PROCEDURAL, scene_from
@@ -142,6 +143,14 @@ def test_a_run_takes_the_weights_of_the_clip(options, model, tmp_path):
     out = tmp_path / "out"
     assert run(["reconstruct", str(path), "-o", str(out), "--exposures", "0,3", "--no-preview", *options]) == 0
     assert json.loads((out / "a.json").read_text())["model"]["name"] == model
+
+
+def test_a_model_may_be_a_path(tmp_path):
+    pictures = [np.full((48, 64, 3), value) for value in (0.2, 0.5, 0.2)]
+    folder = write_images(tmp_path / "frames", pictures, ".png")
+    model = weights_folder() / f"fast{FOR_COMPRESSED}-2exp.safetensors"
+    made = list(hdrvid.frames(folder, model=model, exposures="0,3", device="cpu"))
+    assert [index for index, _ in made] == [0, 1, 2]
 
 
 def test_frames_are_compressed_where_the_user_says_so(tmp_path, capfd):

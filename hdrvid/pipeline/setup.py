@@ -72,7 +72,7 @@ def prepare_job(
     """Look at an open clip and load the model. Processes that compile end with `stack`."""
     first_run = stack.enter_context(FirstRun(ranks.world == 1, lambda: phase("compiling", None)))
     background = stack.enter_context(ThreadPoolExecutor(1, "hdrvid-prepare"))
-    search = SEARCHES.get(options.model.removesuffix(FOR_COMPRESSED)) if options.align == "auto" else None
+    search = SEARCHES.get(str(options.model).removesuffix(FOR_COMPRESSED)) if options.align == "auto" else None
     loading = background.submit(_load_libraries, first_run, search)
     phase("exposures", None)
     detection = agreed_detection(reader, options, ranks)

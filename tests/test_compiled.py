@@ -20,7 +20,6 @@ def runners(preset: str) -> tuple[ModelRunner, ModelRunner]:
     return plain, compiled
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 def test_compiled_frames_are_the_same():
     w, _ = window((64, 96))

@@ -20,12 +20,11 @@ from hdrvid.evaluate.synthetic import CAMERAS
 from hdrvid.io.compression import bits_per_pixel
 from hdrvid.io.readers import open_clip
 from hdrvid.metrics.fidelity import psnr_t
-from hdrvid.predict.registry import FOR_COMPRESSED, load_reconstructor, weights_folder, weights_for
+from hdrvid.predict.registry import FOR_COMPRESSED, find_weights, load_reconstructor, shipped_weights, weights_for
 from hdrvid.types import ExposureCycle, Window
 
 SHIPPED = [
-    (path.stem.rsplit("-", 1)[0].removesuffix(FOR_COMPRESSED), int(path.stem.rsplit("-", 1)[1][0]))
-    for path in sorted(weights_folder().glob(f"*{FOR_COMPRESSED}-[23]exp.safetensors"))
+    (name.removesuffix(FOR_COMPRESSED), count) for name, count, _ in shipped_weights() if name.endswith(FOR_COMPRESSED)
 ]
 STOPS = {2: (0.0, 3.0), 3: (0.0, 2.0, 4.0)}
 
@@ -148,7 +147,7 @@ def test_a_run_takes_the_weights_of_the_clip(options, model, tmp_path):
 def test_a_model_may_be_a_path(tmp_path):
     pictures = [np.full((48, 64, 3), value) for value in (0.2, 0.5, 0.2)]
     folder = write_images(tmp_path / "frames", pictures, ".png")
-    model = weights_folder() / f"fast{FOR_COMPRESSED}-2exp.safetensors"
+    model = find_weights(f"fast{FOR_COMPRESSED}", 2)
     made = list(hdrvid.frames(folder, model=model, exposures="0,3", device="cpu"))
     assert [index for index, _ in made] == [0, 1, 2]
 

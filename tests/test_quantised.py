@@ -31,18 +31,14 @@ from hdrvid.pipeline.options import ReconstructOptions
 from hdrvid.pipeline.run import reconstruct_clip
 from hdrvid.predict import int8
 from hdrvid.predict.int8 import QuantisedNetworks
-from hdrvid.predict.registry import find_weights, load_reconstructor, weights_folder
+from hdrvid.predict.registry import find_weights, load_reconstructor, shipped_weights
 from hdrvid.predict.runner import ModelRunner
 from hdrvid.weights import read_ranges, read_weights, save_weights
 
 in_bytes = pytest.mark.skipif(
     not (int8.available() and availability.usable()), reason="needs a CPU with VNNI, and Numba"
 )
-SHIPPED = [
-    (path.stem.rsplit("-", 1)[0], int(path.stem[-4]))
-    for path in sorted(weights_folder().glob("*exp.safetensors"))
-    if not path.stem.startswith("memo")
-]
+SHIPPED = [(name, count) for name, count, _ in shipped_weights() if name != "memo"]
 
 NO_RANGES = (
     *("[]", "{", '{"a": 1}', '{"a": [[1.0, 2.0], [3.0]]}', '{"a": [["x"], [1.0]]}', '{"a": [[1.0], [1e999]]}'),

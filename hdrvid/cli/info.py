@@ -105,14 +105,13 @@ def machine() -> dict[str, Any]:
     from hdrvid import __version__
     from hdrvid.predict import int8
     from hdrvid.predict.device import resolve_device, resolve_precision
-    from hdrvid.predict.registry import BUILT_IN, weights_folder
+    from hdrvid.predict.registry import BUILT_IN, shipped_weights
     from hdrvid.weights import sha256_of
 
     device = resolve_device("auto")
     models: list[dict[str, Any]] = [{"name": name, "num_exposures": [2, 3], "sha256": None} for name in BUILT_IN]
-    for path in sorted(weights_folder().glob("*-[23]exp.safetensors")):
-        name, exposures = path.stem.rsplit("-", 1)
-        models.append({"name": name, "num_exposures": [int(exposures[0])], "sha256": sha256_of(path)})
+    for name, num_exposures, path in shipped_weights():
+        models.append({"name": name, "num_exposures": [num_exposures], "sha256": sha256_of(path)})
     return {
         "version": __version__,
         "python": platform.python_version(),

@@ -26,9 +26,16 @@ def weights_folder() -> Path:
     return packaged if packaged.is_dir() else package.parent / "weights"
 
 
+def shipped_weights() -> list[tuple[str, int, Path]]:
+    """Name of the model, number of exposures and file of all shipped weights, sorted."""
+    files = weights_folder().glob("*-[23]exp.safetensors")
+    named = ((path.stem.rsplit("-", 1), path) for path in files)
+    return sorted((name, int(exposures[0]), path) for (name, exposures), path in named)
+
+
 def available_models() -> list[str]:
     """Names that `--model` takes, the default first."""
-    names = {p.stem.rsplit("-", 1)[0] for p in weights_folder().glob("*-[23]exp.safetensors")}
+    names = {name for name, _, _ in shipped_weights()}
     return sorted(names, key=lambda n: (n != "default", n)) + list(BUILT_IN)
 
 
@@ -44,7 +51,7 @@ def find_weights(model: str, num_exposures: int) -> Path:
         if not path.is_file():
             raise ModelError(f"there is no weights file {model}")
         return path
-    shipped = weights_folder() / f"{model}-{num_exposures}exp.safetensors"
+    shipped = _shipped_file(model, num_exposures)
     if shipped.is_file():
         return shipped
     if model in available_models():
@@ -58,8 +65,12 @@ def find_weights(model: str, num_exposures: int) -> Path:
 def weights_for(model: str, num_exposures: int, compressed: bool) -> str:
     """The model that a clip gets where `model` is asked for: that for compressed clips, where there is one."""
     other = f"{model}{FOR_COMPRESSED}"
-    has_other = (weights_folder() / f"{other}-{num_exposures}exp.safetensors").is_file()
-    return other if compressed and has_other else model
+    return other if compressed and _shipped_file(other, num_exposures).is_file() else model
+
+
+def _shipped_file(model: str, num_exposures: int) -> Path:
+    """Where the weights of a name are, if they are shipped."""
+    return weights_folder() / f"{model}-{num_exposures}exp.safetensors"
 
 
 def load_reconstructor(

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,25 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 # as the command does, which some tests start: what one compiles others find
 os.environ[vectors.OWN_PROCESS] = "1"
 vectors.widen()
+
+
+COMPILE = """
+from dataclasses import replace
+from hdrvid.compiled.first_run import FirstRun
+from hdrvid.predict.registry import load_reconstructor
+calls = load_reconstructor("default", 2, device="cpu").compiled_calls
+with FirstRun() as run:
+    run.add(replace(calls, display=True))
+    run.finish()
+"""
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """What most tests call is compiled once, on all cores, before several processes would each compile it."""
+    processes = session.config.getoption("numprocesses", None)
+    if processes and not hasattr(session.config, "workerinput"):
+        environment = os.environ | {"OMP_NUM_THREADS": str(processes), "CUDA_VISIBLE_DEVICES": ""}
+        subprocess.run([sys.executable, "-c", COMPILE], env=environment, check=False)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,11 @@ from hdrvid.compiled.jit import (
     inline,
     maximum,
     minimum,
+    part,
     replicate,
+    row,
+    rows2,
+    rows3,
 )
 from hdrvid.compiled.pixels import CONSTANTS as PIXEL_CONSTANTS
 from hdrvid.compiled.pixels import QUARTER, exp, fill, filter_rows, largest, sample_at, sample_row, store, widened
@@ -47,6 +51,12 @@ _CONSTANTS = constants_key(globals()) ^ PIXEL_CONSTANTS
 """Key of the constants above, for Numba's cache."""
 
 
+@inline
+def _at(code, gain, floor):
+    """A code at another exposure, none below a floor."""
+    return maximum(minimum(code * gain, ONE), floor)
+
+
 @compiled
 def matched(picture, gain, floor, region, band, out, constants=_CONSTANTS):
     """Rows `band` of a region of a picture at another exposure, none below a floor, into their place in `out`
@@ -56,7 +66,122 @@ def matched(picture, gain, floor, region, band, out, constants=_CONSTANTS):
         pixels, row = picture[y, left:right], out[y - top]
         for j in range(right - left):
             for c in range(3):
-                row[j, c] = maximum(minimum(pixels[j, c] * gain, ONE), floor)
+                row[j, c] = _at(pixels[j, c], gain, floor)
+
+
+@part
+def _change_row(pixels, warped, gains, total, change):
+    """Twice the mean of two rows at one exposure, `total` (3, w + 2) with one more pixel at both ends, and how the
+    second differs, `change` (3, w): pixels (w, 3) and warped codes (3, w)."""
+    to_target, gain, floor = gains[0], gains[1], gains[4]
+    for c in range(3):
+        both, difference, codes = total[c], change[c], warped[c]
+        for j in range(difference.shape[0]):
+            a, s = _at(pixels[j, c], to_target, floor), _at(codes[j], gain, floor)
+            both[j + 1] = a + s
+            difference[j] = s - a
+        replicate(both, 1)
+
+
+@part
+def _product_row(total, above, below, change, slot, products):
+    """Products of the gradients and the change, summed over the channels, into `products` (5, n, w): xx, xy, yy, xt and
+    yt. Gradients are four times what they should be."""
+    xx, xy, yy = products[0, slot], products[1, slot], products[2, slot]
+    xt, yt = products[3, slot], products[4, slot]
+    for n in range(5):
+        fill(products[n, slot], ZERO)
+    for c in range(3):
+        across, upper, lower, difference = total[c], above[c], below[c], change[c]
+        for j in range(xx.shape[0]):
+            gx, gy, gt = across[j + 2] - across[j], lower[j + 1] - upper[j + 1], difference[j]
+            xx[j] += gx * gx
+            xy[j] += gx * gy
+            yy[j] += gy * gy
+            xt[j] += gx * gt
+            yt[j] += gy * gt
+
+
+@part
+def _step_row(means, inner, right, down):
+    """The step (w,) and (w,), in pixels, that explains the change: of the columns `inner` of the products (5, n)."""
+    xx, xy, yy, xt, yt = means[0, inner], means[1, inner], means[2, inner], means[3, inner], means[4, inner]
+    for j in range(right.shape[0]):
+        a, b, c = xx[j] * _SIXTEENTH + _DAMPING, xy[j] * _SIXTEENTH, yy[j] * _SIXTEENTH + _DAMPING
+        scale = QUARTER / (a * c - b * b)
+        right[j] = clip((b * yt[j] - c * xt[j]) * scale, -ONE, ONE)
+        down[j] = clip((b * xt[j] - a * yt[j]) * scale, -ONE, ONE)
+
+
+@part
+def _turned_row(turned, turn, flow, out_u, out_v):
+    """How the mirrored flow (w, 2) differs from the flow (w, 2)."""
+    for j in range(out_u.shape[0]):
+        out_u[j] = turn * turned[j, 0] - flow[j, 0]
+    for j in range(out_v.shape[0]):
+        out_v[j] = turn * turned[j, 1] - flow[j, 1]
+
+
+@part
+def _sum_of_rows(a, b, out):
+    for j in range(out.shape[0]):
+        out[j] = a[j] + b[j]
+
+
+@part
+def _seen_codes(pixels, warped, inner, by_step, by_turned, across, gains, out, seen):
+    """What is seen of the codes, of the rows below: channels 0 to 10 of `seen`, and the neighbour's codes at the longer
+    exposure in `out` (w, 3).
+
+    `pixels` (w, 3) of the reference. `warped` (3, n) of the neighbour under its flow, of which `inner` are the columns;
+    `by_step`, `by_turned`, `across` (3, w): one step on, under the mirrored flow, of the neighbour on the other side.
+    """
+    to_target, gain, to_longer, other_to_longer = gains[0], gains[1], gains[2], gains[3]
+    floor, floor_of_sides = gains[4], gains[5]
+    worst, sides = seen[9], seen[10]
+    fill(worst, ZERO)
+    fill(sides, ZERO)
+    for c in range(3):
+        warped_row, step_row, turned_row, beyond = warped[c, inner], by_step[c], by_turned[c], across[c]
+        here_seen, own_seen, step_seen = seen[c], seen[3 + c], seen[6 + c]
+        for j in range(worst.shape[0]):
+            here_seen[j] = _at(pixels[j, c], to_target, floor)
+        for j in range(worst.shape[0]):
+            out[j, c] = _at(warped_row[j], gain, floor)
+        for j in range(worst.shape[0]):
+            own_seen[j] = (_at(warped_row[j], gain, floor) - here_seen[j]) * _DIFFERENCE
+        for j in range(worst.shape[0]):
+            step_seen[j] = (_at(step_row[j], gain, floor) - here_seen[j]) * _DIFFERENCE
+        for j in range(worst.shape[0]):
+            worst[j] = maximum(worst[j], abs(_at(turned_row[j], gain, floor) - here_seen[j]))
+        for j in range(worst.shape[0]):
+            near_side = _at(warped_row[j], to_longer, floor_of_sides)
+            sides[j] += near_side - _at(beyond[j], other_to_longer, floor_of_sides)
+    for j in range(worst.shape[0]):
+        worst[j] *= _DIFFERENCE
+        sides[j] *= _THIRD * _DIFFERENCE
+
+
+@part
+def _seen_flow(n, flow, step, turned, back, seen):
+    """What is seen of one direction of the flow (w, 2): channels 11 + n, 13 + n and 15 + n of `seen`."""
+    to_seen, turned_seen, error_seen = seen[11 + n], seen[13 + n], seen[15 + n]
+    for j in range(step.shape[0]):
+        to_seen[j] = step[j] * _OFFSET
+    for j in range(step.shape[0]):
+        turned_seen[j] = clip(turned[j], -_LIMIT, _LIMIT) * _OFFSET
+    for j in range(step.shape[0]):
+        error_seen[j] = clip(flow[j, n] + back[j], -_LIMIT, _LIMIT) * _OFFSET
+
+
+@part
+def _seen_brightest(pixels, warped, inner, seen):
+    """The brightest code of the reference and of the neighbour: channels 17 and 18 of `seen`."""
+    red, green, blue = warped[0, inner], warped[1, inner], warped[2, inner]
+    brightest, brightest_own = seen[17], seen[18]
+    for j in range(brightest.shape[0]):
+        brightest[j] = largest(pixels[j, 0], pixels[j, 1], pixels[j, 2])
+        brightest_own[j] = largest(red[j], green[j], blue[j])
 
 
 @compiled
@@ -85,132 +210,56 @@ def evidence(
     other's to the longer exposure of these; the floors of both comparisons. `fine` (h, w, EVIDENCE_CHANNELS - 1),
     `warped` (h, w, 3), `offsets` (4, h, w) are those of the region.
     """
-    height, width = reference.shape[0], reference.shape[1]
+    height, width, channels = reference.shape
     region_top, _, region_left, region_right = region
     top, bottom = band
     left, right = max(region_left - HALO_PX, 0), min(region_right + HALO_PX, width)
     w, skip, kept = right - left, region_left - left, region_right - region_left
-    inner = slice(skip, skip + kept)
-    to_target, gain, to_longer, other_to_longer = gains[0], gains[1], gains[2], gains[3]
-    floor, floor_of_sides = gains[4], gains[5]
+    inner, columns = slice(skip, skip + kept), slice(region_left, region_right)
+    size, products_size, num_products = np.int64(2 * HALO_PX + 1), np.int64(2 * WINDOW_RADIUS + 1), np.int64(5)
+    warped_codes, changes = rows3(size, channels, w), rows3(size, channels, w)
     # one more column on both sides: the gradients' border
-    size, products_size = 2 * HALO_PX + 1, 2 * WINDOW_RADIUS + 1
-    warped_codes = np.empty((size, 3, w), np.float32)
-    sums, changes = np.empty((size, 3, w + 2), np.float32), np.empty((size, 3, w), np.float32)
-    products = np.empty((5, products_size, w), np.float32)
-    padded = np.empty(w + 2 * WINDOW_RADIUS, np.float32)
-    means = np.empty((5, w), np.float32)
-    at_x, at_y = np.empty(w, np.float32), np.empty(w, np.float32)
-    samples, positions = np.empty((4, 3, kept), np.float32), np.empty((6, kept), np.float32)
-    moved, around, across, returned = samples[0], samples[1], samples[2], samples[3]
-    x_from, y_from, x_step = positions[0], positions[1], positions[2]
-    y_step, x_turned, y_turned = positions[3], positions[4], positions[5]
-    inputs = np.empty((fine.shape[2], kept), np.float32)
+    sums = rows3(size, channels, w + 2)
+    products, means = rows3(num_products, products_size, w), rows2(num_products, w)
+    padded, at_x, at_y = row(w + 2 * WINDOW_RADIUS), row(w), row(w)
+    moved, around = rows2(channels, kept), rows2(channels, kept)
+    across, returned = rows2(channels, kept), rows2(channels, kept)
+    x_from, y_from, x_there, y_there = row(kept), row(kept), row(kept), row(kept)
+    inputs = rows2(fine.shape[2], kept)
     sampled, multiplied = max(top - HALO_PX, 0), max(top - WINDOW_RADIUS, 0)
     for y in range(top, bottom):
         while sampled <= min(y + HALO_PX, height - 1):
             slot = sampled % size
             sample_row(frame, flow, sampled, left, at_x, at_y, warped_codes[slot])
-            pixels = reference[sampled, left:right]
-            for c in range(3):
-                total, change, warped_row = sums[slot, c], changes[slot, c], warped_codes[slot, c]
-                for j in range(w):
-                    a = maximum(minimum(pixels[j, c] * to_target, ONE), floor)
-                    s = maximum(minimum(warped_row[j] * gain, ONE), floor)
-                    total[j + 1] = a + s  # twice the mean
-                    change[j] = s - a
-                replicate(total, 1)
+            _change_row(reference[sampled, left:right], warped_codes[slot], gains, sums[slot], changes[slot])
             sampled += 1
         while multiplied <= min(y + WINDOW_RADIUS, height - 1):
-            slot = multiplied % products_size
-            xx, xy, yy = products[0, slot], products[1, slot], products[2, slot]
-            xt, yt = products[3, slot], products[4, slot]
-            for n in range(5):
-                fill(products[n, slot], ZERO)
-            for c in range(3):
-                total, change = sums[multiplied % size, c], changes[multiplied % size, c]
-                above, below = sums[max(multiplied - 1, 0) % size, c], sums[min(multiplied + 1, height - 1) % size, c]
-                for j in range(w):
-                    gx, gy, gt = total[j + 2] - total[j], below[j + 1] - above[j + 1], change[j]
-                    xx[j] += gx * gx
-                    xy[j] += gx * gy
-                    yy[j] += gy * gy
-                    xt[j] += gx * gt
-                    yt[j] += gy * gt
+            above, below = max(multiplied - 1, 0) % size, min(multiplied + 1, height - 1) % size
+            slot = multiplied % size
+            _product_row(sums[slot], sums[above], sums[below], changes[slot], multiplied % products_size, products)
             multiplied += 1
-        for n in range(5):
+        for n in range(num_products):
             filter_rows(products[n], y, height, taps, padded, means[n])
-        xx, xy, yy = means[0, inner], means[1, inner], means[2, inner]
-        xt, yt = means[3, inner], means[4, inner]
-        right_step, down_step = offsets[0, y - region_top], offsets[1, y - region_top]
-        for j in range(kept):
-            # the gradients are four times what they should be
-            a, b, c = xx[j] * _SIXTEENTH + _DAMPING, xy[j] * _SIXTEENTH, yy[j] * _SIXTEENTH + _DAMPING
-            scale = QUARTER / (a * c - b * b)
-            right_step[j] = clip((b * yt[j] - c * xt[j]) * scale, -ONE, ONE)
-            down_step[j] = clip((b * xt[j] - a * yt[j]) * scale, -ONE, ONE)
-        row_in_region, slot, columns = y - region_top, y % size, slice(region_left, region_right)
-        pixels, out = reference[y, columns], warped[row_in_region]
-        flow_row, turned_row = flow[y, columns], turned[y, columns]
-        step_u, step_v, turned_u, turned_v = (
-            offsets[0, row_in_region],
-            offsets[1, row_in_region],
-            offsets[2, row_in_region],
-            offsets[3, row_in_region],
-        )
-        for j in range(kept):
-            turned_u[j] = turn * turned_row[j, 0] - flow_row[j, 0]
-        for j in range(kept):
-            turned_v[j] = turn * turned_row[j, 1] - flow_row[j, 1]
+        i, codes = y - region_top, warped_codes[y % size]
+        pixels, flow_row = reference[y, columns], flow[y, columns]
+        step_u, step_v, turned_u, turned_v = offsets[0, i], offsets[1, i], offsets[2, i], offsets[3, i]
+        _step_row(means, inner, step_u, step_v)
+        _turned_row(turned[y, columns], turn, flow_row, turned_u, turned_v)
         for j in range(kept):
             x_from[j], y_from[j] = F(region_left + j) + flow_row[j, 0], F(y) + flow_row[j, 1]
-        for j in range(kept):
-            x_step[j], y_step[j] = x_from[j] + step_u[j], y_from[j] + step_v[j]
-        for j in range(kept):
-            x_turned[j], y_turned[j] = x_from[j] + turned_u[j], y_from[j] + turned_v[j]
         sample_row(other, other_flow, y, region_left, at_x[:kept], at_y[:kept], across)
-        sample_at(frame, x_step, y_step, moved)
-        sample_at(frame, x_turned, y_turned, around)
+        _sum_of_rows(x_from, step_u, x_there)
+        _sum_of_rows(y_from, step_v, y_there)
+        sample_at(frame, x_there, y_there, moved)
+        _sum_of_rows(x_from, turned_u, x_there)
+        _sum_of_rows(y_from, turned_v, y_there)
+        sample_at(frame, x_there, y_there, around)
         sample_at(back, x_from, y_from, returned)
-        worst, sides = inputs[9], inputs[10]
-        fill(worst, ZERO)
-        fill(sides, ZERO)
-        for c in range(3):
-            warped_row, by_step, by_turned, beyond = warped_codes[slot, c, inner], moved[c], around[c], across[c]
-            here_seen, own_seen, step_seen = inputs[c], inputs[3 + c], inputs[6 + c]
-            for j in range(kept):
-                here_seen[j] = maximum(minimum(pixels[j, c] * to_target, ONE), floor)
-            for j in range(kept):
-                out[j, c] = maximum(minimum(warped_row[j] * gain, ONE), floor)
-            for j in range(kept):
-                own_seen[j] = (maximum(minimum(warped_row[j] * gain, ONE), floor) - here_seen[j]) * _DIFFERENCE
-            for j in range(kept):
-                step_seen[j] = (maximum(minimum(by_step[j] * gain, ONE), floor) - here_seen[j]) * _DIFFERENCE
-            for j in range(kept):
-                turned_code = maximum(minimum(by_turned[j] * gain, ONE), floor)
-                worst[j] = maximum(worst[j], abs(turned_code - here_seen[j]))
-            for j in range(kept):
-                near_side = maximum(minimum(warped_row[j] * to_longer, ONE), floor_of_sides)
-                sides[j] += near_side - maximum(minimum(beyond[j] * other_to_longer, ONE), floor_of_sides)
-        for j in range(kept):
-            worst[j] *= _DIFFERENCE
-            sides[j] *= _THIRD * _DIFFERENCE
+        _seen_codes(pixels, codes, inner, moved, around, across, gains, warped[i], inputs)
         for n in range(2):
-            offset, to_seen = offsets[n, row_in_region], inputs[11 + n]
-            turned_offset, turned_seen = offsets[2 + n, row_in_region], inputs[13 + n]
-            return_flow, error_seen = returned[n], inputs[15 + n]
-            for j in range(kept):
-                to_seen[j] = offset[j] * _OFFSET
-            for j in range(kept):
-                turned_seen[j] = clip(turned_offset[j], -_LIMIT, _LIMIT) * _OFFSET
-            for j in range(kept):
-                error_seen[j] = clip(flow_row[j, n] + return_flow[j], -_LIMIT, _LIMIT) * _OFFSET
-        red, green, blue = warped_codes[slot, 0, inner], warped_codes[slot, 1, inner], warped_codes[slot, 2, inner]
-        brightest, brightest_own = inputs[17], inputs[18]
-        for j in range(kept):
-            brightest[j] = largest(pixels[j, 0], pixels[j, 1], pixels[j, 2])
-            brightest_own[j] = largest(red[j], green[j], blue[j])
-        store(inputs, fine[row_in_region], 0)
+            _seen_flow(n, flow_row, offsets[n, i], offsets[2 + n, i], returned[n], inputs)
+        _seen_brightest(pixels, codes, inner, inputs)
+        store(inputs, fine[i], 0)
 
 
 @inline

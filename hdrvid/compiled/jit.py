@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from llvmlite import binding as llvm
 from numba import njit
+from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 
 # a literal would turn float32 into float64
@@ -27,25 +30,82 @@ def constants_key(namespace: dict[str, Any]) -> int:
     return SOURCE ^ zlib.crc32(repr(numbers).encode())
 
 
-OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
-INLINE: Any = {**OPTIONS, "forceinline": True}
+_REFUSE = ctypes.cast(ctypes.pythonapi.PyErr_BadArgument, ctypes.c_void_p).value
+"""Address of a function that raises TypeError."""
 
 
-class _NoAliasCompiler(Compiler):
+class _NoEnvironments:
+    def set_env(self, name, environment):
+        """No machine code, no place for an environment; functions that come from the cache have none either."""
+
+
+class _PartLibrary(JITCodeLibrary):
+    """Code that only other compiled functions call, not Python. It is taken into theirs and optimised there. By itself
+    it is not, and no machine code is made of it, both of which Numba would do."""
+
+    inlined = False
+
+    def _optimize_final_module(self):
+        if self.inlined:
+            return
+        for function in self._final_module.functions:
+            if not function.is_declaration and function.linkage == llvm.Linkage.external:
+                function.add_function_attribute("noinline")
+
+    def _finalize_final_module(self):
+        self._finalize_dynamic_globals()
+        self._verify_declare_only_symbols()
+        self._finalized = True
+
+    def get_pointer_to_function(self, name):
+        self._ensure_finalized()
+        return _REFUSE
+
+    @property
+    def codegen(self):
+        return _NoEnvironments()
+
+
+class _PartCompiler(Compiler):
+    def __init__(self, typingctx, targetctx, library, args, return_type, flags, locals):
+        library = _PartLibrary(targetctx.codegen(), "part")
+        library.inlined = flags.forceinline
+        super().__init__(typingctx, targetctx, library, args, return_type, flags, locals)
+
+
+class _NoAliasCompiler(_PartCompiler):
     def __init__(self, typingctx, targetctx, library, args, return_type, flags, locals):
         flags = flags.copy()
         flags.noalias = True
         super().__init__(typingctx, targetctx, library, args, return_type, flags, locals)
 
 
+OPTIONS: dict[str, Any] = {
+    "nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}, "no_cfunc_wrapper": True
+}  # fmt: skip
+PART: Any = {**OPTIONS, "no_cpython_wrapper": True, "pipeline_class": _PartCompiler}
+INLINE: Any = {**PART, "forceinline": True}
+
+
 def inline(function: Callable[..., Any]) -> Any:
-    """Compiled into the loop that calls it, which is vectorised only then."""
+    """Compiled into the loop that calls it, which is vectorised only then. Python cannot call it."""
     return njit(**INLINE)(function)
 
 
 def inline_noalias(function: Callable[..., Any]) -> Any:
     """The same, of a function whose arrays do not overlap: its loops are vectorised even where they gather."""
-    return njit(pipeline_class=_NoAliasCompiler, **INLINE)(function)
+    return njit(**INLINE | {"pipeline_class": _NoAliasCompiler})(function)
+
+
+def part(function: Callable[..., Any]) -> Any:
+    """Compiled apart from the functions that call it, once for every row of a picture: loops of hundreds of lines are
+    compiled sooner in parts. Python cannot call it."""
+    return njit(**PART)(function)
+
+
+def part_noalias(function: Callable[..., Any]) -> Any:
+    """The same, of a function whose arrays do not overlap."""
+    return njit(**PART | {"pipeline_class": _NoAliasCompiler})(function)
 
 
 def compiled(function: Callable[..., Any]) -> Any:
@@ -54,6 +114,31 @@ def compiled(function: Callable[..., Any]) -> Any:
         return njit(cache=True, **OPTIONS)(function)
     except RuntimeError:  # no folder that can be written to
         return njit(**OPTIONS)(function)
+
+
+# np.empty is compiled anew wherever another of its sizes is a literal: with these none is, if the caller's are not
+@part
+def row(w):
+    """An empty row."""
+    return np.empty(w, np.float32)
+
+
+@part
+def rows2(h, w):
+    """Empty rows (h, w)."""
+    return np.empty((h, w), np.float32)
+
+
+@part
+def rows3(n, h, w):
+    """Empty rows (n, h, w)."""
+    return np.empty((n, h, w), np.float32)
+
+
+@part
+def rows4(m, n, h, w):
+    """Empty rows (m, n, h, w)."""
+    return np.empty((m, n, h, w), np.float32)
 
 
 @inline

@@ -18,9 +18,13 @@ from hdrvid.compiled.jit import (
     clip,
     compiled,
     constants_key,
-    inline,
     maximum,
     minimum,
+    part,
+    row,
+    rows2,
+    rows3,
+    rows4,
 )
 from hdrvid.compiled.pixels import CONSTANTS as PIXEL_CONSTANTS
 from hdrvid.compiled.pixels import (
@@ -35,6 +39,7 @@ from hdrvid.compiled.pixels import (
     largest,
     log,
     mu_law,
+    planes,
     sample_at,
     sample_row,
     store_input,
@@ -71,7 +76,7 @@ _CONSTANTS = constants_key(globals()) ^ PIXEL_CONSTANTS
 """Key of the constants above, for Numba's cache."""
 
 
-@inline
+@part
 def _weigh_row(codes, exposure, partly_clipped, black, out):
     """What a frame of this exposure weighs before its alignment: `out` (4, w), of each channel and of the pixel.
 
@@ -95,6 +100,108 @@ def _weigh_row(codes, exposure, partly_clipped, black, out):
         for j in range(pixel.shape[0]):
             brightest = largest(red[j], green[j], blue[j])
             pixel[j] *= clip((brightest - black) * _BLACK_SLOPE, _BLACK_WEIGHT, ONE)
+
+
+@part
+def _light_row(codes, log_exposure, out):
+    """Radiance `out` (3, w) of codes (3, w)."""
+    for c in range(3):
+        code, light = codes[c], out[c]
+        for j in range(light.shape[0]):
+            light[j] = exp(log(maximum(code[j], _DARKEST)) * _GAMMA - log_exposure)
+
+
+@part
+def _difference_row(reference, neighbour, gains, slot, differences):
+    """Codes (3, w) of the reference less those of a neighbour, both at the longer exposure: into `differences`
+    (3, n, w)."""
+    reference_gain, neighbour_gain, floor = gains[0], gains[1], gains[2]
+    for c in range(3):
+        a, b, difference = reference[c], neighbour[c], differences[c, slot]
+        for j in range(a.shape[0]):
+            code = maximum(minimum(a[j] * reference_gain, ONE), floor)
+            difference[j] = code - maximum(minimum(b[j] * neighbour_gain, ONE), floor)
+
+
+@part
+def _agreement_row(means, trust):
+    """Confidence (w,) in a neighbour whose codes differ by these means (3, w)."""
+    red, green, blue = means[0], means[1], means[2]
+    for j in range(trust.shape[0]):
+        worst = largest(abs(red[j]), abs(green[j]), abs(blue[j])) * _AGREEMENT
+        trust[j] = exp(-worst * worst)
+
+
+@part
+def _consistency_row(flow, back, trust):
+    """Confidence (w,) times that in a flow (w, 2), of which the flow back (3, w) should be the reverse; its planes are
+    overwritten."""
+    back_u, back_v = back[0], back[1]
+    for j in range(trust.shape[0]):
+        u, v = flow[j, 0], flow[j, 1]
+        tolerance = F(np.sqrt(u * u + v * v)) * F(0.05) + HALF
+        u, v = (u + back_u[j]) / tolerance, (v + back_v[j]) / tolerance
+        back_u[j] = u * u + v * v
+    for j in range(trust.shape[0]):
+        trust[j] *= (ONE - _CONSISTENCY_FLOOR) * exp(-back_u[j]) + _CONSISTENCY_FLOOR
+
+
+@part
+def _trust_row(x, y, height, width, trust, weights):
+    """Multiply weights (4, w) by the confidence (w,), none where the position lies outside."""
+    for j in range(trust.shape[0]):
+        trust[j] = trust[j] if inside(x[j], y[j], F(height), F(width)) else ZERO
+    for c in range(4):
+        weight = weights[c]
+        for j in range(trust.shape[0]):
+            weight[j] *= trust[j]
+
+
+@part
+def _total_row(weights, totals):
+    """Sums `totals` (4, w) of the weights (K + 1, 4, w), none of which is zero then."""
+    for c in range(4):
+        whole = totals[c]
+        fill(whole, ZERO)
+        for i in range(weights.shape[0]):
+            weight = weights[i, c]
+            for j in range(whole.shape[0]):
+                weight[j] += _WEIGHT_FLOOR
+                whole[j] += weight[j]
+
+
+@part
+def _tone_row(light, weights, totals, slot, tones):
+    """The classical merge, mu-law, of radiance (K + 1, 3, w): into `tones` (3, n, w)."""
+    for c in range(3):
+        tone, whole = tones[c, slot], totals[c]
+        fill(tone, ZERO)
+        for i in range(light.shape[0]):
+            weight, out = weights[i, c], light[i, c]
+            for j in range(tone.shape[0]):
+                tone[j] += out[j] * weight[j]
+        for j in range(tone.shape[0]):
+            tone[j] = mu_law(tone[j] / whole[j])
+
+
+@part
+def _log_share_row(weight, whole, scale, out):
+    for j in range(out.shape[0]):
+        out[j] = log(weight[j] / whole[j]) * scale
+
+
+@part
+def _seen_row(codes, light, inner, y, radiance, seen):
+    """The columns `inner` of radiance (3, n) into row y of `radiance` (3, h, w), and with codes (3, n) as the network
+    sees both (6, w)."""
+    for c in range(3):
+        code, value, out = codes[c, inner], light[c, inner], radiance[c, y]
+        code_seen, tone_seen = seen[c], seen[3 + c]
+        copy(value, out)
+        for j in range(out.shape[0]):
+            code_seen[j] = code[j] - HALF
+        for j in range(out.shape[0]):
+            tone_seen[j] = mu_law(value[j]) - HALF
 
 
 @compiled
@@ -129,7 +236,7 @@ def merge_input(
     """
     count = len(frames)
     checked = confidence.shape[0] == 0
-    height, width = reference.shape[0], reference.shape[1]
+    height, width, channels = reference.shape
     region_top, _, region_left, region_right = region
     top, bottom = band
     halo = taps[1].shape[0] // 2
@@ -138,52 +245,33 @@ def merge_input(
     w, skip, kept = right - left, region_left - left, region_right - region_left
     inner = slice(skip, skip + kept)
     tones_size, codes_size = 2 * halo + 1, 2 * reach + 1
-    tones = np.empty((3, tones_size, w), np.float32)
-    codes = np.empty((count + 1, codes_size, 3, w), np.float32)
-    differences = np.empty((count, 3, codes_size, w), np.float32)
-    box = np.full(2 * BOX_RADIUS + 1, _FIFTH, np.float32)
-    padded = np.empty(w + 2 * max(halo, BOX_RADIUS), np.float32)
-    means = np.empty((3, w), np.float32)
-    light = np.empty((count + 1, 3, w), np.float32)
-    weights, totals = np.empty((count + 1, 4, w), np.float32), np.empty((4, w), np.float32)
-    trust, x_from, y_from = np.empty(w, np.float32), np.empty(w, np.float32), np.empty(w, np.float32)
-    returned = np.empty((3, w), np.float32)
-    blurred = np.empty(w, np.float32)
-    inputs = np.empty((CHANNELS_PER_CANDIDATE * (count + 1), kept), np.float32)
-    smoothed_seen = np.empty((6, kept), np.float32)
-    log_exposures, longest = np.log(exposures), exposures.max()
+    tones = rows3(channels, tones_size, w)
+    codes, differences = rows4(count + 1, codes_size, channels, w), rows4(count, channels, codes_size, w)
+    light, weights, totals = rows3(count + 1, channels, w), rows3(count + 1, channels + 1, w), rows2(channels + 1, w)
+    means, returned = rows2(channels, w), rows2(channels, w)
+    trust, x_from, y_from, blurred = row(w), row(w), row(w), row(w)
+    box, padded = row(2 * BOX_RADIUS + 1), row(w + 2 * max(halo, BOX_RADIUS))
+    fill(box, _FIFTH)
+    inputs, smoothed_seen = rows2(CHANNELS_PER_CANDIDATE * (count + 1), kept), rows2(2 * channels, kept)
+    longest = ZERO
+    for i in range(count + 1):
+        longest = maximum(longest, exposures[i])
     sampled = max(top - halo - reach, 0)
     for r in range(max(top - halo, 0), min(bottom + halo, height)):
         while sampled <= min(r + reach, height - 1):
             slot = sampled % codes_size
-            pixels = reference[sampled, left:right]
-            for c in range(3):
-                out = codes[0, slot, c]
-                for j in range(w):
-                    out[j] = pixels[j, c]
+            planes(reference[sampled, left:right], codes[0, slot])
             for k in range(count):
                 sample_row(frames[k], flows[k], sampled, left, x_from, y_from, codes[k + 1, slot])
                 if checked:
-                    reference_gain, neighbour_gain, floor = gains[k, 0], gains[k, 1], gains[k, 2]
-                    for c in range(3):
-                        reference_row, neighbour_row, out = (
-                            codes[0, slot, c],
-                            codes[k + 1, slot, c],
-                            differences[k, c, slot],
-                        )
-                        for j in range(w):
-                            reference_code = maximum(minimum(reference_row[j] * reference_gain, ONE), floor)
-                            out[j] = reference_code - maximum(minimum(neighbour_row[j] * neighbour_gain, ONE), floor)
+                    _difference_row(codes[0, slot], codes[k + 1, slot], gains[k], slot, differences[k])
             sampled += 1
         slot = r % codes_size
         for i in range(count + 1):
-            a, exposure = codes[i, slot], exposures[i]
+            exposure = exposures[i]
             is_longest = exposure >= longest * F(1 - 1e-6)
-            _weigh_row(a, exposure, partly_clipped, ZERO if is_longest else black, weights[i])
-            for c in range(3):
-                code, out, log_exposure = a[c], light[i, c], log_exposures[i]
-                for j in range(w):
-                    out[j] = exp(log(maximum(code[j], _DARKEST)) * _GAMMA - log_exposure)
+            _weigh_row(codes[i, slot], exposure, partly_clipped, ZERO if is_longest else black, weights[i])
+            _light_row(codes[i, slot], F(np.log(exposure)), light[i])
         for k in range(count):
             flow = flows[k][r, left:right]
             for j in range(w):
@@ -191,64 +279,22 @@ def merge_input(
             if checked:
                 for c in range(3):
                     filter_rows(differences[k, c], r, height, box, padded[: w + 2 * BOX_RADIUS], means[c])
-                red, green, blue = means[0], means[1], means[2]
-                for j in range(w):
-                    worst = largest(abs(red[j]), abs(green[j]), abs(blue[j])) * _AGREEMENT
-                    trust[j] = exp(-worst * worst)
+                _agreement_row(means, trust)
                 sample_at(backs[k], x_from, y_from, returned)
-                back_u, back_v = returned[0], returned[1]
-                for j in range(w):
-                    u, v = flow[j, 0], flow[j, 1]
-                    tolerance = F(np.sqrt(u * u + v * v)) * F(0.05) + HALF
-                    u, v = (u + back_u[j]) / tolerance, (v + back_v[j]) / tolerance
-                    back_u[j] = u * u + v * v
-                for j in range(w):
-                    trust[j] *= (ONE - _CONSISTENCY_FLOOR) * exp(-back_u[j]) + _CONSISTENCY_FLOOR
+                _consistency_row(flow, returned, trust)
             else:
                 copy(confidence[k, r, left:right], trust)
-            for j in range(w):
-                trust[j] = trust[j] if inside(x_from[j], y_from[j], F(height), F(width)) else ZERO
-            for c in range(4):
-                weight = weights[k + 1, c]
-                for j in range(w):
-                    weight[j] *= trust[j]
-        for c in range(4):
-            whole = totals[c]
-            fill(whole, ZERO)
-            for i in range(count + 1):
-                weight = weights[i, c]
-                for j in range(w):
-                    weight[j] += _WEIGHT_FLOOR
-                    whole[j] += weight[j]
-        for c in range(3):
-            tone, whole = tones[c, r % tones_size], totals[c]
-            fill(tone, ZERO)
-            for i in range(count + 1):
-                weight, out = weights[i, c], light[i, c]
-                for j in range(w):
-                    tone[j] += out[j] * weight[j]
-            for j in range(w):
-                tone[j] = mu_law(tone[j] / whole[j])
+            _trust_row(x_from, y_from, height, width, trust, weights[k + 1])
+        _total_row(weights, totals)
+        _tone_row(light, weights, totals, r % tones_size, tones)
         if top <= r < bottom:
             y = r - region_top
             for i in range(count + 1):
-                a = codes[i, slot]
                 first = CHANNELS_PER_CANDIDATE * i
+                _seen_row(codes[i, slot], light[i], inner, y, radiance[i], inputs[first : first + 6])
                 for c in range(3):
-                    out, weight, code = radiance[i, c, y], light[i, c, inner], a[c, inner]
-                    code_seen, tone_seen = inputs[first + c], inputs[first + 3 + c]
-                    copy(weight, out)
-                    for j in range(kept):
-                        code_seen[j] = code[j] - HALF
-                    for j in range(kept):
-                        tone_seen[j] = mu_law(weight[j]) - HALF
-                for c in range(3):
-                    prior, weight, whole = log_prior[i, c, y], weights[i, c, inner], totals[c, inner]
-                    for j in range(kept):
-                        prior[j] = log(weight[j] / whole[j])
-                prior_seen, weight, whole = inputs[first + 6], weights[i, 3, inner], totals[3, inner]
-                for j in range(kept):
-                    prior_seen[j] = log(weight[j] / whole[j]) * _LOG_PRIOR_SCALE
+                    _log_share_row(weights[i, c, inner], totals[c, inner], ONE, log_prior[i, c, y])
+                _log_share_row(weights[i, 3, inner], totals[3, inner], _LOG_PRIOR_SCALE, inputs[first + 6])
             store_input(inputs, x[y], 0, inverse_steps)
         last = r == height - 1
         for y in range(max(r - halo, top), (bottom if last else min(r - halo + 1, bottom))):
@@ -256,10 +302,10 @@ def merge_input(
                 for c in range(3):
                     n = taps[s].shape[0] // 2
                     filter_rows(tones[c], y, height, taps[s], padded[: w + 2 * n], blurred)
-                    out, weight, tone_seen = smoothed[s, c, y - region_top], blurred[inner], smoothed_seen[3 * s + c]
-                    copy(weight, out)
+                    out, value, seen = smoothed[s, c, y - region_top], blurred[inner], smoothed_seen[3 * s + c]
+                    copy(value, out)
                     for j in range(kept):
-                        tone_seen[j] = weight[j] - HALF
+                        seen[j] = value[j] - HALF
             store_input(smoothed_seen, x[y - region_top], inputs.shape[0], inverse_steps)
 
 

@@ -21,11 +21,11 @@ from hdrvid.compiled.jit import (
     bilinear,
     bilinear_position,
     clip,
-    compiled,
     constants_key,
     inline,
     inline_noalias,
     maximum,
+    part,
     replicate,
 )
 from hdrvid.models.constants import HAT_HIGH, HIGHEST_BYTE, OUTSIDE_PX, SIGNED_ZERO
@@ -222,7 +222,7 @@ def _sample(values, height, width, channels, xs, ys, first, second, third):
         third[j] = bilinear(values, at + channels - 1, right, down, fx, fy)
 
 
-@inline
+@part
 def sample_row(picture, flow, y, left, xs, ys, out):
     """Row y of the warped picture, from column `left` on, into planes (3, w)."""
     w = out.shape[1]
@@ -234,11 +234,20 @@ def sample_row(picture, flow, y, left, xs, ys, out):
     sample_at(picture, xs, ys, out)
 
 
-@inline
+@part
 def sample_at(picture, xs, ys, out):
     """The picture at positions (w,) and (w,), into planes (3, w)."""
     height, width, channels = picture.shape
     _sample(picture.reshape(-1), np.int32(height), np.int32(width), np.int32(channels), xs, ys, out[0], out[1], out[2])
+
+
+@part
+def planes(pixels, out):
+    """Pixels (w, 3) as planes (3, w)."""
+    for c in range(3):
+        plane = out[c]
+        for j in range(plane.shape[0]):
+            plane[j] = pixels[j, c]
 
 
 @inline
@@ -253,7 +262,7 @@ def fill(out, value):
         out[j] = value
 
 
-@compiled
+@part
 def filter_rows(ring, y, height, taps, padded, out):
     """`out` (w,): row y of a picture under a symmetric kernel `taps` (2 r + 1,), rows and columns, edges replicated.
 

@@ -29,6 +29,7 @@ from hdrvid.compiled.jit import (
     bilinear_position,
     compiled,
     inline_noalias,
+    part_noalias,
     replicate,
 )
 
@@ -61,7 +62,7 @@ def _slopes(left, right, above, below, across, along):
         along[j + 1] = below[j] - above[j]
 
 
-@inline_noalias
+@part_noalias
 def _normalised(a, b, c, x, y, z):
     """a, b and c divided by the length of (a, b)."""
     for j in range(a.shape[0]):
@@ -69,7 +70,7 @@ def _normalised(a, b, c, x, y, z):
         x[j], y[j], z[j] = a[j] * scale, b[j] * scale, c[j] * scale
 
 
-@inline_noalias
+@part_noalias
 def _differences(a, b, out):
     for j in range(out.shape[0]):
         out[j] = a[j] - b[j]
@@ -116,7 +117,7 @@ def linearised(picture, source, u, v, terms, constants=SOURCE):
                 _apart(rows[n], terms[i, i % 2, n], terms[i, 1 - i % 2, n])
 
 
-@inline_noalias
+@part_noalias
 def _apart(row, even, odd):
     for k in range(even.shape[0]):
         even[k] = row[2 * k]
@@ -151,7 +152,7 @@ def _data(terms, du, dv, a, b, d, p, q):
         q[k] = -weight * y * t - slope * (xy * xt + yy * yt)
 
 
-@inline_noalias
+@part_noalias
 def _edge(weight, u, v, u_there, v_there, a, d, p, q):
     """The difference from a neighbour."""
     for k in range(a.shape[0]):

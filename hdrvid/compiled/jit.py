@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from llvmlite import binding as llvm
 from numba import njit
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
@@ -45,12 +44,14 @@ class _PartLibrary(JITCodeLibrary):
 
     inlined = False
 
+    def add_ir_module(self, ir_module):
+        for function in ir_module.functions:
+            if not self.inlined and not function.is_declaration:
+                function.attributes.add("noinline")
+        super().add_ir_module(ir_module)
+
     def _optimize_final_module(self):
-        if self.inlined:
-            return
-        for function in self._final_module.functions:
-            if not function.is_declaration and function.linkage == llvm.Linkage.external:
-                function.add_function_attribute("noinline")
+        pass
 
     def _finalize_final_module(self):
         self._finalize_dynamic_globals()

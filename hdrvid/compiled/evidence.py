@@ -16,14 +16,14 @@ from hdrvid.compiled.jit import (
     clip,
     compiled,
     constants_key,
+    empty1,
+    empty2,
+    empty3,
     inline,
     maximum,
     minimum,
     part,
     replicate,
-    row,
-    rows2,
-    rows3,
 )
 from hdrvid.compiled.pixels import CONSTANTS as PIXEL_CONSTANTS
 from hdrvid.compiled.pixels import QUARTER, exp, fill, filter_rows, largest, sample_at, sample_row, store, widened
@@ -217,15 +217,15 @@ def evidence(
     w, skip, kept = right - left, region_left - left, region_right - region_left
     inner, columns = slice(skip, skip + kept), slice(region_left, region_right)
     size, products_size, num_products = np.int64(2 * HALO_PX + 1), np.int64(2 * WINDOW_RADIUS + 1), np.int64(5)
-    warped_codes, changes = rows3(size, channels, w), rows3(size, channels, w)
+    warped_codes, changes = empty3(size, channels, w), empty3(size, channels, w)
     # one more column on both sides: the gradients' border
-    sums = rows3(size, channels, w + 2)
-    products, means = rows3(num_products, products_size, w), rows2(num_products, w)
-    padded, at_x, at_y = row(w + 2 * WINDOW_RADIUS), row(w), row(w)
-    moved, around = rows2(channels, kept), rows2(channels, kept)
-    across, returned = rows2(channels, kept), rows2(channels, kept)
-    x_from, y_from, x_there, y_there = row(kept), row(kept), row(kept), row(kept)
-    inputs = rows2(fine.shape[2], kept)
+    sums = empty3(size, channels, w + 2)
+    products, means = empty3(num_products, products_size, w), empty2(num_products, w)
+    padded, at_x, at_y = empty1(w + 2 * WINDOW_RADIUS), empty1(w), empty1(w)
+    moved, around = empty2(channels, kept), empty2(channels, kept)
+    across, returned = empty2(channels, kept), empty2(channels, kept)
+    x_from, y_from, x_there, y_there = empty1(kept), empty1(kept), empty1(kept), empty1(kept)
+    inputs = empty2(fine.shape[2], kept)
     sampled, multiplied = max(top - HALO_PX, 0), max(top - WINDOW_RADIUS, 0)
     for y in range(top, bottom):
         while sampled <= min(y + HALO_PX, height - 1):

@@ -119,25 +119,25 @@ def compiled(function: Callable[..., Any]) -> Any:
 
 # np.empty is compiled anew wherever another of its sizes is a literal: with these none is, if the caller's are not
 @part
-def row(w):
+def empty1(w):
     """An empty row."""
     return np.empty(w, np.float32)
 
 
 @part
-def rows2(h, w):
+def empty2(h, w):
     """Empty rows (h, w)."""
     return np.empty((h, w), np.float32)
 
 
 @part
-def rows3(n, h, w):
+def empty3(n, h, w):
     """Empty rows (n, h, w)."""
     return np.empty((n, h, w), np.float32)
 
 
 @part
-def rows4(m, n, h, w):
+def empty4(m, n, h, w):
     """Empty rows (m, n, h, w)."""
     return np.empty((m, n, h, w), np.float32)
 

@@ -18,13 +18,13 @@ from hdrvid.compiled.jit import (
     clip,
     compiled,
     constants_key,
+    empty1,
+    empty2,
+    empty3,
+    empty4,
     maximum,
     minimum,
     part,
-    row,
-    rows2,
-    rows3,
-    rows4,
 )
 from hdrvid.compiled.pixels import CONSTANTS as PIXEL_CONSTANTS
 from hdrvid.compiled.pixels import (
@@ -245,14 +245,14 @@ def merge_input(
     w, skip, kept = right - left, region_left - left, region_right - region_left
     inner = slice(skip, skip + kept)
     tones_size, codes_size = 2 * halo + 1, 2 * reach + 1
-    tones = rows3(channels, tones_size, w)
-    codes, differences = rows4(count + 1, codes_size, channels, w), rows4(count, channels, codes_size, w)
-    light, weights, totals = rows3(count + 1, channels, w), rows3(count + 1, channels + 1, w), rows2(channels + 1, w)
-    means, returned = rows2(channels, w), rows2(channels, w)
-    trust, x_from, y_from, blurred = row(w), row(w), row(w), row(w)
-    box, padded = row(2 * BOX_RADIUS + 1), row(w + 2 * max(halo, BOX_RADIUS))
+    tones = empty3(channels, tones_size, w)
+    codes, differences = empty4(count + 1, codes_size, channels, w), empty4(count, channels, codes_size, w)
+    light, weights, totals = empty3(count + 1, channels, w), empty3(count + 1, channels + 1, w), empty2(channels + 1, w)
+    means, returned = empty2(channels, w), empty2(channels, w)
+    trust, x_from, y_from, blurred = empty1(w), empty1(w), empty1(w), empty1(w)
+    box, padded = empty1(2 * BOX_RADIUS + 1), empty1(w + 2 * max(halo, BOX_RADIUS))
     fill(box, _FIFTH)
-    inputs, smoothed_seen = rows2(CHANNELS_PER_CANDIDATE * (count + 1), kept), rows2(2 * channels, kept)
+    inputs, smoothed_seen = empty2(CHANNELS_PER_CANDIDATE * (count + 1), kept), empty2(2 * channels, kept)
     longest = ZERO
     for i in range(count + 1):
         longest = maximum(longest, exposures[i])

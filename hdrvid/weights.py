@@ -126,14 +126,15 @@ def _config_of(text: str, path: Path) -> ModelConfig:
         raise ModelError(f"{path} holds a config that is not a JSON object") from error
     for field in fields(config):
         value = getattr(config, field.name)
-        if type(value) is not type(field.default) or (type(value) is int and value <= 0):
+        too_small = type(value) is int and value <= 0 and value != field.default
+        if type(value) is not type(field.default) or too_small:
             raise ModelError(f"{path} holds a config with {field.name} {str(value)[:40]!r}: it is damaged")
     return config
 
 
 def _untrained(config: ModelConfig, num_values: int, path: Path) -> nn.ModuleDict:
     """The networks of `config`. Raises ModelError, before memory is taken, where `num_values` are too few for them."""
-    width = config.base_width if config.preset == "memo" else config.width
+    width = config.base_width if config.preset == "memo" else max(config.width, config.half_width)
     if 9 * width**2 > num_values:  # both presets have a 3x3 convolution from `width` to `width` channels
         raise ModelError(f"the tensors of {path} do not fit its config (too few for {width} channels)")
     try:

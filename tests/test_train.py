@@ -28,7 +28,7 @@ from hdrvid.models.forward import build
 from hdrvid.options.synth import SynthOptions
 from hdrvid.predict.int8 import QuantisedNetworks
 from hdrvid.ranks import Ranks, piece
-from hdrvid.train import TERMS, RunOptions, TrainOptions, train
+from hdrvid.train import TERMS, RunOptions, TrainOptions, narrow, train
 from hdrvid.train.log import TrainLog, picture_strip
 from hdrvid.train.loop import CHECKPOINT, initial_networks, transfer, validate
 from hdrvid.train.material import plan
@@ -600,6 +600,43 @@ class TestStartingWeights:
         assert (mu_law(a) - mu_law(b)).abs().mean() < 0.02
         with pytest.raises(ModelError):
             transfer(target, source)
+
+    @pytest.mark.parametrize(("preset", "exposures"), [("default", 2), ("default", 3), ("fast", 2)])
+    def test_what_is_left_of_a_network_without_its_weakest_channels_is_that_network(self, preset, exposures):
+        torch.manual_seed(0)
+        merge = build(ModelConfig(preset, exposures, width=24))["merge"]
+        torch.nn.init.normal_(merge.head.weight, std=0.05)
+        inputs = torch.rand(1, merge.stem.in_channels // 4, 32, 32)
+        with torch.no_grad():
+            before = merge.network(inputs)
+            for makers, _ in narrow.CHANNEL_SETS:  # others in every set
+                silent = torch.randperm(24)[:13]
+                for name in makers:
+                    layer = merge.get_submodule(name)
+                    layer.weight[silent] = 0
+                    layer.bias[silent] = 0
+            silenced = merge.network(inputs)
+            assert not torch.allclose(before, silenced, atol=1e-3)
+            small = narrow.narrowed(merge, 11)
+            torch.testing.assert_close(small.network(inputs), silenced, rtol=1e-4, atol=1e-5)
+        assert (small.width, small.half_width, small.stem.out_channels, small.head.in_channels) == (24, 11, 11, 11)
+        with pytest.raises(ModelError, match="at most 11"):
+            narrow.narrowed(small, 12)
+
+    @pytest.mark.parametrize("exposures", [2, 3])
+    def test_narrower_weights_begin_as_the_wide_ones_and_are_read_again(self, tmp_path, exposures):
+        config = ModelConfig("default", 2, width=24)
+        torch.manual_seed(3)
+        save_weights(tmp_path / "wide.safetensors", build(config), config, {}, half=False)
+        options = replace(TINY, init=str(tmp_path / "wide.safetensors"), half_width=12, num_exposures=exposures)
+        networks, narrow_config = initial_networks(options)
+        assert (narrow_config.width, narrow_config.half_width) == (24, 12)
+        save_weights(tmp_path / "narrow.safetensors", networks, narrow_config, {}, half=False)
+        again, read_config, _ = read_weights(tmp_path / "narrow.safetensors")
+        assert read_config == narrow_config
+        assert again["merge"].stem.out_channels == 12
+        for name, value in again.state_dict().items():
+            assert torch.equal(value, networks.state_dict()[name])
 
     def test_weights_are_taken_up(self, tmp_path):
         config = ModelConfig("default", 2)

@@ -23,7 +23,9 @@ class ModelConfig:
     num_exposures: int = 2
     """Exposures in a cycle, 2 or 3."""
     width: int = 48
-    """'default', 'fast': channels at half resolution. 'memo': unused."""
+    """'default', 'fast': channels at half resolution, more at lower ones. 'memo': unused."""
+    half_width: int = 0
+    """'default', 'fast': channels at half resolution where they are fewer than `width`; 0: `width`. 'memo': unused."""
     base_width: int = 512
     """'memo': channels at the bottom of the encoder-decoder. Otherwise unused."""
     refine_flow: bool = False

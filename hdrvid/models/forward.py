@@ -27,7 +27,8 @@ def build(config: ModelConfig) -> nn.ModuleDict:
             }
         )
     weight_channels = 1 if config.preset == "fast" else 3
-    networks = nn.ModuleDict({"merge": BlendNet(config.num_neighbours + 1, config.width, weight_channels)})
+    merge = BlendNet(config.num_neighbours + 1, config.width, weight_channels, config.half_width)
+    networks = nn.ModuleDict({"merge": merge})
     if config.refine_flow:
         networks["flow"] = FlowRefiner()
     return networks

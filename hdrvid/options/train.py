@@ -78,6 +78,16 @@ class TrainOptions:
         ),
     )
     """Channels at half resolution; 0: `hdrvid.train.options.WIDTHS`."""
+    half_width: int = field(
+        default=0,
+        metadata=option(
+            "Presets default and fast: fewer channels at half resolution, where most of the work is. Of the weights of "
+            "--init the strongest stay; --distill with these weights teaches the rest.",
+            metavar="CHANNELS",
+            minimum=8,
+            default="those of --width",
+        ),
+    )
     epochs: int = field(default=30, metadata=option("Epochs.", metavar="N", minimum=1))
     steps_per_epoch: int = field(default=200, metadata=option("Optimiser steps in an epoch.", metavar="N", minimum=1))
     batch: int = field(default=6, metadata=option("Crops in a step, over all processes.", metavar="N", minimum=1))
@@ -231,6 +241,8 @@ class TrainOptions:
             raise UsageError(
                 f"stage '{', '.join(wrong)}' does not exist here: --stage takes {', '.join(self.stage_shares)}"
             )
+        if self.half_width and self.preset == "memo":
+            raise UsageError("--half-width is for the presets default and fast")
         if self.distill and (self.few_shot or self.preset == "memo"):
             raise UsageError("--distill is for supervised training of the presets default and fast")
         if self.camera and self.preset == "memo" and not self.few_shot:

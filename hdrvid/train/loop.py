@@ -48,6 +48,7 @@ from hdrvid.train.log import TrainLog
 from hdrvid.train.losses import endpoint_error
 from hdrvid.train.material import Material, plan, prepare
 from hdrvid.train.memo import MemoObjective
+from hdrvid.train.narrow import narrowed
 from hdrvid.train.objective import Batch, Objective, Result, cut, run
 from hdrvid.train.options import (
     WIDTHS,
@@ -106,6 +107,7 @@ def initial_networks(options: TrainOptions) -> tuple[nn.ModuleDict, ModelConfig]
         preset=options.preset,
         num_exposures=options.num_exposures,
         width=options.width or WIDTHS.get(options.preset, 0),
+        half_width=options.half_width,
         refine_flow=options.refine_flow,
     )
     torch.manual_seed(options.seed)
@@ -117,6 +119,9 @@ def initial_networks(options: TrainOptions) -> tuple[nn.ModuleDict, ModelConfig]
     trained, trained_config, _ = read_weights(_init_file(options))
     if trained_config.preset != options.preset:
         raise ModelError(f"{options.init} holds preset '{trained_config.preset}', not '{options.preset}'")
+    if isinstance(trained["merge"], BlendNet) and options.half_width:
+        trained["merge"] = narrowed(trained["merge"], options.half_width)
+        trained_config = replace(trained_config, half_width=options.half_width)
     config = replace(trained_config, num_exposures=options.num_exposures, refine_flow=options.refine_flow)
     networks = build(config)
     if trained_config.num_exposures == options.num_exposures:

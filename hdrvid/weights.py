@@ -134,8 +134,9 @@ def _config_of(text: str, path: Path) -> ModelConfig:
 
 def _untrained(config: ModelConfig, num_values: int, path: Path) -> nn.ModuleDict:
     """The networks of `config`. Raises ModelError, before memory is taken, where `num_values` are too few for them."""
-    width = config.base_width if config.preset == "memo" else max(config.width, config.half_width)
-    if 9 * width**2 > num_values:  # both presets have a 3x3 convolution from `width` to `width` channels
+    widths = (config.width, config.half_width, config.quarter_width, config.flow_half_width)
+    width = config.base_width if config.preset == "memo" else max(widths)
+    if 9 * width**2 > num_values:  # there is a 3x3 convolution from `width` to `width` channels
         raise ModelError(f"the tensors of {path} do not fit its config (too few for {width} channels)")
     try:
         return build(config)

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 from test_bands import model, neighbours_of, whole_of
-from test_inverse_search import frames, opencv, pair
+from test_inverse_search import COARSE_REMAP, frames, opencv, pair
 from test_models import window
 
+from hdrvid import opencv_filters
 from hdrvid.color import neutral
 from hdrvid.color.radiance import match_exposure
 from hdrvid.compiled import bands, shown
@@ -206,6 +207,8 @@ PAIRS = {
 
 @pytest.mark.parametrize("name", sorted(kernels.__all__))
 def test_every_function_gives_what_it_replaces(name: str) -> None:
+    if name in ("misfit", "refine") and opencv_filters.opencv() is None:
+        pytest.skip(COARSE_REMAP)
     compiled, expected, tolerance = PAIRS[name]()
     assert np.shape(compiled) == np.shape(expected)
     np.testing.assert_allclose(compiled, expected, atol=tolerance)

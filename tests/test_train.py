@@ -24,6 +24,7 @@ from hdrvid.errors import InputError, ModelError, OutputError, UsageError
 from hdrvid.io.exr import write_exr
 from hdrvid.models.classical import blend, candidates_and_prior
 from hdrvid.models.config import ModelConfig
+from hdrvid.models.flow_net import EVIDENCE_CHANNELS
 from hdrvid.models.forward import build
 from hdrvid.options.synth import SynthOptions
 from hdrvid.predict.int8 import QuantisedNetworks
@@ -602,39 +603,57 @@ class TestStartingWeights:
             transfer(target, source)
 
     @pytest.mark.parametrize(("preset", "exposures"), [("default", 2), ("default", 3), ("fast", 2)])
-    def test_what_is_left_of_a_network_without_its_weakest_channels_is_that_network(self, preset, exposures):
+    @pytest.mark.parametrize("field", narrow.CHANNEL_SETS)
+    def test_what_is_left_of_a_network_without_its_weakest_channels_is_that_network(self, preset, exposures, field):
         torch.manual_seed(0)
-        merge = build(ModelConfig(preset, exposures, width=24))["merge"]
-        torch.nn.init.normal_(merge.head.weight, std=0.05)
-        inputs = torch.rand(1, merge.stem.in_channels // 4, 32, 32)
+        config = ModelConfig(preset, exposures, width=24, refine_flow=preset == "default")
+        networks = build(config)
+        changed, sets = narrow.CHANNEL_SETS[field]
+        if changed not in networks:
+            with pytest.raises(ModelError, match="--flow-half-width"):
+                narrow.narrowed(networks, config, {field: 11})
+            return
+        network = networks[changed]
+        torch.nn.init.normal_(network.head.weight, std=0.05)
+        if changed == "merge":
+            inputs = (torch.rand(1, network.stem.in_channels // 4, 32, 32),)
+        else:
+            inputs = torch.rand(1, EVIDENCE_CHANNELS - 1, 32, 32), torch.rand(1, 1, 16, 16), torch.rand(1, 81, 8, 8)
         with torch.no_grad():
-            before = merge.network(inputs)
-            for makers, _ in narrow.CHANNEL_SETS:  # others in every set
-                silent = torch.randperm(24)[:13]
+            before = network.network(*inputs)
+            for makers, _ in sets:  # others in every set
+                width = network.get_submodule(makers[0]).out_channels
+                silent = torch.randperm(width)[: width - 11]
                 for name in makers:
-                    layer = merge.get_submodule(name)
+                    layer = network.get_submodule(name)
                     layer.weight[silent] = 0
                     layer.bias[silent] = 0
-            silenced = merge.network(inputs)
+            silenced = network.network(*inputs)
             assert not torch.allclose(before, silenced, atol=1e-3)
-            small = narrow.narrowed(merge, 11)
-            torch.testing.assert_close(small.network(inputs), silenced, rtol=1e-4, atol=1e-5)
-        assert (small.width, small.half_width, small.stem.out_channels, small.head.in_channels) == (24, 11, 11, 11)
+            small, small_config = narrow.narrowed(networks, config, {field: 11})
+            torch.testing.assert_close(small[changed].network(*inputs), silenced, rtol=1e-4, atol=1e-5)
+        assert small_config == replace(config, **{field: 11})
+        assert {len(small[changed].get_submodule(name).weight) for makers, _ in sets for name in makers} == {11}
         with pytest.raises(ModelError, match="at most 11"):
-            narrow.narrowed(small, 12)
+            narrow.narrowed(small, small_config, {field: 12})
 
     @pytest.mark.parametrize("exposures", [2, 3])
     def test_narrower_weights_begin_as_the_wide_ones_and_are_read_again(self, tmp_path, exposures):
-        config = ModelConfig("default", 2, width=24)
+        config = ModelConfig("default", 2, width=24, refine_flow=True)
         torch.manual_seed(3)
         save_weights(tmp_path / "wide.safetensors", build(config), config, {}, half=False)
-        options = replace(TINY, init=str(tmp_path / "wide.safetensors"), half_width=12, num_exposures=exposures)
+        widths = {"half_width": 12, "quarter_width": 20, "flow_half_width": 8}
+        options = replace(
+            TINY, init=str(tmp_path / "wide.safetensors"), refine_flow=True, num_exposures=exposures, **widths
+        )
         networks, narrow_config = initial_networks(options)
-        assert (narrow_config.width, narrow_config.half_width) == (24, 12)
+        assert narrow_config == replace(config, num_exposures=exposures, **widths)
         save_weights(tmp_path / "narrow.safetensors", networks, narrow_config, {}, half=False)
         again, read_config, _ = read_weights(tmp_path / "narrow.safetensors")
         assert read_config == narrow_config
         assert again["merge"].stem.out_channels == 12
+        assert again["merge"].down1.out_channels == 20
+        assert again["flow"].stem.out_channels == 8
         for name, value in again.state_dict().items():
             assert torch.equal(value, networks.state_dict()[name])
 

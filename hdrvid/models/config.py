@@ -26,10 +26,14 @@ class ModelConfig:
     """'default', 'fast': channels at half resolution, more at lower ones. 'memo': unused."""
     half_width: int = 0
     """'default', 'fast': channels at half resolution where they are fewer than `width`; 0: `width`. 'memo': unused."""
+    quarter_width: int = 0
+    """'default', 'fast': channels at a quarter where they are fewer than 4/3 of `width`; 0: so many. 'memo': unused."""
     base_width: int = 512
     """'memo': channels at the bottom of the encoder-decoder. Otherwise unused."""
     refine_flow: bool = False
     """'default': a network refines the classical flow. Otherwise unused."""
+    flow_half_width: int = 16
+    """Channels of that network at half resolution."""
     flow_finest: str = "half"
     """'memo': resolution of the last flow level, 'full' or 'half' (upsampled; costs 60 instead of 241 kMAC/pixel)."""
 

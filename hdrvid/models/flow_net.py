@@ -218,9 +218,10 @@ class _Products(torch.autograd.Function):
 class FlowRefiner(nn.Module):
     """DIS flow in, better flow and the logit of a confidence out; the same weights for 2 and 4 neighbours."""
 
-    def __init__(self, width: int = 16) -> None:
+    def __init__(self, half_width: int = 16) -> None:
+        """`half_width`: channels at half resolution."""
         super().__init__()
-        w = [width, 2 * width, width * 7 // 2]
+        w = [half_width, 32, 56]
         self.stem = nn.Conv2d(4 * (EVIDENCE_CHANNELS - 1) + 1, w[0], 3, padding=1)
         self.feature1 = nn.Conv2d(3 * 16, 24, 1)
         self.feature2 = nn.Conv2d(24, CORRELATION_CHANNELS, 3, padding=1)

@@ -27,10 +27,10 @@ def build(config: ModelConfig) -> nn.ModuleDict:
             }
         )
     weight_channels = 1 if config.preset == "fast" else 3
-    merge = BlendNet(config.num_neighbours + 1, config.width, weight_channels, config.half_width)
+    merge = BlendNet(config.num_neighbours + 1, config.width, weight_channels, config.half_width, config.quarter_width)
     networks = nn.ModuleDict({"merge": merge})
     if config.refine_flow:
-        networks["flow"] = FlowRefiner()
+        networks["flow"] = FlowRefiner(config.flow_half_width)
     return networks
 
 

@@ -12,8 +12,8 @@ Basics:
 
 Architecture:
     pixel-unshuffle by 2, then a U-Net with skips at 1/2, 1/4, 1/8, 1/16 of the size and width 1, 4/3, 2, 8/3 times
-    `width`, or fewer at 1/2; residual blocks of two 3x3 convolutions; pixel-shuffle back to full size. No normalisation
-    layers: tiles and whole frames see the same function.
+    `width`, or fewer at 1/2 and 1/4; residual blocks of two 3x3 convolutions; pixel-shuffle back to full size. No
+    normalisation layers: tiles and whole frames see the same function.
 Color ranges:
     Codes in [0, 1]; radiance in units of the shortest exposure's clipping, so that T is in about [0, 1].
 Sizes:
@@ -52,15 +52,21 @@ def smoothing_radius(sigma: float) -> int:
 class BlendNet(nn.Module):
     """Corrections to the prior weights, and a residual. `num_candidates` C = 3 (2 exposures) or 5 (3 exposures)."""
 
-    def __init__(self, num_candidates: int, width: int = 48, weight_channels: int = 3, half_width: int = 0) -> None:
-        """`weight_channels` 3: a weight for every colour of a candidate; 1: the same for all of them. `half_width`:
-        channels at half resolution; 0: `width`."""
+    def __init__(
+        self,
+        num_candidates: int,
+        width: int = 48,
+        weight_channels: int = 3,
+        half_width: int = 0,
+        quarter_width: int = 0,
+    ) -> None:
+        """`weight_channels` 3: a weight for every colour of a candidate; 1: the same for all of them. `half_width`,
+        `quarter_width`: channels at a half and a quarter of the size; 0: `width` and 4/3 of it."""
         super().__init__()
         self.num_candidates = num_candidates
         self.weight_channels = weight_channels
         self.num_weights = num_candidates + len(SMOOTHING)
-        self.width, self.half_width = width, half_width or width
-        w = [self.half_width, width * 4 // 3, width * 2, width * 8 // 3]
+        w = [half_width or width, quarter_width or width * 4 // 3, width * 2, width * 8 // 3]
         extra = len(SMOOTHING)
         self.stem = nn.Conv2d(4 * (CHANNELS_PER_CANDIDATE * num_candidates + 3 * extra), w[0], 3, padding=1)
         self.enc0 = ResidualBlock(w[0])

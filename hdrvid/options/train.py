@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hdrvid.errors import UsageError
 from hdrvid.options.metadata import CYCLE, DEVICE, option
@@ -81,11 +82,26 @@ class TrainOptions:
     half_width: int = field(
         default=0,
         metadata=option(
-            "Presets default and fast: fewer channels at half resolution, where most of the work is. Of the weights of "
-            "--init the strongest stay; --distill with these weights teaches the rest.",
+            "Presets default and fast: fewer channels at half resolution. Of --init the strongest stay; --distill with "
+            "the same weights teaches the rest.",
             metavar="CHANNELS",
             minimum=8,
             default="those of --width",
+        ),
+    )
+    quarter_width: int = field(
+        default=0,
+        metadata=option(
+            "The same at a quarter of the size.", metavar="CHANNELS", minimum=8, default="4/3 of those of --width"
+        ),
+    )
+    flow_half_width: int = field(
+        default=0,
+        metadata=option(
+            "The same of the network that refines the flow, at half resolution.",
+            metavar="CHANNELS",
+            minimum=8,
+            default="16",
         ),
     )
     epochs: int = field(default=30, metadata=option("Epochs.", metavar="N", minimum=1))
@@ -241,8 +257,10 @@ class TrainOptions:
             raise UsageError(
                 f"stage '{', '.join(wrong)}' does not exist here: --stage takes {', '.join(self.stage_shares)}"
             )
-        if self.half_width and self.preset == "memo":
-            raise UsageError("--half-width is for the presets default and fast")
+        for name in self.narrower if self.preset == "memo" else ():
+            raise UsageError(f"--{name.replace('_', '-')} is for the presets default and fast")
+        if self.flow_half_width and not self.refine_flow:
+            raise UsageError("--flow-half-width belongs to a network that refines the flow: give --refine, too")
         if self.distill and (self.few_shot or self.preset == "memo"):
             raise UsageError("--distill is for supervised training of the presets default and fast")
         if self.camera and self.preset == "memo" and not self.few_shot:
@@ -255,6 +273,12 @@ class TrainOptions:
             raise UsageError(f"--agree needs pairs: --batch is a multiple of {2 * self.accumulate}, not {self.batch}")
         if {"l1", "structure"} <= set(self.without):
             raise UsageError("without both l1 and structure nothing is learnt from the labelled windows: keep one")
+
+    @property
+    def narrower(self) -> dict[str, Any]:
+        """Numbers of channels that were asked for, by their names in a config."""
+        names = ("half_width", "quarter_width", "flow_half_width")
+        return {name: value for name in names if (value := getattr(self, name))}
 
     @property
     def total_steps(self) -> int:

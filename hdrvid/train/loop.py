@@ -107,8 +107,8 @@ def initial_networks(options: TrainOptions) -> tuple[nn.ModuleDict, ModelConfig]
         preset=options.preset,
         num_exposures=options.num_exposures,
         width=options.width or WIDTHS.get(options.preset, 0),
-        half_width=options.half_width,
         refine_flow=options.refine_flow,
+        **options.narrower,
     )
     torch.manual_seed(options.seed)
     if not options.init:
@@ -119,9 +119,7 @@ def initial_networks(options: TrainOptions) -> tuple[nn.ModuleDict, ModelConfig]
     trained, trained_config, _ = read_weights(_init_file(options))
     if trained_config.preset != options.preset:
         raise ModelError(f"{options.init} holds preset '{trained_config.preset}', not '{options.preset}'")
-    if isinstance(trained["merge"], BlendNet) and options.half_width:
-        trained["merge"] = narrowed(trained["merge"], options.half_width)
-        trained_config = replace(trained_config, half_width=options.half_width)
+    trained, trained_config = narrowed(trained, trained_config, options.narrower)
     config = replace(trained_config, num_exposures=options.num_exposures, refine_flow=options.refine_flow)
     networks = build(config)
     if trained_config.num_exposures == options.num_exposures:

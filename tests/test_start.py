@@ -58,6 +58,19 @@ def test_functions_are_compiled_without_pytorch() -> None:
     assert "torch" not in loaded("import hdrvid.compiled.helper")
 
 
+def test_a_run_loads_no_linear_algebra_and_leaves_it_to_others(clip: Path, tmp_path: Path) -> None:
+    pytest.importorskip("numba", exc_type=ImportError)
+    code = (
+        "from hdrvid.cli import main\n"
+        f"sys.argv = ['hdrvid', 'reconstruct', {str(clip)!r}, '-o', {str(tmp_path / 'out')!r}, '--model', 'fast']\n"
+        "try: main()\n"
+        "except SystemExit: pass"
+    )
+    assert loaded(code) == "['torch', 'numba', 'safetensors']"
+    code += "\nimport scipy.linalg.cython_blas, scipy.stats\nprint(scipy.linalg.det([[2.0]]))"
+    assert printed(f"import sys\n{code}") == "2.0"
+
+
 def test_threads_are_counted_without_pytorch() -> None:
     code = "import sys\nfrom hdrvid import threads\nn = threads.num_threads()\nassert 'torch' not in sys.modules\n"
     assert printed(f"{code}print(n)", OMP_NUM_THREADS="3") == "3"

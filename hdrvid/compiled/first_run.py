@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from hdrvid import machine, threads
-from hdrvid.compiled import availability
+from hdrvid.compiled import availability, vectors
 from hdrvid.compiled.calls import Calls
 
 if TYPE_CHECKING:
@@ -82,6 +82,8 @@ class FirstRun:
     def _add(self, calls: Calls, alone: bool) -> None:
         from hdrvid.compiled.signatures import signatures
 
+        if vectors.own_process():
+            load_without_scipy()
         begun = {signature.name for signature in self._wanted}
         wanted = [s for s in signatures(calls) if not s.is_present and s.name not in begun]
         self._wanted += wanted
@@ -138,6 +140,21 @@ class FirstRun:
                 availability.give_up(error)
                 return None
         return None if self._began is None else time.monotonic() - self._began
+
+
+def load_without_scipy() -> None:
+    """Let Numba load what it compiles with, but not SciPy's linear algebra, which no function here calls: 0.1 to 0.3
+    seconds of the start. For processes of hdrvid's own in which nobody else wants it meanwhile."""
+    from numba.core.registry import cpu_target
+
+    name = "scipy.linalg.cython_blas"
+    if name in sys.modules:
+        return
+    sys.modules[name] = None  # type: ignore[assignment]  # imports of it fail
+    try:
+        cpu_target.target_context.refresh()
+    finally:
+        del sys.modules[name]
 
 
 def shares(signatures: Sequence[Signature], count: int) -> list[list[Signature]]:

@@ -9,6 +9,11 @@ OWN_PROCESS = "HDRVID_OWN_PROCESS"
 """Variable of the environment: whether this process and those that it starts are hdrvid's own. The command sets it."""
 
 
+def own_process() -> bool:
+    """Whether this process is hdrvid's own."""
+    return OWN_PROCESS in os.environ
+
+
 def widen() -> None:
     """Let Numba use vectors of 512 bits on Intel's CPUs since Sapphire Rapids: a tenth of the time of `merge_input`.
 
@@ -17,7 +22,7 @@ def widen() -> None:
     Nothing where the user has told Numba about the CPU.
     """
     told = any(name in os.environ for name in ("NUMBA_CPU_FEATURES", "NUMBA_CPU_NAME", "NUMBA_ENABLE_AVX"))
-    if OWN_PROCESS not in os.environ or told or "numba" in sys.modules:
+    if not own_process() or told or "numba" in sys.modules:
         return
     try:
         import llvmlite.binding as llvm

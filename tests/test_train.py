@@ -7,6 +7,7 @@ import json
 import math
 import signal
 import sys
+from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -29,11 +30,11 @@ from hdrvid.models.forward import build
 from hdrvid.options.synth import SynthOptions
 from hdrvid.predict.int8 import QuantisedNetworks
 from hdrvid.ranks import Ranks, piece
-from hdrvid.train import TERMS, RunOptions, TrainOptions, narrow, train
+from hdrvid.train import TERMS, RunOptions, TrainOptions, narrow, reuse, train
 from hdrvid.train.log import TrainLog, picture_strip
 from hdrvid.train.loop import CHECKPOINT, initial_networks, transfer, validate
 from hdrvid.train.material import plan
-from hdrvid.train.objective import Objective, run
+from hdrvid.train.objective import Objective, prepared, run
 from hdrvid.train.options import Stage, learning_rate, published, stage_at, stages
 from hdrvid.weights import read_ranges, read_weights, save_weights
 
@@ -672,3 +673,63 @@ class TestStartingWeights:
         save_weights(tmp_path / "start.safetensors", build(config), config, {})
         with pytest.raises(ModelError):
             initial_networks(replace(options, init=str(tmp_path / "start.safetensors")))
+
+
+class TestReuse:
+    """Samples of the merge that several steps use."""
+
+    def test_every_sample_is_drawn_so_often_and_never_twice_in_a_batch(self):
+        size, uses, count = 3, 4, 20
+        fresh = iter([{"exposures": torch.arange(n * size, (n + 1) * size)[:, None]} for n in range(count)])
+        drawn = [batch["exposures"][:, 0].tolist() for batch in reuse.reused(fresh, uses, seed=5)]
+        assert all(len(set(batch)) == size for batch in drawn)
+        assert len(drawn) > (count - 1) * uses - size
+        times = Counter(number for batch in drawn for number in batch)
+        assert set(times.values()) <= set(range(1, uses + 1))
+        assert sum(value == uses for value in times.values()) > 0.9 * count * size
+        first = [batch for batch in drawn if 0 in batch]
+        assert len({tuple(sorted(batch)) for batch in first}) > 1  # beside others each time
+
+    def test_the_same_seed_draws_the_same(self):
+        def drawn(seed):
+            fresh = iter([{"exposures": torch.arange(n, n + 2.0)[:, None]} for n in range(12)])
+            return [batch["exposures"].tolist() for batch in reuse.reused(fresh, 3, seed)]
+
+        assert drawn(1) == drawn(1) != drawn(2)
+
+    def test_a_sample_is_turned_in_eight_ways_all_pictures_alike(self):
+        picture = torch.arange(16.0).reshape(1, 1, 4, 4)
+        sample = {"truth": picture, "codes": picture[:, None] + 1, "exposures": torch.ones(1, 3)}
+        ways = [reuse.turned(sample, way) for way in range(8)]
+        assert len({tuple(way["truth"].flatten().tolist()) for way in ways}) == 8
+        for way in ways:
+            assert torch.equal(way["codes"][:, 0], way["truth"] + 1)
+            assert torch.equal(way["exposures"], sample["exposures"])
+
+    @pytest.mark.parametrize("refine", [True, False])
+    def test_a_prepared_batch_has_the_loss_of_its_frames(self, batches, refine):
+        options = replace(TINY, refine_flow=refine, stages=("merge",))
+        torch.manual_seed(2)
+        networks = build(ModelConfig("default", 2, width=16, refine_flow=refine))
+        torch.nn.init.normal_(networks["merge"].head.weight, std=0.05)
+        batch, margin = batches[0], options.margin
+        batch = batch | {"taught": torch.rand(4, 3, *(side - 2 * margin for side in batch["ldr"].shape[-2:]))}
+        objective = Objective(networks, options, Stage("merge", 0, 6, 1.0))
+        expected = objective(batch, None, 0)
+        terms = objective(prepared(networks, batch, margin) | {"taught": batch["taught"]}, None, 0)
+        assert terms.keys() == expected.keys()
+        assert all(torch.equal(terms[name], expected[name]) for name in terms)
+
+    def test_a_training_reuses_its_samples(self, tmp_path, caches):
+        options = replace(TINY, refine_flow=True, init="default", distill="default", half_width=16, stages=("merge",))
+        options = replace(options, reuse=3, epochs=2, steps_per_epoch=4)
+        train(tmp_path / "run", options, here(caches, options))
+        assert read_weights(tmp_path / "run" / "model.safetensors")[1].half_width == 16
+
+    @pytest.mark.parametrize(
+        "changed",
+        [{"stages": ()}, {"stages": ("joint",), "refine_flow": True}, {"preset": "memo"}, {"shots": 5}, {"agree": 0.1}, {"accumulate": 2}],
+    )
+    def test_where_samples_cannot_be_reused(self, changed):
+        with pytest.raises(UsageError, match="--reuse"):
+            replace(TINY, **{"stages": ("merge",), "reuse": 3} | changed)

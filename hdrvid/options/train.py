@@ -109,6 +109,16 @@ class TrainOptions:
     batch: int = field(default=6, metadata=option("Crops in a step, over all processes.", metavar="N", minimum=1))
     accumulate: int = field(default=1, metadata=option("Pieces of a batch, for less memory.", metavar="N", minimum=1))
     """Each process cuts its part of a batch into as many."""
+    reuse: int = field(
+        default=1,
+        metadata=option(
+            "Presets default and fast, --stage merge: steps that use a sample, turned another way in each. Aligning a "
+            "sample takes longer than learning from it: 3 or 4 make two or three times as many steps an hour.",
+            metavar="N",
+            minimum=1,
+            maximum=16,
+        ),
+    )
     crop: int = field(default=128, metadata=option("Side of a crop, a multiple of 16.", metavar="PIXELS", minimum=32))
     learning_rate: float = field(default=6e-4, metadata=option("Peak learning rate.", metavar="RATE", minimum=0.0))
     schedule: str = field(default="cosine", metadata=option("How the rate falls.", metavar="cosine|halve"))
@@ -271,6 +281,10 @@ class TrainOptions:
             raise UsageError("--agree is for supervised training of the presets default and fast")
         if self.agree and self.batch % (2 * self.accumulate):
             raise UsageError(f"--agree needs pairs: --batch is a multiple of {2 * self.accumulate}, not {self.batch}")
+        if self.reuse > 1 and (self.few_shot or self.preset == "memo" or self.stages != ("merge",)):
+            raise UsageError("--reuse is for --stage merge of the presets default and fast, without --shots")
+        if self.reuse > 1 and (self.agree or self.accumulate > 1):
+            raise UsageError("--reuse does not go with --agree or --accumulate: leave them out")
         if {"l1", "structure"} <= set(self.without):
             raise UsageError("without both l1 and structure nothing is learnt from the labelled windows: keep one")
 

@@ -49,7 +49,7 @@ from hdrvid.train.losses import endpoint_error
 from hdrvid.train.material import Material, plan, prepare
 from hdrvid.train.memo import MemoObjective
 from hdrvid.train.narrow import narrowed
-from hdrvid.train.objective import Batch, Objective, Result, cut, run
+from hdrvid.train.objective import PREPARED, Batch, Objective, Result, cut, merged, prepared, run
 from hdrvid.train.options import (
     WIDTHS,
     Stage,
@@ -59,6 +59,7 @@ from hdrvid.train.options import (
     shares_levels,
     stages,
 )
+from hdrvid.train.reuse import POOL_BATCHES, reused
 from hdrvid.weights import read_weights, save_weights
 
 CHECKPOINT = "checkpoint.pt"
@@ -318,6 +319,7 @@ class _Run:
         self.average = place(build(self.config), self.device).requires_grad_(False)
         self.average.load_state_dict(networks.state_dict())
         self.teacher_search = ""
+        """The teacher's own search, where it is another one."""
         self.teacher = self._teacher()
         self.ranging: list[Batch] = []
         """Samples of training that the ranges of values are measured on."""
@@ -338,7 +340,8 @@ class _Run:
             raise ModelError(
                 f"{options.distill} cannot teach: give weights of preset default for {options.num_exposures} exposures"
             )
-        self.teacher_search = config.search
+        if config.search != self.config.search:
+            self.teacher_search = config.search
         return place(teacher, self.device).eval().requires_grad_(False)
 
     def _load(self, checkpoint: Path) -> None:
@@ -562,20 +565,48 @@ class _Run:
         """Add the gradients of one piece of a batch; its terms."""
         options = self.options
         epoch = self.state.step // options.steps_per_epoch
-        half = options.precision == "bf16"
-        arithmetic: Any = torch.autocast(self.device.type, dtype=torch.bfloat16) if half else nullcontext()
         alone = nullcontext() if last or not isinstance(objective, DistributedDataParallel) else objective.no_sync()
         with alone:
-            with arithmetic:
+            with self._arithmetic():
                 batch = self._moved(labelled)
-                if self.teacher is not None:
-                    teacher_batch = {**batch, "dis": batch["teacher"], "dis_back": batch["teacher_back"]}
-                    with torch.no_grad():
-                        batch["taught"] = run(self.teacher, teacher_batch, options.margin).radiance
+                if self.teacher is not None and "taught" not in batch:
+                    batch["taught"] = self._taught(self.teacher, batch)
                 other = self._moved(unlabelled) if unlabelled else None
                 terms = objective(batch, other, epoch, self.state.step)
             (terms["loss"] / options.accumulate).backward()
         return {name: float(value.detach()) for name, value in terms.items()}
+
+    def _taught(self, teacher: nn.ModuleDict, batch: Batch) -> torch.Tensor:
+        """What the teacher makes of a batch, prepared or not."""
+        with torch.no_grad():
+            if PREPARED[0] in batch:
+                return merged(teacher, batch)[0]
+            flows = {"dis": batch["teacher"], "dis_back": batch["teacher_back"]} if "teacher" in batch else {}
+            return run(teacher, batch | flows, self.options.margin).radiance
+
+    def _prepared(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Batches whose frames are aligned, with what the teacher makes of them; once, for all their uses."""
+        for labelled in batches:
+            with self._arithmetic():
+                batch = self._moved(labelled)
+                ready = prepared(self.networks, batch, self.options.margin)
+                if self.teacher is not None:
+                    alike = self._aligns_alike(self.teacher)
+                    ready["taught"] = self._taught(self.teacher, ready if alike else batch)
+            yield ready | {"seconds": labelled["seconds"] / self.options.reuse}
+
+    def _aligns_alike(self, teacher: nn.ModuleDict) -> bool:
+        """Whether the teacher aligns frames as the network in training does."""
+        if self.teacher_search or ("flow" in teacher) != ("flow" in self.networks):
+            return False
+        if "flow" not in teacher:
+            return True
+        flow, its = self.networks["flow"].state_dict(), teacher["flow"].state_dict()
+        return all(torch.equal(flow[name], its[name]) if flow[name].shape == its[name].shape else False for name in its)
+
+    def _arithmetic(self) -> Any:
+        half = self.options.precision == "bf16"
+        return torch.autocast(self.device.type, dtype=torch.bfloat16) if half else nullcontext()
 
     def _moved(self, batch: Batch) -> Batch:
         return {k: v.to(self.device, non_blocking=True) for k, v in batch.items() if k != "seconds"}
@@ -659,7 +690,13 @@ class _Run:
         for stop, options in parts:
             if step >= stop:
                 continue
-            loader = iter(self._loader(TrainingWindows(material.labelled, options, total), step, stop))
+            if o.reuse > 1:
+                begin = step // o.reuse
+                end = begin + (stop - step) // o.reuse + POOL_BATCHES
+                fresh = iter(self._loader(TrainingWindows(material.labelled, options, total), begin, end))
+                loader = reused(self._prepared(fresh), o.reuse, o.seed + LEG_SEED * o.leg + step + self.ranks.rank)
+            else:
+                loader = iter(self._loader(TrainingWindows(material.labelled, options, total), step, stop))
             for _ in range(step, stop):
                 yield [(next(loader), next(other) if other else None) for _ in range(o.accumulate)]
             step = stop

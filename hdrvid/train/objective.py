@@ -50,6 +50,27 @@ def _aligned(networks: nn.ModuleDict, batch: Batch) -> Aligned:
     return align(networks, batch["ldr"], batch["exposures"], *given)
 
 
+PREPARED = ("codes", "radiance", "prior", "channel_prior")
+"""Names of the candidates of a batch whose frames are aligned already, in the order of `Candidates`."""
+
+
+def prepared(networks: nn.ModuleDict, batch: Batch, margin: int) -> Batch:
+    """What a merge learns from, cut to the crop, of a batch whose frames the networks align: the candidates and the
+    truth (B, 3, H, W) of the reference."""
+    with torch.no_grad():
+        candidates = _aligned(networks, batch).candidates
+    assert candidates is not None
+    truth = batch["truth"][:, batch["truth"].shape[1] // 2]
+    cuts = {name: cut(x, margin) for name, x in zip(PREPARED, candidates, strict=True)}
+    return cuts | {"truth": cut(truth, margin), "exposures": batch["exposures"]}
+
+
+def merged(networks: nn.ModuleDict, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """The reconstruction and the blend alone, (B, 3, H, W), of a prepared batch."""
+    result, _, blended = networks["merge"](*(batch[name] for name in PREPARED))
+    return result, blended
+
+
 def run(networks: nn.ModuleDict, batch: Batch, margin: int, *, train_flow: bool = False) -> Result:
     """Both networks on a batch. Gradients reach the flow only with `train_flow`."""
     ldr, exposures = batch["ldr"], batch["exposures"]
@@ -82,25 +103,21 @@ class Objective(nn.Module):
             network.requires_grad_(name in trained)
 
     def forward(self, batch: Batch, unlabelled: Batch | None, epoch: int, step: int = 0) -> Batch:
-        """Every term by its name, and their weighted sum 'loss'. `step` decides nothing here."""
+        """Every term by its name, and their weighted sum 'loss'. `step` decides nothing here. A batch of stage merge
+        may be `prepared`."""
         if self.stage == "flow":
             return self._flow(batch)
         options = self.options
+        if PREPARED[0] in batch:
+            return self._supervised(*merged(self.networks, batch), batch["truth"], batch)
         train_flow = self.stage == "joint"
         result = run(self.networks, batch, options.margin, train_flow=train_flow)
         middle = batch["ldr"].shape[1] // 2
         truth = cut(batch["truth"][:, middle], options.margin)
         terms: Batch = {}
         if options.preset != "memo" and not options.few_shot:
-            terms["log_l1"] = losses.tone_log_l1(result.radiance, truth)
-            terms["log_l1_blend"] = losses.tone_log_l1(result.blended, truth)
-            loss = terms["log_l1"] + terms["log_l1_blend"] / 3
-            if "taught" in batch:
-                terms["log_l1_teacher"] = losses.tone_log_l1(result.radiance, batch["taught"])
-                loss = loss + DISTILLATION * terms["log_l1_teacher"]
-            if options.agree:
-                terms["log_agreement"] = losses.agreement(result.radiance, truth)
-                loss = loss + options.agree * terms["log_agreement"]
+            terms = self._supervised(result.radiance, result.blended, truth, batch)
+            loss = terms.pop("loss")
         else:
             loss = truth.new_zeros(())
             if "l1" not in options.without:
@@ -114,6 +131,21 @@ class Objective(nn.Module):
             loss = loss + 0.1 * terms["alignment"]
         if unlabelled is not None:
             loss = loss + losses.beta(epoch) * self._unlabelled(unlabelled, epoch, train_flow, terms)
+        return terms | {"loss": loss}
+
+    def _supervised(self, radiance: torch.Tensor, blended: torch.Tensor, truth: torch.Tensor, batch: Batch) -> Batch:
+        """The terms of the merge, and 'loss'."""
+        terms = {
+            "log_l1": losses.tone_log_l1(radiance, truth),
+            "log_l1_blend": losses.tone_log_l1(blended, truth),
+        }
+        loss = terms["log_l1"] + terms["log_l1_blend"] / 3
+        if "taught" in batch:
+            terms["log_l1_teacher"] = losses.tone_log_l1(radiance, batch["taught"])
+            loss = loss + DISTILLATION * terms["log_l1_teacher"]
+        if self.options.agree:
+            terms["log_agreement"] = losses.agreement(radiance, truth)
+            loss = loss + self.options.agree * terms["log_agreement"]
         return terms | {"loss": loss}
 
     def _unlabelled(self, batch: Batch, epoch: int, train_flow: bool, terms: Batch) -> torch.Tensor:

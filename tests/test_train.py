@@ -728,7 +728,10 @@ class TestReuse:
 
     @pytest.mark.parametrize(
         "changed",
-        [{"stages": ()}, {"stages": ("joint",), "refine_flow": True}, {"preset": "memo"}, {"shots": 5}, {"agree": 0.1}, {"accumulate": 2}],
+        [
+            *({"stages": ()}, {"stages": ("joint",), "refine_flow": True}, {"preset": "memo"}),
+            *({"shots": 5}, {"agree": 0.1}, {"accumulate": 2}),
+        ],
     )
     def test_where_samples_cannot_be_reused(self, changed):
         with pytest.raises(UsageError, match="--reuse"):

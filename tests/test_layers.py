@@ -18,6 +18,7 @@ LAYER_OF = {
     "disk_errors": 2,
     "threads": 0,
     "timecode": 0,
+    "workers": 0,
     "opencv_filters": 1,
     "ranks": 1,
     "picture_warp": 0,

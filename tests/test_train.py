@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import math
+import os
 import signal
+import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
@@ -15,8 +17,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from test_layers import PACKAGE
 from training import TINY, batch_of, log_of, made_in_process, numbered, write_sequence
 
+from hdrvid.cli.train import result_line
 from hdrvid.color.radiance import mu_law
 from hdrvid.data.layouts import fewshot_trial, validation_shots
 from hdrvid.data.synth import synth_to_folder
@@ -736,3 +740,81 @@ class TestReuse:
     def test_where_samples_cannot_be_reused(self, changed):
         with pytest.raises(UsageError, match="--reuse"):
             replace(TINY, **{"stages": ("merge",), "reuse": 3} | changed)
+
+
+class TestWhatIsSaid:
+    """What a user is told who gives what has no effect, or whose training does not end at its last step."""
+
+    @pytest.mark.parametrize(
+        ("more", "sentence"),
+        [
+            ({"preset": "memoo"}, "--preset takes default, fast, memo, not 'memoo'"),
+            ({"preset": "memo", "width": 16}, "--width is for the presets default and fast"),
+            ({"preset": "memo", "real": 0.9}, "--real is for"),
+            ({"plain": 0.3}, "--plain is for preset memo"),
+            ({"flow_crop": 48}, "--flow-crop is for preset memo"),
+            ({"without": ("l1",)}, "--without belongs to few-shot training: give --shots"),
+            ({"trial": 4}, "--trial belongs to few-shot training"),
+        ],
+    )
+    def test_an_option_without_effect_is_an_error(self, more, sentence):
+        with pytest.raises(UsageError, match=sentence):
+            replace(TINY, **more)
+
+    def test_the_time_is_over(self, tmp_path, caches):
+        reports = []
+        options = replace(TINY, epochs=4)
+        train(tmp_path / "run", options, here(caches, options, minutes=1e-6), on_step=reports.append)
+        assert [(p.step, p.stopped) for p in reports] == [(1, "time")]
+        assert result_line(reports[0], 60) == (
+            f"1 of {options.total_steps} steps in 1:00, not validated; "
+            "the time of --minutes is over, the same command with --resume goes on"
+        )
+
+    def test_the_log_of_others_is_kept_and_that_of_a_former_run_replaced(self, tmp_path, caches):
+        out = tmp_path / "run"
+        out.mkdir()
+        (out / "log.jsonl").write_text("mine\n")
+        with pytest.raises(OutputError, match=r"log\.jsonl exists already"):
+            train(out, TINY, here(caches, TINY))
+        assert [path.name for path in out.iterdir()] == ["log.jsonl"]
+        (out / "log.jsonl").write_text('{"step": 99}\n')
+        train(out, TINY, here(caches, TINY))
+        assert [entry["step"] for entry in log_of(out)][-1] == TINY.total_steps
+        assert 99 not in [entry["step"] for entry in log_of(out)]
+
+    def test_a_cache_of_other_options_is_not_replaced_without_a_word(self, tmp_path):
+        said = []
+        build_cache(tmp_path / "c", CacheOptions(2, 64, 1, ("procedural",), 1.0), 1, None, said.append)
+        assert said == []
+        build_cache(tmp_path / "c", CacheOptions(2, 64, 2, ("procedural",), 1.0), 1, None, said.append)
+        assert said == [
+            f"the cache in {tmp_path / 'c'} holds windows of other options and is built anew: to keep one, give --cache"
+        ]
+
+    def test_workers_never_see_ctrl_c(self, tmp_path):
+        """Not even while they import what they need, nor the first one of a process."""
+        code = (
+            "import signal, multiprocessing\n"
+            "from hdrvid.workers import without_interrupts\n"
+            "def blocked(): return sorted(signal.pthread_sigmask(signal.SIG_BLOCK, []))\n"
+            "if __name__ == '__main__':\n"
+            "    with without_interrupts():\n"
+            "        pool = multiprocessing.get_context('spawn').Pool(1)\n"
+            "    with pool: print(blocked(), pool.apply(blocked) == [signal.SIGINT])"
+        )
+        path = tmp_path / "started.py"
+        path.write_text(code)
+        done = subprocess.run(
+            [sys.executable, str(path)],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=os.environ | {"PYTHONPATH": str(PACKAGE.parent)},
+        )
+        assert done.stdout == "[] True\n"
+
+    def test_processes_are_started_where_ctrl_c_waits(self):
+        sources = {path: path.read_text("utf-8") for path in PACKAGE.rglob("*.py")}
+        starting = {path.name for path, text in sources.items() if '"spawn"' in text}
+        assert starting == {path.name for path, text in sources.items() if "with without_interrupts():" in text}

@@ -23,6 +23,7 @@ from hdrvid.pipeline.options import ReconstructOptions
 from hdrvid.pipeline.run import reconstruct_clip
 from hdrvid.predict.registry import load_reconstructor
 from hdrvid.types import ExposureCycle
+from hdrvid.workers import without_interrupts
 
 YARDSTICK = "yardstick"
 """The yardstick's name among the models."""
@@ -40,7 +41,8 @@ def in_fresh_process(function: Callable[Given, Made], *args: Given.args, **kwarg
     context = get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_answer, args=(sender, torch.get_num_threads(), function, args, kwargs))
-    process.start()
+    with without_interrupts():
+        process.start()
     sender.close()
     try:
         answer = receiver.recv()

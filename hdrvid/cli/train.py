@@ -61,10 +61,12 @@ def command(
     given: partial[TrainOptions],
     run_options: RunOptions,
 ) -> None:
-    from hdrvid.train import train
+    from hdrvid.train import CHECKPOINT, train
 
     options = _completed(given)
-    with FrameProgress("train", "steps", lines=False) as progress:
+    if run_options.resume and not (out / CHECKPOINT).exists():
+        say(f"hdrvid: {out} holds no checkpoint to go on with: the training begins at its first step")
+    with FrameProgress("train", "steps", "kept; the same command with --resume goes on", lines=False) as progress:
         reporter = _StepReporter(progress, options.batch)
         path = train(
             out,
@@ -92,6 +94,8 @@ def _completed(given: partial[TrainOptions]) -> TrainOptions:
     shots, init = fields.get("shots", 0), fields.get("init", "")
     if fields.get("unlabelled") and not shots:
         raise UsageError("--unlabelled belongs to few-shot training: give --shots, the number of labelled windows, too")
+    if fields.get("refine_flow") and fields["preset"] != "default":
+        raise UsageError("--refine is for preset default")
     refine = fields["preset"] == "default" and (
         fields["refine_flow"] if "refine_flow" in fields else _refined_by_default(init, fields["num_exposures"], shots)
     )
@@ -116,6 +120,13 @@ def _cache_reporter(progress: FrameProgress) -> Callable[[int, int], None]:
     return report
 
 
+WHY_STOPPED = {
+    "": "",
+    "time": "; the time of --minutes is over, the same command with --resume goes on",
+    "patience": "; validation did not improve for the epochs of --patience",
+}
+"""What the last line adds, by `Progress.stopped`."""
+
 DATA_BOUND = 1.1
 """The data is what a training waits for where it could deliver less than so many times the samples that are used."""
 
@@ -136,8 +147,10 @@ class _StepReporter:
 
     def finish(self) -> None:
         """Say what the training has come to."""
-        if self._last is not None:
-            self._progress.stop()
+        self._progress.stop()
+        if self._last is None:
+            say("hdrvid: all of its steps were done already")
+        else:
             say(f"hdrvid: {result_line(self._last, time.monotonic() - self._started)}")
 
 
@@ -160,13 +173,16 @@ def step_line(p: Progress, batch: int) -> str:
 
 def result_line(p: Progress, seconds: float) -> str:
     """What a training has come to, from its last report."""
+    steps = f"{p.step} of {p.total}" if p.stopped and p.step < p.total else f"{p.step}"
     if math.isnan(p.kept_psnr_t) or math.isnan(p.before_psnr_t):
-        return f"{p.step} steps in {clock(seconds)}, not validated"
-    gain = p.kept_psnr_t - p.before_psnr_t
-    return (
-        f"{p.step} steps in {clock(seconds)}: validation PSNR-T {p.before_psnr_t:.2f} dB before, "
-        f"{p.kept_psnr_t:.2f} dB after ({gain:+.2f} dB)"
-    )
+        line = f"{steps} steps in {clock(seconds)}, not validated"
+    else:
+        gain = p.kept_psnr_t - p.before_psnr_t
+        line = (
+            f"{steps} steps in {clock(seconds)}: validation PSNR-T {p.before_psnr_t:.2f} dB before, "
+            f"{p.kept_psnr_t:.2f} dB after ({gain:+.2f} dB)"
+        )
+    return line + WHY_STOPPED[p.stopped] if p.step < p.total else line
 
 
 def _refined_by_default(init: str, cycle: int, shots: int) -> bool:

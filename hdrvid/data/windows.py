@@ -57,6 +57,7 @@ from hdrvid.io.ownership import CACHE, replaceable_target
 from hdrvid.machine import hold_opencv_to_one_thread
 from hdrvid.models.constants import PARTLY_CLIPPED
 from hdrvid.models.exposure_agreement import partly_clipped_weight
+from hdrvid.workers import without_interrupts
 
 NUM_FRAMES = 5
 MIDDLE = NUM_FRAMES // 2
@@ -282,7 +283,7 @@ def build_cache(
 ) -> None:
     """Put HDR windows into `folder`; one that holds the same ones already is kept, an unfinished one goes on.
 
-    `progress` gets windows done and windows in all, `on_warning` a sentence where a cache is damaged and built anew.
+    `progress` gets windows done and windows in all, `on_warning` a sentence where a cache is built anew.
     Raises InputError for a file that cannot be read, and OutputError where the folder has files of others.
     """
     n, s, k = options.rows, options.size, len(NEIGHBOURS)
@@ -334,7 +335,7 @@ def _build(
     if fresh:
         _require_own(folder, shapes)
         if problem and on_warning:
-            on_warning(f"the cache in {folder} is damaged and is built anew: {problem}")
+            on_warning(problem)
         # without `done` nothing in the folder counts as finished
         (folder / "done.npy").unlink(missing_ok=True)
         with atomic_path(meta_path) as partial:
@@ -357,7 +358,9 @@ def _build(
     finished = int(arrays["done"].sum())
     workers = min(workers, len(missing))
     chunk = min(8, -(-len(missing) // workers))  # neighbouring windows of a file share what was read
-    with multiprocessing.get_context("spawn").Pool(workers, initializer=_quiet_worker) as pool:
+    with without_interrupts():
+        processes = multiprocessing.get_context("spawn").Pool(workers, initializer=_quiet_worker)
+    with processes as pool:
         for stored in pool.imap_unordered(job, ((options, i) for i in missing), chunksize=chunk):
             for name, rows in stored.items():
                 for row, values in rows:
@@ -372,27 +375,30 @@ def _build(
 
 
 def _problem(folder: Path, wanted: object, shapes: Mapping[str, tuple[tuple[int, ...], Any]]) -> str | None:
-    """None where a folder has the cache that is wanted, finished or not; '' where it has another one or none, and a
-    sentence where it is damaged."""
+    """None where a folder has the cache that is wanted, finished or not; '' where it has none, and a sentence where it
+    has another one or is damaged."""
     meta_path = folder / "cache.json"
     if not meta_path.exists():
         return ""
     try:
         described = read_json(meta_path, "the description of a cache")
     except InputError:
-        return f"{meta_path.name} cannot be read"
-    if described != wanted or not (folder / "done.npy").exists():
-        return ""  # `done` comes last: a run was killed before it had a window
+        return f"the cache in {folder} is damaged and is built anew: {meta_path.name} cannot be read"
+    if not (folder / "done.npy").exists():
+        return ""  # it comes last: a run was killed before it had a window
+    if described != wanted:
+        return f"the cache in {folder} holds windows of other options and is built anew: to keep one, give --cache"
+    damaged = f"the cache in {folder} is damaged and is built anew"
     for name, (shape, dtype) in shapes.items():
         path = folder / f"{name}.npy"
         if not path.exists():
-            return f"{path.name} is missing"
+            return f"{damaged}: {path.name} is missing"
         try:
             array = np.load(path, mmap_mode="r")
         except (OSError, ValueError, EOFError, SyntaxError, TypeError):
-            return f"{path.name} is cut short or no array"
+            return f"{damaged}: {path.name} is cut short or no array"
         if array.shape != shape or array.dtype != dtype:
-            return f"{path.name} holds {array.dtype} {array.shape}, not {np.dtype(dtype)} {shape}"
+            return f"{damaged}: {path.name} holds {array.dtype} {array.shape}, not {np.dtype(dtype)} {shape}"
     return None
 
 

@@ -74,6 +74,7 @@ SCORES = _with_keys("format", "dataset", "protocol", "model")
 SYNTHETIC_CLIP = _with_keys("seed", "truth_white", "clip", "stops")
 SCENE = _with_keys("key", "scene", "scores")
 BENCHMARK = _with_keys("machine", "results")
+TRAIN_LOG = _in_head(b'{"step": ', 9)
 CACHE = _in_head(b'{"count": ', 10)  # one that was cut short is one still
 
 

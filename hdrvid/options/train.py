@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from hdrvid.errors import UsageError
 from hdrvid.options.metadata import CYCLE, DEVICE, option
 from hdrvid.options.parse import read_json_text, read_names
 
+PRESETS = "default|fast|memo"
 TERMS = ("l1", "structure", "self", "smoothness")
 """The four terms of the few-shot loss, by the name that `without` takes."""
 STAGES = {"flow": 0.45, "merge": 0.45, "joint": 0.1}
@@ -19,6 +20,10 @@ MEMO_STAGES = {"flow": 0.45, "imitation": 0.2, "merge": 0.2, "joint": 0.15}
 """The same for supervised training of preset 'memo'."""
 CAMERA_SHARE = 0.7
 """Share of the samples that a described camera films."""
+CLASSICAL_ONLY = ("width", "half_width", "quarter_width", "flow_half_width", "real")
+"""Options of the presets that correct the classical merge."""
+MEMO_ONLY = ("plain", "flow_crop")
+FEW_SHOT_ONLY = ("trial", "without")
 STALL_WINDOW = 200
 """Steps whose mean is compared to tell whether a stage has improved on its start."""
 
@@ -52,7 +57,7 @@ class TrainOptions:
         ),
     )
     """Stems of pictures, windows or scenes."""
-    preset: str = field(default="default", metadata=option("Network.", metavar="default|fast|memo"))
+    preset: str = field(default="default", metadata=option("Network.", metavar=PRESETS))
     num_exposures: int = field(default=2, metadata=CYCLE)
     refine_flow: bool = field(
         default=False,
@@ -244,6 +249,8 @@ class TrainOptions:
     """'memo': begin the flow stage with one set of weights for the coarsest levels, as flow without `init` should."""
 
     def __post_init__(self) -> None:
+        if self.preset not in PRESETS.split("|"):
+            raise UsageError(f"--preset takes {PRESETS.replace('|', ', ')}, not '{self.preset}'")
         unknown = [t for t in self.without if t not in TERMS]
         if unknown:
             raise UsageError(f"unknown term '{', '.join(unknown)}' of the loss: --without takes {', '.join(TERMS)}")
@@ -267,8 +274,6 @@ class TrainOptions:
             raise UsageError(
                 f"stage '{', '.join(wrong)}' does not exist here: --stage takes {', '.join(self.stage_shares)}"
             )
-        for name in self.narrower if self.preset == "memo" else ():
-            raise UsageError(f"--{name.replace('_', '-')} is for the presets default and fast")
         if self.flow_half_width and not self.refine_flow:
             raise UsageError("--flow-half-width belongs to a network that refines the flow: give --refine, too")
         if self.distill and (self.few_shot or self.preset == "memo"):
@@ -287,6 +292,25 @@ class TrainOptions:
             raise UsageError("--reuse does not go with --agree or --accumulate: leave them out")
         if {"l1", "structure"} <= set(self.without):
             raise UsageError("without both l1 and structure nothing is learnt from the labelled windows: keep one")
+        self._require_effect()
+
+    def _require_effect(self) -> None:
+        """Raise UsageError for an option that would change nothing."""
+        unchanged = {field.name: field.default for field in fields(self)}
+        groups = (
+            (self.preset == "memo", CLASSICAL_ONLY, "is for the presets default and fast"),
+            (self.preset != "memo", MEMO_ONLY, "is for preset memo"),
+            (
+                not self.few_shot,
+                FEW_SHOT_ONLY,
+                "belongs to few-shot training: give --shots, too",
+            ),
+        )
+        for concerned, names, reason in groups:
+            for name in names if concerned else ():
+                value = getattr(self, name)
+                if value and value != unchanged[name]:  # 0 leaves out what is left out anyway
+                    raise UsageError(f"--{name.replace('_', '-')} {reason}")
 
     @property
     def narrower(self) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from hdrvid.data.windows import SampleOptions, TrainingWindows, UnlabelledWindow
 from hdrvid.errors import InputError, ModelError, OutputError, UsageError
 from hdrvid.io.atomic import atomic_path, make_folder
 from hdrvid.io.lock import folder_lock
-from hdrvid.io.ownership import WEIGHTS, replaceable_target
+from hdrvid.io.ownership import TRAIN_LOG, WEIGHTS, replaceable_target
 from hdrvid.models.config import ModelConfig
 from hdrvid.models.constants import CHANNELS_PER_CANDIDATE
 from hdrvid.models.forward import build
@@ -44,7 +44,7 @@ from hdrvid.predict.device import place, resolve_device
 from hdrvid.predict.registry import find_weights
 from hdrvid.ranks import Ranks, joined, local_device, piece
 from hdrvid.train.initial import initial_flow, initial_merge, transfer_merge
-from hdrvid.train.log import TrainLog
+from hdrvid.train.log import LOG, TrainLog
 from hdrvid.train.losses import endpoint_error
 from hdrvid.train.material import Material, plan, prepare
 from hdrvid.train.memo import MemoObjective
@@ -61,6 +61,7 @@ from hdrvid.train.options import (
 )
 from hdrvid.train.reuse import POOL_BATCHES, reused
 from hdrvid.weights import read_weights, save_weights
+from hdrvid.workers import without_interrupts
 
 CHECKPOINT = "checkpoint.pt"
 MODEL = "model.safetensors"
@@ -100,6 +101,8 @@ class Progress:
     """The same of the weights that this process began with."""
     kept_psnr_t: float
     """The same of the weights that would be kept now; NaN before the first measurement."""
+    stopped: str
+    """Why the run ends here before its last step, 'time' or 'patience'; '' where it does not."""
 
 
 def initial_networks(options: TrainOptions) -> tuple[nn.ModuleDict, ModelConfig]:
@@ -280,7 +283,8 @@ def _claimed(out: Path, ranks: Ranks) -> Iterator[None]:
     if not ranks.is_main:
         yield
         return
-    replaceable_target(out / MODEL, WEIGHTS, "choose another --out")
+    for name, mark in ((MODEL, WEIGHTS), (LOG, TRAIN_LOG)):
+        replaceable_target(out / name, mark, "choose another --out")
     with folder_lock(out, "train"):
         yield
 
@@ -409,6 +413,8 @@ class _Run:
             self.ranging = [self._moved(sample) for sample in DataLoader(windows)]
         if on_step and self.ranks.is_main:
             self.before = validate(self.average, self.options, validation).psnr_t
+        if self.ranks.is_main and not self.state.step:  # of a run whose checkpoint was removed
+            (self.out / LOG).unlink(missing_ok=True)
         log = TrainLog(self.out) if self.ranks.is_main else None
         first_step = self.state.step
         deadline = time.monotonic() + self.seconds
@@ -479,7 +485,13 @@ class _Run:
             scores: dict[str, float] = {}
             if state.step % self.validate_every == 0 or finished or (options.imitates and state.step == stage.stop):
                 score, scores = self._validated(validation, log)
-            if state.step % REPORT_EVERY == 0 or score is not None:
+            # scores of a flow under an untrained merge say nothing, and a stage has the time to improve on the last
+            waited = state.step - max(state.best_step, stage.start)
+            patient = not options.patience or stage.name == "flow"
+            stale = not patient and waited >= options.patience * options.steps_per_epoch
+            late = now > deadline
+            leaves = self.ranks.any(late or stale or interrupted.is_set())
+            if state.step % REPORT_EVERY == 0 or score is not None or leaves:
                 means = self.ranks.mean({k: v / counted for k, v in totals.items()})
                 speed = (state.step - first_step) / (now - started)
                 rate = data_samples / max(data_seconds, 1e-9) * max(self.workers, 1) * self.ranks.world
@@ -488,7 +500,8 @@ class _Run:
                     entry |= {"samples_per_second": speed * options.batch, "data_samples_per_second": rate}
                     log.scalars(state.step, entry | scores)
                 if on_step and self.ranks.is_main:
-                    on_step(self._progress(stage, means, speed, rate, score))
+                    stopped = "patience" if stale else "time" if late else ""
+                    on_step(self._progress(stage, means, speed, rate, score, stopped))
                 totals.clear()
                 counted, data_seconds, data_samples = 0, 0.0, 0
             if self.ranks.any(interrupted.is_set()):
@@ -497,15 +510,11 @@ class _Run:
                 self._save_or_warn()
                 last_save = time.monotonic()
             self._stop_where_nothing_is_learnt(stage, criterion)
-            # scores of a flow under an untrained merge say nothing, and a stage has the time to improve on the last
-            waited = state.step - max(state.best_step, stage.start)
-            patient = not options.patience or stage.name == "flow"
-            stale = not patient and waited >= options.patience * options.steps_per_epoch
-            if self.ranks.any(time.monotonic() > deadline or stale):
+            if leaves:
                 break
 
     def _progress(
-        self, stage: Stage, means: dict[str, float], speed: float, rate: float, score: float | None
+        self, stage: Stage, means: dict[str, float], speed: float, rate: float, score: float | None, stopped: str
     ) -> Progress:
         """What is shown of the run at this step."""
         state, options = self.state, self.options
@@ -521,6 +530,7 @@ class _Run:
             validation_psnr_t=score,
             before_psnr_t=self.before,
             kept_psnr_t=kept,
+            stopped=stopped,
         )
 
     def _stop_where_nothing_is_learnt(self, stage: Stage, criterion: float) -> None:
@@ -685,7 +695,7 @@ class _Run:
         if material.unlabelled and not only_flow:
             sample = replace(self._sample(), side=labelled.side)
             windows = UnlabelledWindows(material.unlabelled, sample, total)
-            other = iter(self._loader(windows, self.state.step, stage.stop))
+            other = self._loaded(windows, self.state.step, stage.stop)
         step = self.state.step
         for stop, options in parts:
             if step >= stop:
@@ -693,15 +703,15 @@ class _Run:
             if o.reuse > 1:
                 begin = step // o.reuse
                 end = begin + (stop - step) // o.reuse + POOL_BATCHES
-                fresh = iter(self._loader(TrainingWindows(material.labelled, options, total), begin, end))
+                fresh = self._loaded(TrainingWindows(material.labelled, options, total), begin, end)
                 loader = reused(self._prepared(fresh), o.reuse, o.seed + LEG_SEED * o.leg + step + self.ranks.rank)
             else:
-                loader = iter(self._loader(TrainingWindows(material.labelled, options, total), step, stop))
+                loader = self._loaded(TrainingWindows(material.labelled, options, total), step, stop)
             for _ in range(step, stop):
                 yield [(next(loader), next(other) if other else None) for _ in range(o.accumulate)]
             step = stop
 
-    def _loader(self, windows: Dataset, start: int, stop: int) -> DataLoader:
+    def _loaded(self, windows: Dataset, start: int, stop: int) -> Iterator[Batch]:
         """The samples of this process for the steps from `start` to `stop`."""
         o, rank = self.options, self.ranks.rank
         each = self.piece * o.accumulate
@@ -710,7 +720,7 @@ class _Run:
             for step in range(start, stop)
             for index in range(step * o.batch + rank * each, step * o.batch + (rank + 1) * each)
         ]
-        return DataLoader(
+        loader = DataLoader(
             windows,
             batch_size=self.piece,
             sampler=share,
@@ -720,6 +730,8 @@ class _Run:
             worker_init_fn=_quiet_worker if self.workers else None,
             pin_memory=self.device.type == "cuda",
         )
+        with without_interrupts():
+            return iter(loader)
 
 
 def _criterion(terms: dict[str, float]) -> float:

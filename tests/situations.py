@@ -1253,7 +1253,7 @@ OPTIONS = [
     ),
     ("eval --json 7", 2, "Got unexpected extra argument(s) (7)"),
     ("synth", 2, "Missing option '-o' / '--out'."),
-    ("train -o {new} --preset big", 1, "unknown preset 'big': use one of default, fast, memo"),
+    ("train -o {new} --preset big", 2, "--preset takes default, fast, memo, not 'big'"),
     ("train -o {new} --cycle 4", 2, "Invalid value for '--cycle': Input should be less than or equal"),
     ("train -o {new} --crop 50", 2, "--crop is a multiple of 16, not 50"),
     (

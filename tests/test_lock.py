@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hdrvid.errors import OutputError
-from hdrvid.io.lock import frames_lock
+from hdrvid.io.lock import folder_lock, frames_lock
 
 HOLD = """
 import sys, time
@@ -63,3 +63,15 @@ def test_folder_that_cannot_be_made(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"), frames_lock(tmp_path / "file", "shot", 0, None):
         pass
+
+
+def test_folders_that_an_error_leaves_empty_are_removed(tmp_path: Path):
+    """Those that were there before stay, and so do those with something in them."""
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    for folder in (kept, tmp_path / "new" / "below"):
+        with folder_lock(folder, "train"):
+            assert folder.is_dir()
+    with folder_lock(tmp_path / "filled", "train"):
+        (tmp_path / "filled" / "frame").touch()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["filled", "kept"]

@@ -231,7 +231,6 @@ def _claimed(out: Path, source: Path | None, video: bool, num_frames: int) -> It
             raise OutputError(
                 f"{path} exists already and was not made by hdrvid synth: choose another folder with -o, or remove it"
             )
-    make_folder(out)
     with folder_lock(out, "synth", CLIP_FOLDERS):
         for part in parts:
             make_folder(out / part)

@@ -68,7 +68,7 @@ def export_inputs(
     _require_own(out, facts)
     number = cycles.pop()
     total, done = sum(clip.num_frames for clip in bench.clips), 0
-    with folder_lock(make_folder(out), "eval", [f"Images/{clip.name}" for clip in bench.clips]):
+    with folder_lock(out, "eval", [f"Images/{clip.name}" for clip in bench.clips]):
         _write_text(out / INDEX, json.dumps({**facts, "complete": False}, indent=2))
         for clip in bench.clips:
             for index in range(clip.num_frames):

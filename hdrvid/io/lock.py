@@ -65,7 +65,9 @@ def _is_held(path: Path) -> bool:
 
 @contextmanager
 def _claimed(folder: Path, name: str, refuse: Callable[[], None]) -> Iterator[None]:
-    """Hold the claim `name` in `folder`; `refuse` raises where another claim is in the way."""
+    """Hold the claim `name` in `folder`; `refuse` raises where another claim is in the way. Folders that are made for
+    it and are empty at the end, as after an error, are removed."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         make_folder(folder)
         with _alone_in(folder):
@@ -80,6 +82,9 @@ def _claimed(folder: Path, name: str, refuse: Callable[[], None]) -> Iterator[No
         with suppress(OSError):
             (folder / name).unlink()
         os.close(claim)
+        with suppress(OSError):  # something is in it
+            for path in made:
+                path.rmdir()
 
 
 def _refuse_overlap(folder: Path, stem: str, first: int, last: int | None) -> None:

@@ -139,7 +139,7 @@ def test_no_room_for(name: str, part: float, grain: Path, tmp_path: Path) -> Non
     with largest_file(limit), pytest.raises(OutputError, match="too large for this disk") as caught:
         reconstruct_clip([str(grain)], out, chosen)
     assert "\n" not in str(caught.value)
-    left = sorted(p.name for p in out.iterdir())
+    left = sorted(p.name for p in out.iterdir()) if out.exists() else []
     assert all(n in sizes and sizes[n] <= limit for n in left)
     for path in (out / n for n in left if n in frames):
         read = read_hdr if path.suffix == ".hdr" else lambda p: read_exr(p)[0]

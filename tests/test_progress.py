@@ -216,6 +216,7 @@ def training_step(**changes: object) -> TrainingProgress:
         "validation_psnr_t": None,
         "before_psnr_t": 22.1,
         "kept_psnr_t": math.nan,
+        "stopped": "",
     }
     return TrainingProgress(**{**given, **changes})
 

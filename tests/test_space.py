@@ -76,7 +76,7 @@ def test_a_disk_that_is_too_small_is_an_early_error(clip: Path, tmp_path: Path, 
     free(1000)
     with pytest.raises(OutputError, match=r"will not hold the results .*1\.0 kB are free.*--anyway"):
         reconstruct_clip([str(clip)], tmp_path / "out", options(**QUICK))
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
     said: list[str] = []
     reconstruct_clip([str(clip)], tmp_path / "out", options(anyway=True, **QUICK), message=said.append)
     assert len(frame_sizes(tmp_path / "out")) == 8

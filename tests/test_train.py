@@ -743,7 +743,7 @@ class TestReuse:
 
 
 class TestWhatIsSaid:
-    """What a user is told who gives what has no effect, or whose training does not end at its last step."""
+    """An option without effect is refused. A training that ends early says why."""
 
     @pytest.mark.parametrize(
         ("more", "sentence"),

@@ -173,7 +173,7 @@ def step_line(p: Progress, batch: int) -> str:
 
 def result_line(p: Progress, seconds: float) -> str:
     """What a training has come to, from its last report."""
-    steps = f"{p.step} of {p.total}" if p.stopped and p.step < p.total else f"{p.step}"
+    steps = f"{p.step} of {p.total}" if p.stopped else f"{p.step}"
     if math.isnan(p.kept_psnr_t) or math.isnan(p.before_psnr_t):
         line = f"{steps} steps in {clock(seconds)}, not validated"
     else:
@@ -182,7 +182,7 @@ def result_line(p: Progress, seconds: float) -> str:
             f"{steps} steps in {clock(seconds)}: validation PSNR-T {p.before_psnr_t:.2f} dB before, "
             f"{p.kept_psnr_t:.2f} dB after ({gain:+.2f} dB)"
         )
-    return line + WHY_STOPPED[p.stopped] if p.step < p.total else line
+    return line + WHY_STOPPED[p.stopped]
 
 
 def _refined_by_default(init: str, cycle: int, shots: int) -> bool:

@@ -380,15 +380,15 @@ def _problem(folder: Path, wanted: object, shapes: Mapping[str, tuple[tuple[int,
     meta_path = folder / "cache.json"
     if not meta_path.exists():
         return ""
+    damaged = f"the cache in {folder} is damaged and is built anew"
     try:
         described = read_json(meta_path, "the description of a cache")
     except InputError:
-        return f"the cache in {folder} is damaged and is built anew: {meta_path.name} cannot be read"
+        return f"{damaged}: {meta_path.name} cannot be read"
     if not (folder / "done.npy").exists():
         return ""  # it comes last: a run was killed before it had a window
     if described != wanted:
         return f"the cache in {folder} holds windows of other options and is built anew: to keep one, give --cache"
-    damaged = f"the cache in {folder} is damaged and is built anew"
     for name, (shape, dtype) in shapes.items():
         path = folder / f"{name}.npy"
         if not path.exists():

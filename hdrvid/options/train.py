@@ -300,11 +300,7 @@ class TrainOptions:
         groups = (
             (self.preset == "memo", CLASSICAL_ONLY, "is for the presets default and fast"),
             (self.preset != "memo", MEMO_ONLY, "is for preset memo"),
-            (
-                not self.few_shot,
-                FEW_SHOT_ONLY,
-                "belongs to few-shot training: give --shots, too",
-            ),
+            (not self.few_shot, FEW_SHOT_ONLY, "belongs to few-shot training: give --shots, too"),
         )
         for concerned, names, reason in groups:
             for name in names if concerned else ():

@@ -500,7 +500,7 @@ class _Run:
                     entry |= {"samples_per_second": speed * options.batch, "data_samples_per_second": rate}
                     log.scalars(state.step, entry | scores)
                 if on_step and self.ranks.is_main:
-                    stopped = "patience" if stale else "time" if late else ""
+                    stopped = "" if finished else "patience" if stale else "time" if late else ""
                     on_step(self._progress(stage, means, speed, rate, score, stopped))
                 totals.clear()
                 counted, data_seconds, data_samples = 0, 0.0, 0

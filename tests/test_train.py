@@ -28,9 +28,10 @@ from hdrvid.data.windows import CacheOptions, LdrCacheOptions, SampleOptions, bu
 from hdrvid.errors import InputError, ModelError, OutputError, UsageError
 from hdrvid.io.exr import write_exr
 from hdrvid.models.classical import blend, candidates_and_prior
-from hdrvid.models.config import ModelConfig
+from hdrvid.models.config import PRESETS, ModelConfig
 from hdrvid.models.flow_net import EVIDENCE_CHANNELS
 from hdrvid.models.forward import build
+from hdrvid.options import train as options_train
 from hdrvid.options.synth import SynthOptions
 from hdrvid.predict.int8 import QuantisedNetworks
 from hdrvid.ranks import Ranks, piece
@@ -760,6 +761,9 @@ class TestWhatIsSaid:
     def test_an_option_without_effect_is_an_error(self, more, sentence):
         with pytest.raises(UsageError, match=sentence):
             replace(TINY, **more)
+
+    def test_presets_are_those_that_can_be_built(self):
+        assert tuple(options_train.PRESETS.split("|")) == PRESETS
 
     def test_the_time_is_over(self, tmp_path, caches):
         reports = []

@@ -12,6 +12,7 @@ from hdrvid.options.metadata import CYCLE, DEVICE, option
 from hdrvid.options.parse import read_json_text, read_names
 
 PRESETS = "default|fast|memo"
+"""Those of `hdrvid.models.config`, which loads NumPy."""
 TERMS = ("l1", "structure", "self", "smoothness")
 """The four terms of the few-shot loss, by the name that `without` takes."""
 STAGES = {"flow": 0.45, "merge": 0.45, "joint": 0.1}

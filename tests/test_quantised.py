@@ -66,6 +66,15 @@ def test_merge_in_an_executors_steps_is_the_network():
     torch.testing.assert_close(merge_corrections(Ranging("merge", {}), net, x), net.network(x), atol=1e-4, rtol=1e-4)
 
 
+def test_merge_with_a_small_first_convolution_is_the_network_too():
+    torch.manual_seed(2)
+    net = build(ModelConfig(preset="fast", width=24, stem_kernel=1))["merge"]
+    assert isinstance(net, BlendNet)
+    torch.nn.init.normal_(net.head.weight, std=0.05)
+    x = torch.randn(2, net.stem.in_channels // 4, 64, 96)
+    torch.testing.assert_close(merge_corrections(Ranging("merge", {}), net, x), net.network(x), atol=1e-4, rtol=1e-4)
+
+
 def test_flow_in_an_executors_steps_is_the_network():
     net = trained()[0]["flow"]
     assert isinstance(net, FlowRefiner)

@@ -643,12 +643,38 @@ class TestStartingWeights:
         with pytest.raises(ModelError, match="at most 11"):
             narrow.narrowed(small, small_config, {field: 12})
 
+    @pytest.mark.parametrize(("preset", "exposures"), [("default", 2), ("fast", 3)])
+    def test_a_smaller_first_convolution_keeps_the_middle_of_the_larger_one(self, preset, exposures):
+        torch.manual_seed(0)
+        config = ModelConfig(preset, exposures, width=24)
+        networks = build(config)
+        network = networks["merge"]
+        torch.nn.init.normal_(network.head.weight, std=0.05)
+        x = torch.rand(1, network.stem.in_channels // 4, 32, 32)
+        with torch.no_grad():
+            before = network.network(x)
+            network.stem.weight[..., [0, 2], :] = 0
+            network.stem.weight[..., [0, 2]] = 0
+            silenced = network.network(x)
+            assert not torch.allclose(before, silenced, atol=1e-3)
+            small, small_config = narrow.narrowed(networks, config, {"stem_kernel": 1})
+            torch.testing.assert_close(small["merge"].network(x), silenced, rtol=1e-4, atol=1e-5)
+        assert small_config == replace(config, stem_kernel=1)
+        with pytest.raises(ModelError, match="leave --stem-kernel out"):
+            narrow.narrowed(small, small_config, {"stem_kernel": 3})
+
+    def test_the_first_convolution_has_one_of_two_sizes(self):
+        with pytest.raises(UsageError, match="--stem-kernel is 3 or 1, not 2"):
+            replace(TINY, stem_kernel=2)
+        with pytest.raises(ModelError, match="stem_kernel is 3 or 1, not 5"):
+            ModelConfig(stem_kernel=5)
+
     @pytest.mark.parametrize("exposures", [2, 3])
     def test_narrower_weights_begin_as_the_wide_ones_and_are_read_again(self, tmp_path, exposures):
         config = ModelConfig("default", 2, width=24, refine_flow=True)
         torch.manual_seed(3)
         save_weights(tmp_path / "wide.safetensors", build(config), config, {}, half=False)
-        widths = {"half_width": 12, "quarter_width": 20, "flow_half_width": 8}
+        widths = {"half_width": 12, "quarter_width": 20, "flow_half_width": 8, "stem_kernel": 1}
         options = replace(
             TINY, init=str(tmp_path / "wide.safetensors"), refine_flow=True, num_exposures=exposures, **widths
         )
@@ -657,7 +683,7 @@ class TestStartingWeights:
         save_weights(tmp_path / "narrow.safetensors", networks, narrow_config, {}, half=False)
         again, read_config, _ = read_weights(tmp_path / "narrow.safetensors")
         assert read_config == narrow_config
-        assert again["merge"].stem.out_channels == 12
+        assert again["merge"].stem.weight.shape[::2] == (12, 1)
         assert again["merge"].down1.out_channels == 20
         assert again["flow"].stem.out_channels == 8
         for name, value in again.state_dict().items():

@@ -28,6 +28,8 @@ class ModelConfig:
     """'default', 'fast': channels at half resolution where they are fewer than `width`; 0: `width`. 'memo': unused."""
     quarter_width: int = 0
     """'default', 'fast': channels at a quarter where they are fewer than 4/3 of `width`; 0: so many. 'memo': unused."""
+    stem_kernel: int = 3
+    """'default', 'fast': side of the merge's first convolution, 3 or 1 pixels of half resolution. 'memo': unused."""
     base_width: int = 512
     """'memo': channels at the bottom of the encoder-decoder. Otherwise unused."""
     refine_flow: bool = False
@@ -42,6 +44,8 @@ class ModelConfig:
             raise ModelError(f"unknown preset '{self.preset}': use one of {', '.join(PRESETS)}")
         if self.num_exposures not in NETWORK_EXPOSURES:
             raise ModelError(f"a model has 2 or 3 exposures, not {self.num_exposures}")
+        if self.stem_kernel not in (1, 3):
+            raise ModelError(f"stem_kernel is 3 or 1, not {self.stem_kernel}")
         if self.flow_finest not in ("full", "half"):
             raise ModelError(f"flow_finest is 'full' or 'half', not '{self.flow_finest}'")
 

@@ -59,16 +59,19 @@ class BlendNet(nn.Module):
         weight_channels: int = 3,
         half_width: int = 0,
         quarter_width: int = 0,
+        stem_kernel: int = 3,
     ) -> None:
         """`weight_channels` 3: a weight for every colour of a candidate; 1: the same for all of them. `half_width`,
-        `quarter_width`: channels at a half and a quarter of the size; 0: `width` and 4/3 of it."""
+        `quarter_width`: channels at a half and a quarter of the size; 0: `width` and 4/3 of it. `stem_kernel`: side of
+        the first convolution, odd, in pixels of half the size."""
         super().__init__()
         self.num_candidates = num_candidates
         self.weight_channels = weight_channels
         self.num_weights = num_candidates + len(SMOOTHING)
         w = [half_width or width, quarter_width or width * 4 // 3, width * 2, width * 8 // 3]
         extra = len(SMOOTHING)
-        self.stem = nn.Conv2d(4 * (CHANNELS_PER_CANDIDATE * num_candidates + 3 * extra), w[0], 3, padding=1)
+        seen = 4 * (CHANNELS_PER_CANDIDATE * num_candidates + 3 * extra)
+        self.stem = nn.Conv2d(seen, w[0], stem_kernel, padding=stem_kernel // 2)
         self.enc0 = ResidualBlock(w[0])
         self.down1 = nn.Conv2d(w[0], w[1], 3, stride=2, padding=1)
         self.enc1 = ResidualBlock(w[1])

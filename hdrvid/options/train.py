@@ -21,7 +21,7 @@ MEMO_STAGES = {"flow": 0.45, "imitation": 0.2, "merge": 0.2, "joint": 0.15}
 """The same for supervised training of preset 'memo'."""
 CAMERA_SHARE = 0.7
 """Share of the samples that a described camera films."""
-CLASSICAL_ONLY = ("width", "half_width", "quarter_width", "flow_half_width", "real")
+CLASSICAL_ONLY = ("width", "half_width", "quarter_width", "stem_kernel", "flow_half_width", "real")
 """Options of the presets that correct the classical merge."""
 MEMO_ONLY = ("plain", "flow_crop")
 FEW_SHOT_ONLY = ("trial", "without")
@@ -99,6 +99,15 @@ class TrainOptions:
         default=0,
         metadata=option(
             "The same at a quarter of the size.", metavar="CHANNELS", minimum=8, default="4/3 of those of --width"
+        ),
+    )
+    stem_kernel: int = field(
+        default=0,
+        metadata=option(
+            "The same of the first convolution: 3 or 1, its side in pixels of half resolution. It takes a fifth of the "
+            "merge's time at 3.",
+            metavar="PX",
+            default="3",
         ),
     )
     flow_half_width: int = field(
@@ -275,6 +284,8 @@ class TrainOptions:
             raise UsageError(
                 f"stage '{', '.join(wrong)}' does not exist here: --stage takes {', '.join(self.stage_shares)}"
             )
+        if self.stem_kernel not in (0, 1, 3):
+            raise UsageError(f"--stem-kernel is 3 or 1, not {self.stem_kernel}")
         if self.flow_half_width and not self.refine_flow:
             raise UsageError("--flow-half-width belongs to a network that refines the flow: give --refine, too")
         if self.distill and (self.few_shot or self.preset == "memo"):
@@ -311,8 +322,8 @@ class TrainOptions:
 
     @property
     def narrower(self) -> dict[str, Any]:
-        """Numbers of channels that were asked for, by their names in a config."""
-        names = ("half_width", "quarter_width", "flow_half_width")
+        """Channels and sizes that were asked for, by their names in a config."""
+        names = ("half_width", "quarter_width", "flow_half_width", "stem_kernel")
         return {name: value for name in names if (value := getattr(self, name))}
 
     @property

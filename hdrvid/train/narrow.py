@@ -1,4 +1,4 @@
-"""Networks with fewer channels, from trained ones.
+"""Networks with fewer channels, or a smaller first convolution, from trained ones.
 
 Two thirds of the merge's arithmetic is done at half resolution, with a tenth of its weights, and most of the rest at a
 quarter. Of every set of channels there the strongest stay (Li et al., Pruning Filters for Efficient ConvNets, ICLR
@@ -47,9 +47,13 @@ CHANNEL_SETS: dict[str, tuple[str, tuple[ChannelSet, ...]]] = {
 }
 """Network and sets of channels, by the name of their number in a config."""
 
+STEM_KERNEL = "stem_kernel"
+"""Name, in a config, of the size of the merge's first convolution."""
+
 
 def narrowed(networks: nn.ModuleDict, config: ModelConfig, widths: dict[str, Any]) -> tuple[nn.ModuleDict, ModelConfig]:
-    """Networks like those of `config` with so many channels, by the names of CHANNEL_SETS, and their config.
+    """Networks like those of `config` with so many channels, by the names of CHANNEL_SETS, and their config; or with
+    another STEM_KERNEL, of which the middle stays.
 
     Raises ModelError where the networks have fewer channels, or where there is no such network.
     """
@@ -59,6 +63,9 @@ def narrowed(networks: nn.ModuleDict, config: ModelConfig, widths: dict[str, Any
     narrow = build(config)
     states = {name: network.state_dict() for name, network in networks.items()}
     for field, channels in widths.items():
+        if field == STEM_KERNEL:
+            _keep_middle(states["merge"], channels)
+            continue
         network, sets = CHANNEL_SETS[field]
         option = field.replace("_", "-")
         if network not in states:
@@ -68,6 +75,14 @@ def narrowed(networks: nn.ModuleDict, config: ModelConfig, widths: dict[str, Any
     for name, state in states.items():
         narrow[name].load_state_dict(state)
     return narrow, config
+
+
+def _keep_middle(state: State, side: int) -> None:
+    weight = state["stem.weight"]
+    if side > weight.shape[-1]:
+        raise ModelError(f"the weights see {weight.shape[-1]} pixels there: leave --stem-kernel out")
+    margin = (weight.shape[-1] - side) // 2
+    state["stem.weight"] = weight[..., margin : weight.shape[-2] - margin, margin : weight.shape[-1] - margin]
 
 
 def _keep_strongest(state: State, makers: tuple[str, ...], takers: tuple[str, ...], channels: int, option: str) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -342,13 +344,33 @@ def test_shares_take_about_the_same_time():
     assert first_run.shares(wanted, 0) == []
 
 
-def test_the_first_run_compiles_and_says_so_and_without_numba_frames_are_the_same(clip, tmp_path):
-    def run(how: str, out: str) -> str:
-        environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "kept")}
-        command = [sys.executable, "-c", RUN, how, str(clip), str(tmp_path / out)]
-        return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout.strip()
+def copy_of_what_is_compiled(folder: Path, but_for: str) -> None:
+    """What Numba has kept of `hdrvid.compiled`, in a cache of its own in which one function is missing."""
+    from numba.core import caching
 
-    assert run("with", "first") == "1 0"
+    from hdrvid.compiled import contradiction
+
+    compiled = Path(contradiction.__file__)
+    own = folder / caching._CacheLocator.get_suitable_cache_subpath(str(compiled))
+    shutil.copytree(contradiction.contradicted._cache.cache_path, own)
+    missing = [path for path in own.iterdir() if f".{but_for}-" in path.name]
+    assert missing
+    for path in missing:
+        path.unlink()
+
+
+def test_the_first_run_compiles_and_says_so_and_without_numba_frames_are_the_same(clip, tmp_path):
+    kept = tmp_path / "kept"
+
+    def run(how: str, out: str, **environment: str) -> str:
+        command = [sys.executable, "-c", RUN, how, str(clip), str(tmp_path / out)]
+        return subprocess.run(
+            command, check=True, capture_output=True, text=True, env=os.environ | environment
+        ).stdout.strip()
+
+    run("with", "second")  # all is compiled for certain
+    copy_of_what_is_compiled(kept, but_for="contradicted")
+    assert run("with", "first", NUMBA_CACHE_DIR=str(kept)) == "1 0"
     assert run("with", "second") == "0 0"
     hows = ("without", "broken", "merge_input", "luma")
     for how in hows:

@@ -48,6 +48,11 @@ class ConvolutionCounter(TorchDispatchMode):
         super().__init__()
         self.macs = 0
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled in its context. PyTorch would load its compiler to be sure, which takes seconds."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         transposed = func is self._TRANSPOSED or (func is self._ANY and args[6])

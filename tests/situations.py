@@ -756,7 +756,7 @@ WEIGHTS = [
     (
         "reconstruct {clip} -o {new} NETWORK --model {odd}/weights/checkpoint.pth",
         1,
-        "use one of default, fast, memo, classical, reference or a",
+        "or give the path of a .safetensors file",
     ),
     (
         "reconstruct {clip} -o {new} NETWORK --model {odd}/weights",

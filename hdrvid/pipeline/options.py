@@ -102,7 +102,8 @@ def validate_options(options: ReconstructOptions, out: PathLike) -> None:
     resolve_tile(options.tile)
     parse_white(options.white)
     check_folder(Path(out))
-    if options.model not in available_models() and not Path(options.model).is_file():
+    given = Path(options.model)
+    if options.model not in available_models() and not (given.suffix == ".safetensors" and given.is_file()):
         raise ModelError(
             f"there is no model '{options.model}': choose one of {', '.join(offered_models())}, "
             "or give the path of a .safetensors file"

@@ -766,7 +766,7 @@ WEIGHTS = [
     (
         "reconstruct {clip} -o {new} NETWORK --model {clip}/f000000.png",
         1,
-        "use one of default, fast, memo, classical, reference or a",
+        "or give the path of a .safetensors file",
     ),
     ("eval --dataset cinematic --root {nowhere} -o {new} --model classical", 1, "cinematic with 2 exposures is not in"),
     (

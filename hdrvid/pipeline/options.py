@@ -103,7 +103,7 @@ def validate_options(options: ReconstructOptions, out: PathLike) -> None:
     parse_white(options.white)
     check_folder(Path(out))
     given = Path(options.model)
-    if options.model not in available_models() and not (given.suffix == ".safetensors" and given.is_file()):
+    if options.model not in available_models() and not (given.is_file() and given.suffix == ".safetensors"):
         raise ModelError(
             f"there is no model '{options.model}': choose one of {', '.join(offered_models())}, "
             "or give the path of a .safetensors file"

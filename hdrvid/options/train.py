@@ -104,8 +104,8 @@ class TrainOptions:
     stem_kernel: int = field(
         default=0,
         metadata=option(
-            "The same of the first convolution: 3 or 1, its side in pixels of half resolution. It takes a fifth of the "
-            "merge's time at 3.",
+            "Presets default and fast: side of the merge's first convolution, 3 or 1 pixels of half resolution. With 3 "
+            "it takes a fifth of the merge's time.",
             metavar="PX",
             default="3",
         ),

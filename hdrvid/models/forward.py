@@ -27,8 +27,14 @@ def build(config: ModelConfig) -> nn.ModuleDict:
             }
         )
     weight_channels = 1 if config.preset == "fast" else 3
-    widths = config.width, weight_channels, config.half_width, config.quarter_width
-    merge = BlendNet(config.num_neighbours + 1, *widths, config.stem_kernel)
+    merge = BlendNet(
+        config.num_neighbours + 1,
+        config.width,
+        weight_channels,
+        config.half_width,
+        config.quarter_width,
+        config.stem_kernel,
+    )
     networks = nn.ModuleDict({"merge": merge})
     if config.refine_flow:
         networks["flow"] = FlowRefiner(config.flow_half_width)

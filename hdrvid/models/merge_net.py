@@ -70,8 +70,8 @@ class BlendNet(nn.Module):
         self.num_weights = num_candidates + len(SMOOTHING)
         w = [half_width or width, quarter_width or width * 4 // 3, width * 2, width * 8 // 3]
         extra = len(SMOOTHING)
-        seen = 4 * (CHANNELS_PER_CANDIDATE * num_candidates + 3 * extra)
-        self.stem = nn.Conv2d(seen, w[0], stem_kernel, padding=stem_kernel // 2)
+        input_channels = 4 * (CHANNELS_PER_CANDIDATE * num_candidates + 3 * extra)
+        self.stem = nn.Conv2d(input_channels, w[0], stem_kernel, padding=stem_kernel // 2)
         self.enc0 = ResidualBlock(w[0])
         self.down1 = nn.Conv2d(w[0], w[1], 3, stride=2, padding=1)
         self.enc1 = ResidualBlock(w[1])

@@ -102,8 +102,8 @@ def validate_options(options: ReconstructOptions, out: PathLike) -> None:
     resolve_tile(options.tile)
     parse_white(options.white)
     check_folder(Path(out))
-    given = Path(options.model)
-    if options.model not in available_models() and not (given.is_file() and given.suffix == ".safetensors"):
+    path = Path(options.model)
+    if options.model not in available_models() and not (path.is_file() and path.suffix == ".safetensors"):
         raise ModelError(
             f"there is no model '{options.model}': choose one of {', '.join(offered_models())}, "
             "or give the path of a .safetensors file"

@@ -174,9 +174,9 @@ def transfer(source: nn.ModuleDict, target: nn.ModuleDict) -> None:
     picks, scale = [0, 1, 1, 2, 2], torch.tensor([1.0, 0.5, 0.5, 0.5, 0.5])
     stem = state["stem.weight"]
     kernel = stem.shape[2:]
-    seen = 3 * 4 * CHANNELS_PER_CANDIDATE  # input channels of the candidates; those of the smoothed ones follow
-    candidates = stem[:, :seen].reshape(len(stem), 3, -1, *kernel)[:, picks] * scale[None, :, None, None, None]
-    state["stem.weight"] = torch.cat([candidates.reshape(len(stem), -1, *kernel), stem[:, seen:]], 1)
+    num_inputs = 3 * 4 * CHANNELS_PER_CANDIDATE  # input channels of the candidates; those of the smoothed ones follow
+    candidates = stem[:, :num_inputs].reshape(len(stem), 3, -1, *kernel)[:, picks] * scale[None, :, None, None, None]
+    state["stem.weight"] = torch.cat([candidates.reshape(len(stem), -1, *kernel), stem[:, num_inputs:]], 1)
     size = 4 * a.weight_channels  # outputs of a candidate: 4 sub-pixels; smoothed ones and the residual follow
     for name in ("head.weight", "head.bias"):
         head = state[name]

@@ -81,8 +81,9 @@ def _keep_middle(state: State, side: int) -> None:
     weight = state["stem.weight"]
     if side > weight.shape[-1]:
         raise ModelError(f"the weights see {weight.shape[-1]} pixels there: leave --stem-kernel out")
-    margin = (weight.shape[-1] - side) // 2
-    state["stem.weight"] = weight[..., margin : weight.shape[-2] - margin, margin : weight.shape[-1] - margin]
+    start = (weight.shape[-1] - side) // 2
+    middle = slice(start, start + side)
+    state["stem.weight"] = weight[..., middle, middle]
 
 
 def _keep_strongest(state: State, makers: tuple[str, ...], takers: tuple[str, ...], channels: int, option: str) -> None:

@@ -88,7 +88,7 @@ def _inspect(clip: list[str], options: ClipOptions, plot: Path | None, as_json: 
     if len(groups) != 1:
         raise UsageError(f"hdrvid info looks at one clip at a time, but {len(groups)} were given")
     detection = inspect_clip(groups[0], DetectOptions(**asdict(options), regular=True))
-    tables = _ratios(groups[0], options, detection)
+    tables = _ratios(detection)
     if as_json:
         print_json({**detection.as_dict(), "ratio_by_level": [table.as_dict() for table in tables]})
     else:
@@ -184,17 +184,12 @@ def _print_clip(detection: Detection) -> None:
         typer.echo(f"warning: {text}")
 
 
-def _ratios(inputs: list[str], options: ClipOptions, detection: Detection) -> tuple[RatioByLevel, ...]:
+def _ratios(detection: Detection) -> tuple[RatioByLevel, ...]:
     """The check of the response and the exposures, from the frames that the exposures were measured from."""
-    from hdrvid.detect.clip import open_input
-    from hdrvid.detect.probe import read_probe
     from hdrvid.detect.response import ratio_by_level
 
-    if detection.cycle is None:
-        return ()
-    with open_input(inputs, options) as reader:
-        levels = read_probe(reader, detection.samples).levels
-    if len(levels) < (detection.cycle.period or 2):
+    levels = detection.frame_levels
+    if detection.cycle is None or len(levels) < (detection.cycle.period or 2):
         return ()
     return ratio_by_level(levels, detection.cycle.stops[: len(levels)], detection.response)
 

@@ -144,6 +144,8 @@ class Detection:
     """What the user says of the stored samples."""
     repeats: tuple[int, int] = (1, 0)
     """(k, r): every frame is shown k times, and frame i is a repetition unless (i + r) % k == 0."""
+    frame_levels: tuple[FrameLevels, ...] = field(default=(), repr=False, compare=False)
+    """Levels of the first frames, repetitions left out."""
 
     @property
     def white_code(self) -> float | None:
@@ -315,6 +317,7 @@ def detect(reader: ClipReader, options: DetectOptions) -> Detection:
     source = "declared" if declared else "recorded" if recorded.exposures else "measured"
     _require_frames(probe, known)
     warnings += _surplus(info, known)
+    all_levels = tuple(probe.levels)
     probe.levels = probe.levels[: _comparable_frames(known, len(probe.levels))]
     exposures, curve = _solve(probe, curve, known, source)
     if recorded.exposures and exposures.known and contradiction(exposures.estimate, recorded.exposures):
@@ -374,6 +377,7 @@ def detect(reader: ClipReader, options: DetectOptions) -> Detection:
         levels=probe.found.levels,
         samples=samples,
         repeats=probe.repeats,
+        frame_levels=all_levels,
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -70,6 +72,21 @@ def frame_of_planes(planes: Sequence[np.ndarray], pixel_format: str) -> av.Video
     return frame
 
 
+@contextmanager
+def _same_scheduling() -> Iterator[None]:
+    """Afterwards the thread is scheduled as before: SVT-AV1 puts the thread that calls it, and so all that this one
+    starts, before every other program of the machine, where root runs it."""
+    if not hasattr(os, "sched_setscheduler"):
+        yield
+        return
+    policy, priority = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, priority)
+
+
+@_same_scheduling()
 def write_frames(
     path: Path,
     frames: Sequence[av.VideoFrame],

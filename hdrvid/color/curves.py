@@ -60,16 +60,23 @@ def srgb_encode(linear: Array) -> Array:
     return select(v <= 0.0031308, v * 12.92, 1.055 * v ** (1 / 2.4) - 0.055)
 
 
+REC709_OFFSET = 0.09929682680944
+"""Alpha - 1 of ITU-T H.273, table 3, value 1. BT.709-6 rounds to 0.099, and its curve jumps by 0.00025 in code."""
+
+REC709_TOE = 0.018053968510807
+"""Beta of ITU-T H.273, linear: the straight part ends there."""
+
+
 def rec709_linearize(code: Array) -> Array:
     """Inverse of the ITU-R BT.709-6 camera curve (item 1.2), code in [0, 1]."""
     c = code.clip(0.0, 1.0)
-    return select(c < 0.081, c / 4.5, ((c + 0.099) / 1.099) ** (1 / 0.45))
+    return select(c < 4.5 * REC709_TOE, c / 4.5, ((c + REC709_OFFSET) / (1 + REC709_OFFSET)) ** (1 / 0.45))
 
 
 def rec709_encode(linear: Array) -> Array:
     """ITU-R BT.709-6 camera curve (item 1.2), linear in [0, 1]."""
     v = linear.clip(0.0, 1.0)
-    return select(v < 0.018, v * 4.5, 1.099 * v**0.45 - 0.099)
+    return select(v < REC709_TOE, v * 4.5, (1 + REC709_OFFSET) * v**0.45 - REC709_OFFSET)
 
 
 # ---- log curves ------------------------------------------------------------------------------------------------------

@@ -1232,6 +1232,7 @@ OPTIONS = [
     ("info {clip} --plot x.jpg", 2, "--plot writes a PNG file, but 'x.jpg' does not end in .png"),
     ("info --plot x.png", 2, "--plot draws the check of a clip: name one, as in hdrvid info"),
     ("info {clip} --exposures 0,3 --json --plot {new}.png", 0, ""),
+    ("info {clip} --exposures 0,3 --plot {new}/more/check.png", 0, ""),
     ("info {clip} --frames 3", 2, "No such option: --frames"),
     ("info --json", 0, ""),
     ("eval --cycle 4 -o {new}", 2, "Invalid value for '--cycle': Input should be less than or equal"),

@@ -166,7 +166,7 @@ def test_end_to_end_is_a_real_run(tmp_path):
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory, one_thread):
-    path = tmp_path_factory.mktemp("bench") / "bench.json"
+    path = tmp_path_factory.mktemp("bench") / "not there yet" / "bench.json"
     options = ["--size", "128x64", "--runs", "2", "--no-end-to-end", "--precision", "bf16", "--json", str(path)]
     assert hdrvid(["bench", *options]) == 0
     return json.loads(path.read_text(encoding="utf-8"))

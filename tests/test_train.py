@@ -778,6 +778,7 @@ class TestWhatIsSaid:
             ({"preset": "memoo"}, "--preset takes default, fast, memo, not 'memoo'"),
             ({"preset": "memo", "width": 16}, "--width is for the presets default and fast"),
             ({"preset": "memo", "real": 0.9}, "--real is for"),
+            ({"init": "default", "width": 16}, "--width is for networks from nothing: beside --init give --half-width"),
             ({"plain": 0.3}, "--plain is for preset memo"),
             ({"flow_crop": 48}, "--flow-crop is for preset memo"),
             ({"without": ("l1",)}, "--without belongs to few-shot training: give --shots"),

@@ -65,8 +65,9 @@ command.__doc__ = HELP
 def _write(results: dict[str, Any], path: Path) -> None:
     import json
 
-    from hdrvid.io.atomic import atomic_path
+    from hdrvid.io.atomic import atomic_path, make_folder
 
+    make_folder(path.parent)
     with atomic_path(path) as partial:
         partial.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 

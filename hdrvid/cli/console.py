@@ -210,7 +210,10 @@ def sentence_of(error: BaseException) -> str:
     if os.environ.get("HDRVID_DEBUG") == "1":
         raise error
     if _is_out_of_memory(error):
-        return "out of memory: give smaller tiles (--tile 512) or a smaller picture, or more memory to the process"
+        return (
+            "out of memory: give more memory to the process, or smaller tiles (--tile 512), a smaller picture, or in "
+            "training a smaller --batch"
+        )
     if isinstance(error, UnicodeEncodeError):
         return (
             f"the text {error.object[error.start : error.end][:40]!a} cannot be written in the encoding "

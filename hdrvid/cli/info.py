@@ -220,9 +220,11 @@ def _deviation_bar(stops: float) -> str:
 
 
 def _plot(path: Path, tables: tuple[RatioByLevel, ...], detection: Detection) -> None:
+    from hdrvid.io.atomic import make_folder
     from hdrvid.pictures import ratio_plot, write_png
 
     if not tables:
         say(f"hdrvid: warning: the frames share nothing that could be compared, so {path} was not written")
         return
+    make_folder(path.parent)
     write_png(path, ratio_plot(tables, f"{detection.info.stem}: response {detection.response.name}"))

@@ -88,8 +88,8 @@ class TrainOptions:
     half_width: int = field(
         default=0,
         metadata=option(
-            "Presets default and fast: fewer channels at half resolution. Of --init the strongest stay; --distill with "
-            "the same weights teaches the rest.",
+            "Presets default and fast: fewer channels at half resolution. Of --init the strongest stay; weights of "
+            "preset default teach the rest (--distill).",
             metavar="CHANNELS",
             minimum=8,
             default="those of --width",
@@ -313,6 +313,7 @@ class TrainOptions:
             (self.preset == "memo", CLASSICAL_ONLY, "is for the presets default and fast"),
             (self.preset != "memo", MEMO_ONLY, "is for preset memo"),
             (not self.few_shot, FEW_SHOT_ONLY, "belongs to few-shot training: give --shots, too"),
+            (bool(self.init), ("width",), "is for networks from nothing: beside --init give --half-width"),
         )
         for concerned, names, reason in groups:
             for name in names if concerned else ():

@@ -60,7 +60,6 @@ def narrowed(networks: nn.ModuleDict, config: ModelConfig, widths: dict[str, Any
     if not widths:
         return networks, config
     config = replace(config, **widths)
-    narrow = build(config)
     states = {name: network.state_dict() for name, network in networks.items()}
     for field, channels in widths.items():
         if field == STEM_KERNEL:
@@ -72,6 +71,7 @@ def narrowed(networks: nn.ModuleDict, config: ModelConfig, widths: dict[str, Any
             raise ModelError(f"the weights have no network that refines the flow: leave --{option} out")
         for makers, takers in sets:
             _keep_strongest(states[network], makers, takers, channels, option)
+    narrow = build(config)
     for name, state in states.items():
         narrow[name].load_state_dict(state)
     return narrow, config

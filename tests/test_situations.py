@@ -869,6 +869,8 @@ def test_signals(number: signal.Signals, code: int, begun: bool, workplace: Path
         _, stderr = process.communicate(timeout=120)
     finally:
         process.kill()
-    assert process.returncode == code, stderr
+    # CPython ends itself by SIGINT where that came while `exec` ran a text, as dataclasses have it do: 130 in a shell
+    also = -signal.SIGINT if number == signal.SIGINT else code
+    assert process.returncode in (code, also), stderr
     assert "Traceback" not in stderr
     assert not list(tmp_path.rglob(".*.partial-*"))

@@ -21,6 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except KeyboardInterrupt:  # before the signals are handled, or after
         code = 130
         os.write(2, b"hdrvid: interrupted\n")
+    # CPython keeps in mind that a KeyboardInterrupt left the `exec` of a text, as dataclasses have it done, and would
+    # end `python -m hdrvid` by SIGINT, whatever the code is; the next `exec` makes it forget
+    exec("")
     raise SystemExit(code)
 
 

@@ -45,7 +45,9 @@ def agreed_detection(reader: ClipReader, options: ReconstructOptions, ranks: Ran
 
     def sendable() -> dict[str, Any]:
         detection = detect(reader, options)
-        values = {f.name: getattr(detection, f.name) for f in fields(detection) if f.name not in ("info", "response")}
+        # the levels are of no use to a reconstruction
+        left_out = ("info", "response", "frame_levels")
+        values = {f.name: getattr(detection, f.name) for f in fields(detection) if f.name not in left_out}
         return {**values, "response_name": detection.response.name, "response_curve": detection.response.curve}
 
     values = ranks.from_main(sendable)
